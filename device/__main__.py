@@ -1,0 +1,100 @@
+"""The device's command line: python -m device run | check | inspect.
+
+Exit codes are those of device/errors.py; besides, 130 is an interruption (Ctrl-C) and 141 a reader that went
+away (`python -m device inspect ... | head`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+from pathlib import Path
+
+from device.errors import EdgeVisionError
+
+CONFIG_PATH = Path("/etc/edgevision/config.toml")
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code; argparse ends with 2 by itself."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file name that is not UTF-8 is printed as it is
+    try:
+        exit_code: int = options.command(options)
+        sys.stdout.flush()
+    except EdgeVisionError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        return BROKEN_PIPE
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m device", description="Visual inspection at the edge.")
+    commands = parser.add_subparsers(required=True, metavar="run | check | inspect")
+    run = commands.add_parser("run", help="inspect what the camera sees and publish the verdicts")
+    check = commands.add_parser("check", help="try everything that `run` needs, and say how to mend it")
+    for command, function in ((run, _run), (check, _check)):
+        command.add_argument(
+            "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
+        )
+        command.set_defaults(command=function)
+    inspect = commands.add_parser("inspect", help="print verdicts on image files")
+    inspect.add_argument(
+        "images", type=Path, nargs="+", metavar="IMG", help="an image, or a folder of images"
+    )
+    inspect.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR", help="the bundle to inspect with"
+    )
+    inspect.add_argument("--json", action="store_true", help="one verdict a line, as it goes to MQTT")
+    inspect.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="write pictures with the regions drawn in"
+    )
+    inspect.set_defaults(command=_inspect)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from device import config, service
+
+    loaded = config.load(options.config)
+    _log_to_stderr(loaded.log_level)
+    service.run(loaded)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from device import check
+
+    _log_to_stderr("warning")
+    return check.check(options.config)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from device import inspection
+
+    _log_to_stderr("warning")
+    return inspection.inspect_images(
+        options.images, options.bundle, as_json=options.json, annotated=options.annotate
+    )
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

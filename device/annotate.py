@@ -1,0 +1,109 @@
+"""The inspected image as a person wants to see it: the regions in boxes, the verdict in words."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.geometry import Box, Size
+from device.verdict import Verdict
+
+Pixels = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+COLOURS: dict[str, Colour] = {  # RGB, dark enough for white letters
+    "OK": (30, 130, 60),
+    "NG": (205, 30, 30),
+    "MARGINAL": (180, 105, 0),
+    "ERROR": (150, 40, 170),
+}
+_WHITE = (255, 255, 255)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_PLAIN_PX = 512  # an image with this smaller side has letters and lines of plain size, others in proportion
+_LETTERS = 0.5  # OpenCV's font scale at plain size: capitals 11 px high
+_MARGIN_PX = 4  # around letters, at plain size
+
+
+def annotate(image: Pixels, verdict: Verdict) -> Pixels:
+    """A copy of the RGB image (H, W, 3): each region boxed with its score, and a line with the verdict.
+
+    The line lies along the top; along the bottom where it would hide a region at the top and none there.
+    """
+    canvas = image.copy(order="C")
+    pen = _Pen(canvas, COLOURS[verdict.verdict])
+    free = pen.headline(headline(verdict), [region.box for region in verdict.regions])
+    for region in reversed(verdict.regions):  # the strongest last, on top of the others
+        pen.box(region.box)
+    for region in reversed(verdict.regions):
+        pen.label(f"{region.score:.2f}", region.box, free)
+    return canvas
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict, the score beside the threshold for NG, the regions: NG 0.930 >= 0.600, 2 regions."""
+    if verdict.score is None:
+        return verdict.verdict
+    relation = ">=" if verdict.score >= verdict.threshold else "<"
+    count = len(verdict.regions)
+    regions = f", {count} region{'s' if count > 1 else ''}" if count else ""
+    return f"{verdict.verdict} {verdict.score:.3f} {relation} {verdict.threshold:.3f}{regions}"
+
+
+class _Pen:
+    """Draws on an RGB image in one colour, with lines and letters in proportion to the image."""
+
+    def __init__(self, canvas: Pixels, colour: Colour) -> None:
+        self._canvas = canvas
+        self._colour = colour
+        self._size = Size(canvas.shape[1], canvas.shape[0])
+        self._scale = max(0.5, min(canvas.shape[:2]) / _PLAIN_PX)
+
+    def box(self, box: Box) -> None:
+        """An outline around the box, not on it, with a white line outside that shows on any ground."""
+        for distance, colour in ((3, _WHITE), (2, self._colour), (1, self._colour)):
+            grown = round(distance * self._scale)
+            corner = (box.x - grown, box.y - grown)
+            opposite = (box.x + box.width - 1 + grown, box.y + box.height - 1 + grown)
+            cv2.rectangle(self._canvas, corner, opposite, colour, max(1, round(self._scale)))
+
+    def label(self, text: str, box: Box, free: range) -> None:
+        """Letters on a ground of the colour, over the box; under it where the free rows leave no room."""
+        width, height = self._extent(text)
+        gap = round(4 * self._scale)
+        top = box.y - gap - height
+        if top < free.start:
+            top = max(0, min(box.y + box.height + gap, free.stop - height))
+        self._write(text, max(0, min(box.x - gap, self._size.width - width)), top, width)
+
+    def headline(self, text: str, avoid: list[Box]) -> range:
+        """Letters on a full line at the top or the bottom, made to fit; the rows that it leaves free."""
+        width, height = self._extent(text)
+        if width > self._size.width:
+            self._scale *= self._size.width / width
+            _, height = self._extent(text)
+        bottom = self._size.height - height
+        hides_top = any(box.y < height for box in avoid)
+        hides_bottom = any(box.y + box.height > bottom for box in avoid)
+        at_bottom = hides_top and not hides_bottom
+        self._write(text, 0, bottom if at_bottom else 0, self._size.width)
+        return range(bottom) if at_bottom else range(height, self._size.height)
+
+    def _extent(self, text: str) -> tuple[int, int]:
+        """(width, height) of letters and their ground, px."""
+        (width, height), _ = cv2.getTextSize(text, _FONT, _LETTERS * self._scale, self._thickness)
+        margin = round(_MARGIN_PX * self._scale)
+        return width + 2 * margin, height + 2 * margin
+
+    def _write(self, text: str, left: int, top: int, width: int) -> None:
+        _, height = self._extent(text)
+        margin = round(_MARGIN_PX * self._scale)
+        ground = ((left, top), (left + width - 1, top + height - 1))
+        cv2.rectangle(self._canvas, *ground, self._colour, cv2.FILLED)
+        origin = (left + margin, top + height - margin - 1)
+        scale = _LETTERS * self._scale
+        cv2.putText(self._canvas, text, origin, _FONT, scale, _WHITE, self._thickness, cv2.LINE_AA)
+
+    @property
+    def _thickness(self) -> int:
+        return max(1, int(self._scale + 0.5))

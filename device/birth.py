@@ -1,0 +1,44 @@
+"""What a station says about itself when it comes on: the birth message."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import cv2
+import numpy as np
+
+from device import __version__
+from device.pipeline import Pipeline
+
+SCHEMA = 1
+CAPABILITIES = ("inspection", "defect")
+
+
+def birth(pipeline: Pipeline, started: datetime) -> str:
+    """The birth message as compact JSON. `started` is when this session began, UTC."""
+    model = pipeline.model
+    content = {
+        "schema": SCHEMA,
+        "session_id": pipeline.session_id,
+        "station": pipeline.station,
+        "started": started.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "versions": versions(),
+        "model": {"id": model.id, "version": model.version, "sha256": model.sha256},
+        "runtime": pipeline.runtime,
+        "capabilities": CAPABILITIES,
+    }
+    return json.dumps(content, separators=(",", ":"))
+
+
+def versions() -> dict[str, str]:
+    """The versions of this program and of what it stands on; the interpreter's is in `runtime`."""
+    return {
+        "edgevision": __version__,
+        "python": platform.python_version(),
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+        "paho": version("paho-mqtt"),
+    }

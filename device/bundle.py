@@ -1,0 +1,250 @@
+"""A bundle: the folder that holds a model and everything that gives its output a meaning.
+
+    <name>-<UTC>-<sha8>/
+      model.tflite       int8 inside; uint8 NHWC image in, evidence map out
+      calibration.json   see calibration.py
+      golden/            images with the scores they must give
+      manifest.json      see manifest.py; written last, so a folder without it is no bundle
+    current              a link beside the bundles, to the one in use
+
+A bundle is checked as a whole before anything of it is used, and never changed after it was written.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from device import calibration as calibrations
+from device import manifest
+from device.calibration import (
+    Calibration,
+    Colour,
+    DriftReference,
+    GoldenSpec,
+    GoldenVector,
+    LocalizationSpec,
+    Pooling,
+    PoolingKind,
+    PreprocessSpec,
+    Quantization,
+    Reference,
+    ScoreCalibration,
+    ThresholdRow,
+    Thresholds,
+)
+from device.errors import BundleError, StorageError
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Colour",
+    "DriftReference",
+    "GoldenSpec",
+    "GoldenVector",
+    "LocalizationSpec",
+    "Pooling",
+    "PoolingKind",
+    "PreprocessSpec",
+    "Quantization",
+    "Reference",
+    "ScoreCalibration",
+    "ThresholdRow",
+    "Thresholds",
+    "check_golden",
+    "load",
+    "write",
+]
+
+MODEL_FILE = "model.tflite"
+GOLDEN_FOLDER = "golden"
+CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A checked bundle. `name` is the name of its folder."""
+
+    path: Path
+    calibration: Calibration
+    name: str
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / MODEL_FILE
+
+    @property
+    def sha256(self) -> str:
+        """Of the model, hex."""
+        return self.calibration.model_sha256
+
+    def golden_path(self, vector: GoldenVector) -> Path:
+        """The image of a golden vector."""
+        return self.path / GOLDEN_FOLDER / vector.file
+
+
+# ---- reading
+
+
+def load(path: str | Path) -> Bundle:
+    """The bundle in a folder, or the one that the folder's `current` leads to, checked from end to end.
+
+    Raises BundleError naming the file and the field: see manifest.verify and Calibration.from_json; also
+    where the model or the golden images are not those of the calibration. The scores are for check_golden.
+    """
+    try:
+        folder = _bundle_folder(Path(path))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
+    entries = manifest.verify(folder)
+    for file in (MODEL_FILE, calibrations.FILE):
+        if file not in entries:
+            raise BundleError(f"{folder / manifest.FILE}: files: must list {file}")
+    source = folder / calibrations.FILE
+    calibration = Calibration.from_json(source.read_bytes(), str(source))
+    if calibration.model_sha256 != entries[MODEL_FILE].sha256:
+        raise BundleError(
+            f"{source}: model_sha256: must be that of {MODEL_FILE}, {entries[MODEL_FILE].sha256}, "
+            f"got {calibration.model_sha256}"
+        )
+    listed = {entry for entry in entries if entry.startswith(f"{GOLDEN_FOLDER}/")}
+    _require_golden(source, listed, calibration)
+    return Bundle(folder, calibration, folder.name)
+
+
+def _bundle_folder(path: Path) -> Path:
+    """The real folder of the bundle, so that a switch of `current` does not pull it away."""
+    current = path / CURRENT
+    if (path / manifest.FILE).exists():
+        return path.resolve()
+    if (current / manifest.FILE).exists():
+        return current.resolve()
+    if current.is_symlink():
+        raise BundleError(f"{current}: leads to {current.readlink()}, where there is no {manifest.FILE}")
+    if not path.is_dir():
+        raise BundleError(f"{path}: must be a folder, {'is a file' if path.exists() else 'does not exist'}")
+    raise BundleError(f"{path}: must hold a bundle ({manifest.FILE}) or a link `{CURRENT}` to one")
+
+
+def _require_golden(source: Path | str, listed: set[str], calibration: Calibration) -> None:
+    """The images in golden/ are those that the calibration gives a score for, no more and no less."""
+    scored = {f"{GOLDEN_FOLDER}/{vector.file}" for vector in calibration.golden.vectors}
+    for file in sorted(scored - listed):
+        raise BundleError(f"{source}: golden.vectors: {file} is not in the bundle")
+    for file in sorted(listed - scored):
+        raise BundleError(f"{source}: golden.vectors: {file} is in the bundle and has no score")
+
+
+def check_golden(bundle: Bundle, score: Callable[[Path], float]) -> None:
+    """Score every golden image. Raises BundleError where one is off by more than the tolerance."""
+    tolerance = bundle.calibration.golden.tolerance
+    for vector in bundle.calibration.golden.vectors:
+        path = bundle.golden_path(vector)
+        found = score(path)
+        if not abs(found - vector.score) <= tolerance:
+            raise BundleError(
+                f"{path}: must score {vector.score:.6f} within {tolerance:g}, scores {found:.6f} here"
+            )
+
+
+# ---- writing
+
+
+def write(
+    folder_parent: str | Path,
+    name: str,
+    model_bytes: bytes,
+    calibration: Calibration,
+    golden: Mapping[str, bytes],
+    extra: Mapping[str, bytes],
+) -> Path:
+    """Write a bundle beside the others in `folder_parent` and make `current` lead to it; its path.
+
+    `golden` is {name: PNG bytes} for golden/, `extra` {path in the bundle: bytes}. The folder is named
+    <name>-<calibration.version>. It appears under that name complete and checked, or not at all.
+
+    Raises StorageError where the disk does not take it (what was there before is untouched), BundleError
+    where the content would be refused by `load`.
+    """
+    parent = Path(folder_parent)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise BundleError(f"bundle name: must be 1..64 letters, digits, '.', '_' or '-', got {name!r}")
+    if calibration.model_sha256 != hashlib.sha256(model_bytes).hexdigest():
+        raise BundleError(f"{calibrations.FILE}: model_sha256: must be that of the model to write")
+    files = {
+        MODEL_FILE: model_bytes,
+        calibrations.FILE: calibration.to_json().encode(),
+        **{f"{GOLDEN_FOLDER}/{file}": content for file, content in golden.items()},
+    }
+    if taken := files.keys() & extra.keys():
+        raise BundleError(f"{min(taken)}: must not be among the extra files")
+    files.update(extra)
+    listing = manifest.of_contents(files)
+    final = parent / f"{name}-{calibration.version}"
+    draft = parent / f".{name}-{secrets.token_hex(4)}.draft"
+    try:
+        _write_all(draft, {**files, manifest.FILE: listing.encode()})
+        load(draft)
+        _publish(draft, final)
+    except OSError as error:
+        raise StorageError(f"{final}: cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return final
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    """The files in this order, and all of them on the disk when this returns."""
+    folder.mkdir(parents=True)
+    for file, content in files.items():
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(path, content)
+    for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
+        _sync_folder(inner)
+
+
+def _publish(draft: Path, final: Path) -> None:
+    """Give the draft its name and switch `current`; where the switch fails the name is taken back."""
+    if final.exists():  # rename would put up with an empty folder
+        raise FileExistsError(errno.EEXIST, "exists already", str(final))
+    draft.rename(final)
+    try:
+        _switch(final.parent / CURRENT, final.name)
+    except BaseException:
+        final.rename(draft)
+        raise
+    _sync_folder(final.parent)
+
+
+def _switch(link: Path, target: str) -> None:
+    """Make `link` lead to `target` in one step: a reader sees the old bundle or the new, never none."""
+    fresh = link.with_name(f".{link.name}-{secrets.token_hex(4)}")
+    try:
+        fresh.symlink_to(target)
+        os.replace(fresh, link)  # noqa: PTH105 - named as in the manual page rename(2)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name in a folder survives a power cut only once the folder itself is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

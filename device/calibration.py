@@ -1,0 +1,309 @@
+"""What a model's numbers mean: the content of a bundle's calibration.json, as frozen values.
+
+calibration.schema.json is the contract of the file. Everything in it is strict but `training` (where the
+model comes from) and `metrics` (how good it was), which are objects of any content for people to read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from device import strict_json
+from device.errors import BundleError
+from device.geometry import ResizeMode, Size
+
+SCHEMA_VERSION = 1
+FILE = "calibration.json"
+
+Colour = Literal["rgb", "gray"]
+PoolingKind = Literal["mean", "top"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessSpec:
+    """How a frame becomes the model's input.
+
+    `size`: of the input, px. `resize`: see geometry.Letterbox. `colour` "gray": luma in all three channels.
+    `pad_value`: the level 0..255 around a letterboxed image.
+    """
+
+    size: Size
+    resize: ResizeMode
+    colour: Colour
+    pad_value: int
+
+    def __post_init__(self) -> None:
+        _require_choice("preprocess.resize", self.resize, ResizeMode)
+        _require_choice("preprocess.colour", self.colour, Colour)
+        _require(0 <= self.pad_value <= 255, "preprocess.pad_value", "0..255", self.pad_value)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """real = (stored - zero_point) * scale (Jacob et al., CVPR 2018)."""
+
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        positive = math.isfinite(self.scale) and self.scale > 0
+        _require(positive, "quantization.scale", "a finite number > 0", self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """How the evidence map becomes one logit.
+
+    `kind` "mean": the mean of all its cells, with share 1. "top": of the ceil(share * n) greatest of n cells.
+    """
+
+    kind: PoolingKind
+    share: float
+
+    def __post_init__(self) -> None:
+        _require_choice("pooling.kind", self.kind, PoolingKind)
+        _require(0 < self.share <= 1, "pooling.share", "0 < share <= 1", self.share)
+        _require(self.kind != "mean" or self.share == 1, "pooling.share", "1 with kind mean", self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCalibration:
+    """The pooled logit as a probability of NG (Platt, Advances in Large Margin Classifiers, 1999)."""
+
+    slope: float
+    offset: float
+
+    def __post_init__(self) -> None:
+        rising = math.isfinite(self.slope) and self.slope > 0
+        _require(rising, "score_calibration.slope", "a finite number > 0", self.slope)
+        _require(math.isfinite(self.offset), "score_calibration.offset", "a finite number", self.offset)
+
+    def score(self, pooled: float) -> float:
+        """1 / (1 + exp(-(slope * pooled + offset))), 0..1."""
+        return sigmoid(self.slope * pooled + self.offset)
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)), without overflow for any finite logit."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    grown = math.exp(logit)
+    return grown / (1.0 + grown)
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRow:
+    """What an NG threshold did on the images it was chosen on. A ratio without a case is None."""
+
+    threshold: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Scores from `ng` on are NG, from `marginal` on MARGINAL, the others OK.
+
+    `rule`: how they were chosen, in words. `table`: what other thresholds would have done.
+    """
+
+    ng: float
+    marginal: float
+    rule: str
+    table: tuple[ThresholdRow, ...]
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.ng <= 1, "thresholds.ng", "0..1", self.ng)
+        legal = 0 <= self.marginal <= self.ng
+        _require(legal, "thresholds.marginal", f"0..{self.ng} (thresholds.ng)", self.marginal)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalizationSpec:
+    """How regions are cut out of the evidence map, and out of the difference map where that gives none.
+
+    `cut`: logit from which evidence belongs to a region, or "otsu": chosen for each map (Otsu, IEEE SMC 1979).
+    `min_area_px`: smaller regions are dropped, frame px. `difference_sigma_px`: of the Gaussian that is the
+    background, model input px. `difference_cut`: gray levels from which a difference counts. `shift_px`: how
+    far right of and below its own middle a cell looks, model input px: MobileNetV2 pads its strided
+    convolutions on one side only.
+    """
+
+    cut: float | Literal["otsu"]
+    min_area_px: int
+    difference_sigma_px: float
+    difference_cut: float
+    shift_px: float
+
+    def __post_init__(self) -> None:
+        legal = math.isfinite(self.cut) if isinstance(self.cut, (int, float)) else self.cut == "otsu"
+        _require(legal, "localization.cut", 'a finite number or "otsu"', self.cut)
+        _require(self.min_area_px >= 0, "localization.min_area_px", ">= 0", self.min_area_px)
+        sigma_px = self.difference_sigma_px
+        _require(0 < sigma_px <= 100, "localization.difference_sigma_px", "0 < sigma <= 100", sigma_px)
+        _require(0 <= self.shift_px <= 64, "localization.shift_px", "0..64", self.shift_px)
+        _require(0 < self.difference_cut <= 255, "localization.difference_cut", "0..255", self.difference_cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Mean and standard deviation of a quantity on good training images."""
+
+    mean: float
+    sd: float
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.mean), "drift_reference mean", "a finite number", self.mean)
+        _require(0 <= self.sd < math.inf, "drift_reference sd", "a finite number >= 0", self.sd)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReference:
+    """What good images looked like: see checks.Checks for the first two."""
+
+    brightness_ratio: Reference
+    focus: Reference
+    score: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenVector:
+    """An image of the bundle (a name in its folder golden/) and the score it must give."""
+
+    file: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSpec:
+    """The golden images, and how far a score may be off: interpreters differ by a few steps."""
+
+    tolerance: float
+    vectors: tuple[GoldenVector, ...]
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.tolerance < 1, "golden.tolerance", "0 <= tolerance < 1", self.tolerance)
+        _require(bool(self.vectors), "golden.vectors", "one vector or more", self.vectors)
+        names = [vector.file for vector in self.vectors]
+        _require(len(set(names)) == len(names), "golden.vectors", "each file only once", names)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The whole of calibration.json. `created` is RFC 3339, `model_sha256` hex."""
+
+    schema_version: int
+    model_id: str
+    created: str
+    model_sha256: str
+    preprocess: PreprocessSpec
+    input_quantization: Quantization
+    output_quantization: Quantization
+    pooling: Pooling
+    score_calibration: ScoreCalibration
+    thresholds: Thresholds
+    localization: LocalizationSpec
+    drift_reference: DriftReference
+    golden: GoldenSpec
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        known = self.schema_version == SCHEMA_VERSION
+        _require(known, "schema_version", str(SCHEMA_VERSION), self.schema_version)
+        digest = self.model_sha256
+        _require(re.fullmatch(r"[0-9a-f]{64}", digest), "model_sha256", "64 hex digits", digest)
+        _parse_time(self.created)
+
+    @property
+    def version(self) -> str:
+        """When and what: <UTC yyyymmddThhmmssZ>-<first 8 digits of the model's SHA-256>."""
+        return f"{_parse_time(self.created):%Y%m%dT%H%M%SZ}-{self.model_sha256[:8]}"
+
+    def to_json(self) -> str:
+        """The text of calibration.json. Raises BundleError: a number not finite, a value not JSON's."""
+        try:
+            return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"{FILE}: {error}") from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = FILE) -> Calibration:
+        """The inverse of to_json. Raises BundleError naming `source`, the field and what is wrong."""
+        try:
+            content = strict_json.parse(text)
+            strict_json.check(content, _validate())
+            return cls(**{name: _PARSERS.get(name, _as_is)(value) for name, value in content.items()})
+        except ValueError as error:
+            raise BundleError(f"{source}: {error}") from None
+
+
+@cache
+def _validate() -> strict_json.Validate:
+    return strict_json.compile_schema(Path(__file__).with_name("calibration.schema.json"))
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _preprocess(value: dict[str, Any]) -> PreprocessSpec:
+    return PreprocessSpec(**{**value, "size": Size(**value["size"])})
+
+
+def _thresholds(value: dict[str, Any]) -> Thresholds:
+    return Thresholds(**{**value, "table": tuple(ThresholdRow(**row) for row in value["table"])})
+
+
+def _drift_reference(value: dict[str, Any]) -> DriftReference:
+    return DriftReference(**{name: Reference(**reference) for name, reference in value.items()})
+
+
+def _golden(value: dict[str, Any]) -> GoldenSpec:
+    return GoldenSpec(value["tolerance"], tuple(GoldenVector(**vector) for vector in value["vectors"]))
+
+
+_PARSERS: dict[str, Any] = {
+    "preprocess": _preprocess,
+    "input_quantization": lambda value: Quantization(**value),
+    "output_quantization": lambda value: Quantization(**value),
+    "pooling": lambda value: Pooling(**value),
+    "score_calibration": lambda value: ScoreCalibration(**value),
+    "thresholds": _thresholds,
+    "localization": lambda value: LocalizationSpec(**value),
+    "drift_reference": _drift_reference,
+    "golden": _golden,
+}
+
+
+def _parse_time(text: str) -> datetime:
+    """An RFC 3339 time as UTC. Raises ValueError where the text is not one, or has no offset."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ValueError(f"created: must be an RFC 3339 time with its offset, got {strict_json.shown(text)}")
+    return time.astimezone(UTC)
+
+
+def _require(legal: object, field: str, expected: str, found: object) -> None:
+    if not legal:
+        raise ValueError(f"{field}: must be {expected}, got {strict_json.shown(found)}")
+
+
+def _require_choice(field: str, found: str, choices: object) -> None:
+    names = get_args(choices)
+    _require(found in names, field, f"one of {', '.join(names)}", found)

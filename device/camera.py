@@ -1,0 +1,53 @@
+"""What a camera is to the service: the protocol, the fault of one frame, the camera that is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from device.config import CameraConfig
+from device.errors import FrameError
+from device.frame import Frame
+
+
+class BadFrame(FrameError):
+    """One frame could not be read; the next may well be. The service gives it an ERROR verdict and goes on.
+
+    `seq` is the number that the frame would have had, `path` its file as in Frame.path, `captured_ns` when
+    the fault was met (UTC).
+    """
+
+    def __init__(self, message: str, *, seq: int, path: str | None, captured_ns: int, camera: str) -> None:
+        super().__init__(message)
+        self.seq = seq
+        self.path = path
+        self.captured_ns = captured_ns
+        self.camera = camera
+
+
+class Camera(Protocol):
+    """A source of frames. Every wait is bounded; no call returns an old frame in place of a missing one."""
+
+    @property
+    def name(self) -> str:
+        """The kind of camera and what it looks at, for the log."""
+
+    def open(self) -> None:
+        """Get ready to read. Raises FrameError when that cannot be."""
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next frame, or None at the end of a finite source.
+
+        Raises BadFrame when this one frame is lost, FrameError when the camera is (no frame within timeout_s,
+        or nothing left to read from).
+        """
+
+    def close(self) -> None:
+        """Release the source. May be called at any time, and twice."""
+
+
+def make_camera(config: CameraConfig, wait: Callable[[float], object]) -> Camera:
+    """The camera that is configured. `wait(seconds)` is how it waits, so that a signal can cut it short."""
+    from device.replay import ReplayCamera  # imported when chosen: other kinds need what a PC has not
+
+    return ReplayCamera(config.source, config.rate_hz, config.loop, wait)

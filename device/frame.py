@@ -1,0 +1,93 @@
+"""A captured frame, and how one is read from an image file."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import FrameError
+from device.geometry import Size
+from device.image_file import FORMATS, fault_of
+
+Pixels = NDArray[np.uint8]
+
+REPLAY = "replay"  # Frame.camera of what came from the disk
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One image as the camera gave it. The image is not copied and must not be written to."""
+
+    image: Pixels  # (H, W, 3), RGB
+    seq: int  # counts the frames of a camera from 0
+    captured_ns: int  # UTC, ns since 1970
+    monotonic_ns: int  # the same moment on the monotonic clock, for intervals
+    camera: str
+    path: str | None  # the file it came from, as the camera names it
+    sha256: str | None  # of that file's bytes, hex
+    part_id: str | None = None
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if not isinstance(image, np.ndarray):
+            raise FrameError(f"image must be uint8 (H, W, 3), got {type(image).__name__}")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise FrameError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        if self.seq < 0:
+            raise FrameError(f"seq must be >= 0, got {self.seq}")
+
+    @property
+    def size(self) -> Size:
+        return Size(self.image.shape[1], self.image.shape[0])
+
+
+def read_image(path: str | Path) -> tuple[Pixels, str]:
+    """(the image as RGB uint8 (H, W, 3), SHA-256 of the file's bytes in hex).
+
+    Gray becomes three equal channels, an alpha channel is dropped, and EXIF's note of how the camera was
+    held is obeyed. More than 8 bits a channel are refused: how a sensor's 10 or 12 bits sit in 16 is not
+    written in the file, and a wrong guess gives a black image. Raises FrameError: missing, unreadable, cut
+    off, damaged, not an image.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FrameError(f"{path}: cannot be read: {error.strerror}") from None
+    fault = fault_of(content)
+    if fault:
+        raise FrameError(f"{path}: {fault}")
+    return _decode(path, content), hashlib.sha256(content).hexdigest()
+
+
+def _decode(path: str | Path, content: bytes) -> Pixels:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # ANYDEPTH: so that 16 bits are seen, and not cut to 8
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:  # more pixels than OpenCV's limit
+        raise FrameError(f"{path}: cannot be decoded: {error.err}") from None
+    if image is None:
+        raise FrameError(f"{path}: damaged: begins like {FORMATS}, but cannot be decoded")
+    if image.dtype != np.uint8:
+        raise FrameError(f"{path}: must have 8 bits a channel, got {image.dtype}")
+    cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def frame_from_file(path: str | Path, seq: int) -> Frame:
+    """The image in a file as the frame of camera "replay", captured now. Raises FrameError."""
+    image, sha256 = read_image(path)
+    return Frame(
+        image=image,
+        seq=seq,
+        captured_ns=time.time_ns(),
+        monotonic_ns=time.monotonic_ns(),
+        camera=REPLAY,
+        path=str(path),
+        sha256=sha256,
+    )

@@ -1,0 +1,192 @@
+"""Where on the frame the evidence is: regions as boxes in captured-frame px, and the map over the frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.calibration import LocalizationSpec, sigmoid
+from device.detector import Evidence, Prediction, content_cells
+from device.geometry import Box, Letterbox, Size
+from device.preprocess import ModelInput
+from device.verdict import Method, Region
+
+CELL_STEPS = 4  # grid points along the side of a cell: boxes are that much finer than the map
+MAX_REGIONS = 32  # a verdict must stay a small message
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Marked:
+    """The image's part of a grid over the model's input, and which of its points are marked."""
+
+    mask: Mask  # (part.height, part.width), 0 or 1
+    part: Box  # on the grid
+    grid: Letterbox  # source: the model's input, target: the grid
+    method: Method
+
+
+class Localizer:
+    """Regions of a frame, as a LocalizationSpec says."""
+
+    def __init__(self, spec: LocalizationSpec) -> None:
+        self._spec = spec
+
+    def locate(self, model_input: ModelInput, prediction: Prediction) -> tuple[Region, ...]:
+        """The regions, largest score first; of more than MAX_REGIONS those with the largest boxes.
+
+        They are the 8-connected parts of the evidence map above the cut, each of spec.min_area_px or more.
+        What lies in a hole of a region belongs to it.
+        Where there is none: of the difference between the image and its Gaussian background, in gray levels.
+        """
+        placement, evidence = model_input.placement, prediction.evidence
+        marked = _mark_evidence(evidence, placement, self._spec)
+        regions = _regions(marked, evidence, placement, self._spec)
+        if not regions:
+            marked = _mark_difference(model_input, self._spec)
+            regions = _regions(marked, evidence, placement, self._spec)
+        return tuple(sorted(regions, key=lambda region: (-region.score, -region.area_px)))
+
+
+def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float = 0.0) -> Evidence:
+    """The map over the frame, float32 (H, W) of it, bilinear between the centres of the cells.
+
+    Cell (i, j) of (h, w) has its centre at ((j + 0.5) / w, (i + 0.5) / h) of the model's input, plus `shift_px`
+    in both directions (see LocalizationSpec). Beyond the outermost centres on the image their values go on;
+    padding has no influence.
+    """
+    box, target, source = placement.content, placement.target, placement.source
+    over_input = _shifted(_grown(_without_padding(evidence, placement), target), shift_px, shift_px)
+    return _grown(over_input[box.y : box.y + box.height, box.x : box.x + box.width], source)
+
+
+def _mark_evidence(evidence: Evidence, placement: Letterbox, spec: LocalizationSpec) -> _Marked:
+    """Where the evidence, on a grid of CELL_STEPS points a cell, reaches the cut."""
+    height, width = evidence.shape
+    target = placement.target
+    size = Size(min(width * CELL_STEPS, target.width), min(height * CELL_STEPS, target.height))
+    grid = Letterbox.fit(target, size, "stretch")
+    part = grid.forward(placement.content)
+    fine = _grown(_without_padding(evidence, placement), size)
+    fine = _shifted(fine, spec.shift_px * grid.scale_x, spec.shift_px * grid.scale_y)
+    fine = fine[part.y : part.y + part.height, part.x : part.x + part.width]
+    mask = _above_otsu(fine) if isinstance(spec.cut, str) else (fine >= spec.cut).astype(np.uint8)
+    return _Marked(mask, part, grid, "evidence")
+
+
+def _mark_difference(model_input: ModelInput, spec: LocalizationSpec) -> _Marked:
+    """Where the image differs from its Gaussian background by the cut or more, px by px of the input."""
+    placement = model_input.placement
+    gray = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
+    background = cv2.GaussianBlur(gray, (0, 0), spec.difference_sigma_px)
+    mask = (cv2.absdiff(gray, background) >= spec.difference_cut).astype(np.uint8)
+    grid = Letterbox.fit(placement.target, placement.target, "stretch")
+    return _Marked(mask, placement.content, grid, "difference")
+
+
+def _above_otsu(values: Evidence) -> Mask:
+    """The upper of the two classes that Otsu's rule makes of the values' own range; none of a flat map."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    levels = ((values - low) * (255.0 / (high - low))).astype(np.uint8)
+    return np.asarray(cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1], np.uint8)
+
+
+def _regions(
+    marked: _Marked, evidence: Evidence, placement: Letterbox, spec: LocalizationSpec
+) -> list[Region]:
+    contours, _ = cv2.findContours(marked.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cells = _Cells.of(evidence, placement, marked, spec.shift_px)
+    grid, part = marked.grid, marked.part
+    points_per_px = placement.scale_x * placement.scale_y * grid.scale_x * grid.scale_y
+    regions = []
+    for contour in sorted(contours, key=_extent, reverse=True)[:MAX_REGIONS]:
+        x, y, width, height = cv2.boundingRect(contour)
+        filled = np.zeros((height, width), np.uint8)
+        cv2.drawContours(filled, [contour], 0, (1,), cv2.FILLED, offset=(-x, -y))
+        points = cv2.countNonZero(cv2.bitwise_and(filled, marked.mask[y : y + height, x : x + width]))
+        if points / points_per_px < spec.min_area_px:
+            continue
+        box = placement.inverse(grid.inverse(Box(part.x + x, part.y + y, width, height)))
+        area_px = min(max(round(points / points_per_px), 1), box.area_px)
+        regions.append(Region(box, area_px, sigmoid(cells.peak(filled, x, y)), marked.method))
+    return regions
+
+
+def _extent(contour: Any) -> int:
+    """The area of the contour's box; the contour's own is 0 for a line."""
+    _, _, width, height = cv2.boundingRect(contour)
+    return int(width * height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cells:
+    """The cells on the image, (n, m), and the grid points in the part (rows, columns) at their centres."""
+
+    values: Evidence
+    rows: NDArray[np.intp]  # ascending
+    columns: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, evidence: Evidence, placement: Letterbox, marked: _Marked, shift_px: float) -> _Cells:
+        rows, columns = content_cells(placement, evidence.shape)
+        height, width = evidence.shape
+        grid, part = marked.grid, marked.part
+        size = grid.target
+        return cls(
+            evidence[rows, columns],
+            _points(rows, size.height / height, shift_px * grid.scale_y - part.y, part.height),
+            _points(columns, size.width / width, shift_px * grid.scale_x - part.x, part.width),
+        )
+
+    def peak(self, region: Mask, x: int, y: int) -> float:
+        """The greatest value of the cells whose centres lie in a region (h, w) at x, y of the part.
+
+        Where none does, that of the cell nearest to its middle.
+        """
+        height, width = region.shape
+        rows = slice(*self.rows.searchsorted((y, y + height)))
+        columns = slice(*self.columns.searchsorted((x, x + width)))
+        at_centres = region[self.rows[rows, np.newaxis] - y, self.columns[columns] - x]
+        inside = self.values[rows, columns][at_centres > 0]
+        if inside.size:
+            return float(inside.max())
+        row = np.abs(self.rows - (y + height / 2)).argmin()
+        column = np.abs(self.columns - (x + width / 2)).argmin()
+        return float(self.values[row, column])
+
+
+def _points(cells: slice, points_per_cell: float, offset: float, length: int) -> NDArray[np.intp]:
+    centres = (np.arange(cells.start, cells.stop) + 0.5) * points_per_cell + offset
+    return np.floor(centres).astype(np.intp).clip(0, length - 1)
+
+
+def _grown(values: Evidence, size: Size) -> Evidence:
+    """Bilinear at another size; both sizes span the same area."""
+    if values.shape == (size.height, size.width):
+        return values
+    grown = cv2.resize(values, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(grown, np.float32)
+
+
+def _shifted(values: Evidence, right: float, down: float) -> Evidence:
+    """Moved by whole points, the values of the edge left behind."""
+    across, along = round(right), round(down)
+    if not across and not along:
+        return values
+    height, width = values.shape
+    return np.pad(values, ((along, 0), (across, 0)), mode="edge")[:height, :width]
+
+
+def _without_padding(evidence: Evidence, placement: Letterbox) -> Evidence:
+    """The map with the cells on padding set to their nearest neighbours on the image."""
+    height, width = evidence.shape
+    rows, columns = content_cells(placement, evidence.shape)
+    margins = ((rows.start, height - rows.stop), (columns.start, width - columns.stop))
+    return np.pad(evidence[rows, columns], margins, mode="edge") if any(map(any, margins)) else evidence

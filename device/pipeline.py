@@ -1,0 +1,142 @@
+"""One frame to one verdict: the stages in their order, timed. No thread, no waiting."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from device import bundle as bundles
+from device.bundle import Bundle, Thresholds
+from device.camera import BadFrame
+from device.checks import measure
+from device.clock import clock_synced
+from device.detector import Detector, Prediction
+from device.frame import Frame, frame_from_file
+from device.localizer import Localizer
+from device.preprocess import ModelInput, Preprocessor
+from device.verdict import Model, Verdict, decide
+
+TRIGGER = "free-run"  # every frame that the camera gives is inspected
+
+
+class Pipeline:
+    """A bundle at work for a station. `station` and `session_id` are written on every verdict."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        station: str,
+        session_id: str,
+        threads: int | None = None,
+        runtime: str = "auto",
+    ) -> None:
+        """Opens the model and lets it score the golden images. Raises InterpreterError, BundleError."""
+        calibration = bundle.calibration
+        self.bundle = bundle
+        self.station = station
+        self.session_id = session_id
+        self.model = Model(calibration.model_id, calibration.version, bundle.sha256)
+        self._thresholds = calibration.thresholds
+        self._preprocessor = Preprocessor(calibration.preprocess)
+        self._detector = Detector(bundle, threads, runtime)
+        self._localizer = Localizer(calibration.localization)
+        bundles.check_golden(bundle, self._score_file)
+
+    @property
+    def runtime(self) -> str:
+        """The interpreter in use, as "ai-edge-litert 2.3.0"."""
+        return self._detector.runtime
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return self._thresholds
+
+    def predict(self, frame: Frame) -> tuple[ModelInput, Prediction]:
+        """What the model saw of a frame and what it said. Raises InterpreterError."""
+        model_input = self._preprocessor.prepare(frame)
+        return model_input, self._detector.detect(model_input)
+
+    def inspect(self, frame: Frame) -> Verdict:
+        """The verdict on a frame; regions are looked for when it is NG or MARGINAL. Raises InterpreterError.
+
+        timing_ms: preprocess, checks, inference, localization (about 0 for OK), and total.
+        """
+        watch = _StopWatch()
+        model_input = self._preprocessor.prepare(frame)
+        watch.lap("preprocess")
+        checks = measure(model_input)  # before inference, while the image is still in the processor's cache
+        watch.lap("checks")
+        prediction = self._detector.detect(model_input)
+        watch.lap("inference")
+        word = decide(prediction.score, self._thresholds)
+        regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
+        watch.lap("localization")
+        return Verdict(
+            event_id=self._event_id(frame.seq),
+            session_id=self.session_id,
+            seq=frame.seq,
+            historical=False,
+            captured_ns=frame.captured_ns,
+            clock_synced=clock_synced(),
+            station=self.station,
+            part_id=frame.part_id,
+            trigger=TRIGGER,
+            verdict=word,
+            score=prediction.score,
+            threshold=self._thresholds.ng,
+            model=self.model,
+            regions=regions,
+            image_size=frame.size,
+            image_sha256=frame.sha256,
+            image_path=frame.path,
+            timing_ms=watch.timing_ms(),
+            camera=frame.camera,
+            checks=checks,
+        )
+
+    def unseen(self, fault: BadFrame) -> Verdict:
+        """The ERROR verdict on a frame that could not be read."""
+        return Verdict(
+            event_id=self._event_id(fault.seq),
+            session_id=self.session_id,
+            seq=fault.seq,
+            historical=False,
+            captured_ns=fault.captured_ns,
+            clock_synced=clock_synced(),
+            station=self.station,
+            part_id=None,
+            trigger=TRIGGER,
+            verdict="ERROR",
+            score=None,
+            threshold=self._thresholds.ng,
+            model=self.model,
+            regions=(),
+            image_size=None,
+            image_sha256=None,
+            image_path=fault.path,
+            timing_ms={},
+            camera=fault.camera,
+            checks=None,
+        )
+
+    def _event_id(self, seq: int) -> str:
+        return f"{self.session_id}-{seq:08d}"
+
+    def _score_file(self, path: Path) -> float:
+        return self.predict(frame_from_file(path, seq=0))[1].score
+
+
+class _StopWatch:
+    """Milliseconds of one stage after the other, to the microsecond."""
+
+    def __init__(self) -> None:
+        self._start_ns = self._last_ns = time.perf_counter_ns()
+        self._laps_ms: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now_ns = time.perf_counter_ns()
+        self._laps_ms[stage] = (now_ns - self._last_ns) // 1000 / 1000
+        self._last_ns = now_ns
+
+    def timing_ms(self) -> dict[str, float]:
+        return {**self._laps_ms, "total": (time.perf_counter_ns() - self._start_ns) // 1000 / 1000}

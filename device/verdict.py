@@ -1,0 +1,204 @@
+"""What the station says of one frame, and its form on the wire: one JSON object (verdict.schema.json)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from device import strict_json
+from device.calibration import Thresholds
+from device.checks import Checks
+from device.geometry import Box, Size
+
+SCHEMA_VERSION = 1
+
+Word = Literal["OK", "NG", "MARGINAL", "ERROR"]
+Method = Literal["evidence", "difference"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NS_IN_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A place that looks defective, in px of the captured frame.
+
+    `area_px`: of the region itself, which fills its box only in part. `score`: 1 / (1 + exp(-e)), where e is
+    the evidence (a logit) of the region's strongest cell; it ranks regions and is not the frame's score.
+    `method`: the map it was cut from, evidence or intensity difference.
+    """
+
+    box: Box
+    area_px: int
+    score: float
+    method: Method
+
+    def __post_init__(self) -> None:
+        _require(self.area_px >= 1, "region.area_px", ">= 1", self.area_px)
+        _require(0 <= self.score <= 1, "region.score", "0..1", self.score)
+        _require(self.method in get_args(Method), "region.method", "evidence or difference", self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model behind a verdict: its id, Calibration.version, and the SHA-256 of its file in hex."""
+
+    id: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verdict on one frame. ERROR is a frame that could not be judged; only then is there no score.
+
+    `captured_ns`: UTC, and not to be trusted unless `clock_synced`. `historical`: delivered later than it
+    should have been. `threshold`: the score from which a frame is NG. `image_size` and `image_sha256` are
+    None where unknown. `timing_ms`: duration of each stage.
+    """
+
+    event_id: str
+    session_id: str
+    seq: int
+    historical: bool
+    captured_ns: int
+    clock_synced: bool
+    station: str
+    part_id: str | None
+    trigger: str
+    verdict: Word
+    score: float | None
+    threshold: float
+    model: Model
+    regions: tuple[Region, ...]
+    image_size: Size | None
+    image_sha256: str | None
+    image_path: str | None
+    timing_ms: Mapping[str, float]
+    camera: str
+    checks: Checks | None
+
+    def __post_init__(self) -> None:
+        _require(self.verdict in get_args(Word), "verdict", "OK, NG, MARGINAL or ERROR", self.verdict)
+        if self.verdict == "ERROR":
+            _require(self.score is None, "score", "null with ERROR", self.score)
+        else:
+            legal = self.score is not None and 0 <= self.score <= 1
+            _require(legal, "score", f"0..1 with {self.verdict}", self.score)
+        found = self.verdict in ("NG", "MARGINAL")
+        _require(found or not self.regions, "regions", f"empty with {self.verdict}", len(self.regions))
+        located = self.image_size is not None or not self.regions
+        _require(located, "image_size", "known where there are regions", self.image_size)
+        _require(self.seq >= 0, "seq", ">= 0", self.seq)
+
+    def to_json(self) -> str:
+        """The verdict as one line of compact JSON. The time is cut to whole milliseconds."""
+        size = self.image_size
+        content = {
+            "schema": SCHEMA_VERSION,
+            "event_id": self.event_id,
+            "session_id": self.session_id,
+            "seq": self.seq,
+            "historical": self.historical,
+            "ts": _rfc3339(self.captured_ns),
+            "clock_synced": self.clock_synced,
+            "station": self.station,
+            "part_id": self.part_id,
+            "trigger": self.trigger,
+            "verdict": self.verdict,
+            "score": self.score,
+            "threshold": self.threshold,
+            "model": {"id": self.model.id, "version": self.model.version, "sha256": self.model.sha256},
+            "regions": [_region_content(region, size) for region in self.regions if size is not None],
+            "image": {
+                "w": size.width if size else None,
+                "h": size.height if size else None,
+                "sha256": self.image_sha256,
+                "path": self.image_path,
+            },
+            "timing_ms": dict(self.timing_ms),
+            "camera": {"name": self.camera},
+            "checks": {
+                "brightness_ratio": self.checks.brightness_ratio if self.checks else None,
+                "focus": self.checks.focus if self.checks else None,
+            },
+        }
+        return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Verdict:
+        """The inverse of to_json, up to its milliseconds. Raises ValueError naming the wrong field."""
+        content = strict_json.parse(text)
+        strict_json.check(content, _validate())
+        image, checks = content["image"], content["checks"]
+        same = (
+            "event_id",
+            "session_id",
+            "seq",
+            "historical",
+            "clock_synced",
+            "station",
+            "part_id",
+            "trigger",
+        )
+        return cls(
+            **{name: content[name] for name in (*same, "verdict", "score", "threshold", "timing_ms")},
+            captured_ns=_ns(content["ts"]),
+            model=Model(**content["model"]),
+            regions=tuple(_region(region) for region in content["regions"]),
+            image_size=None if image["w"] is None else Size(image["w"], image["h"]),
+            image_sha256=image["sha256"],
+            image_path=image["path"],
+            camera=content["camera"]["name"],
+            checks=None if checks["focus"] is None else Checks(**checks),
+        )
+
+
+def decide(score: float, thresholds: Thresholds) -> Word:
+    """NG from thresholds.ng on, MARGINAL from thresholds.marginal on, else OK. ValueError: not a number."""
+    if math.isnan(score):
+        raise ValueError("score must be 0..1, got NaN")
+    if score >= thresholds.ng:
+        return "NG"
+    return "MARGINAL" if score >= thresholds.marginal else "OK"
+
+
+def _region_content(region: Region, size: Size) -> dict[str, Any]:
+    box = region.box
+    return {
+        "bbox_px": [box.x, box.y, box.width, box.height],
+        "bbox_norm": [round(share, 6) for share in box.normalized(size)],
+        "area_px": region.area_px,
+        "score": region.score,
+        "method": region.method,
+    }
+
+
+def _region(content: dict[str, Any]) -> Region:
+    return Region(Box(*content["bbox_px"]), content["area_px"], content["score"], content["method"])
+
+
+@cache
+def _validate() -> strict_json.Validate:
+    return strict_json.compile_schema(Path(__file__).with_name("verdict.schema.json"))
+
+
+def _rfc3339(utc_ns: int) -> str:
+    """RFC 3339 in UTC with milliseconds, cut and not rounded: no verdict comes from the future."""
+    time = _EPOCH + timedelta(milliseconds=utc_ns // _NS_IN_MS)
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
+
+
+def _ns(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1) * _NS_IN_MS
+
+
+def _require(legal: bool, field: str, expected: str, found: object) -> None:
+    if not legal:
+        raise ValueError(f"{field}: must be {expected}, got {found!r}")

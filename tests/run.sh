@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Sets everything up and checks everything: linters, types, shell scripts, tests.
+#
+# Usage: tests/run.sh [PYTEST_ARGUMENT...]      tests/run.sh -k replay      PYTHON=python3.11 tests/run.sh
+#
+# Makes .venv in the checkout and installs what is needed; later runs reuse it and need no network. As root on Debian
+# it also installs the missing system packages (a broker, and what systemd-python is built with); without them, the
+# tests that need them skip and say so.
+#
+# Exit codes: 0 all passed; 1 a linter or a test failed; 2 the set-up failed, or as pytest has them (2 to 5).
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+# shellcheck source=deploy/venv.sh
+source "$ROOT/deploy/venv.sh"
+
+main() {
+    cd "$ROOT"
+    install_system_packages
+    prepare_venv "$VENV" tests "$(train_requirements)" tests/requirements.txt deploy/requirements-demo.txt || exit 2
+    install_systemd_python
+    local sources=0 tests=0
+    check_sources || sources=1
+    run "$VENV/bin/python" -m pytest -q "$@" || tests=$?
+    if ((sources)); then
+        echo "error: a linter found something (see above, before the tests)" >&2
+    fi
+    exit $((tests ? tests : sources))
+}
+
+train_requirements() { # a list of what requirements-train.txt says, but with TensorFlow's CPU build where there is one
+    if [[ $(uname -m) != x86_64 ]] || has_gpu_build; then
+        echo requirements-train.txt
+        return
+    fi
+    # 285 MiB less to download. Beside .venv, not in it: .venv may not be there yet.
+    mkdir -p build
+    sed -E 's/^tensorflow([^-a-z])/tensorflow-cpu\1/; s/^-r (.*)/-r ..\/\1/' requirements-train.txt >build/requirements-train-cpu.txt
+    echo build/requirements-train-cpu.txt
+}
+
+has_gpu_build() { # both builds in one environment overwrite each other's files
+    compgen -G "$VENV/lib/python3*/site-packages/tensorflow-[0-9]*.dist-info" >/dev/null
+}
+
+install_system_packages() {
+    local missing=()
+    PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || missing+=(mosquitto)
+    command -v gcc >/dev/null || missing+=(gcc)
+    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    [[ -e /usr/include/systemd/sd-daemon.h ]] || missing+=(libsystemd-dev)
+    ((${#missing[@]})) || return 0
+
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        echo "not root on Debian: ${missing[*]} missing; the tests that need them will skip" >&2
+        return 0
+    fi
+    echo "installing system packages: ${missing[*]}" >&2
+    if ! apt_install "${missing[@]}" >&2; then
+        echo "apt could not install ${missing[*]}; the tests that need them will skip" >&2
+    fi
+}
+
+apt_install() (# a subshell, for its trap
+    # The tests start brokers of their own, on free ports: the packaged service must not start, and take port 1883.
+    if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod +x /usr/sbin/policy-rc.d
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || true # one unreachable source need not matter
+    apt-get install -y -qq --no-install-recommends "$@"
+)
+
+install_systemd_python() { # from source, there is no wheel; device/notify.py works without it too
+    "$VENV/bin/python" -c 'from systemd import daemon' 2>/dev/null && return
+    [[ -e /usr/include/systemd/sd-daemon.h ]] || return 0
+    echo "building systemd-python" >&2
+    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check 'systemd-python>=235,<236' >&2 ||
+        echo "systemd-python could not be built; the tests go on without it" >&2
+}
+
+check_sources() { # every linter runs, so that one run names all that is wrong
+    local failed=0 python=$VENV/bin/python
+    run "$python" -m ruff check --quiet . || failed=1
+    run "$python" -m ruff format --quiet --check . || failed=1
+    run "$python" -m mypy --no-error-summary || failed=1
+    run "$VENV/bin/shellcheck" .ci/run tests/*.sh deploy/*.sh || failed=1
+    return "$failed"
+}
+
+run() { # COMMAND...: print it as a person would write it, run it
+    echo "+ ${*//$VENV\/bin\//}" >&2
+    "$@"
+}
+
+main "$@"

@@ -1,0 +1,231 @@
+"""calibration.json: round trips, and everything that is refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_bundle import make_calibration
+
+from device.calibration import (
+    Calibration,
+    GoldenSpec,
+    GoldenVector,
+    LocalizationSpec,
+    Pooling,
+    PreprocessSpec,
+    Quantization,
+    Reference,
+    ScoreCalibration,
+    Thresholds,
+    sigmoid,
+)
+from device.errors import BundleError
+from device.geometry import Size
+
+GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
+FREE = ("training", "metrics")  # of any content
+
+
+def content() -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(make_calibration().to_json())
+    return decoded
+
+
+def fields(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every field in the strict part of the contract, and of every object's."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield (*path, name)
+            if (*path, name) not in [(free,) for free in FREE]:
+                yield from fields(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from fields(inner, (*path, index))
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def named(path: tuple[Any, ...]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
+ALL = list(fields(content()))
+OBJECTS = [(), *(path for path in ALL if isinstance(at(content(), path), dict) and path[0] not in FREE)]
+
+
+def refused(changed: Any) -> str:
+    with pytest.raises(BundleError) as caught:
+        Calibration.from_json(json.dumps(changed), "/b/calibration.json")
+    message = str(caught.value)
+    assert message.startswith("/b/calibration.json: ")
+    return message.removeprefix("/b/calibration.json: ")
+
+
+def test_the_golden_file_byte_for_byte() -> None:
+    assert make_calibration().to_json() == GOLDEN.read_text()
+
+
+def test_there_and_back() -> None:
+    calibration = make_calibration(
+        score_calibration=ScoreCalibration(0.1 + 0.2, -1e-17),
+        localization=LocalizationSpec(-2.5, 0, 1.0, 1.0, 0.0),
+        thresholds=Thresholds(0.6, 0.3, "ünïcode", ()),
+    )
+    assert Calibration.from_json(calibration.to_json()) == calibration
+    assert Calibration.from_json(GOLDEN.read_bytes()) == make_calibration()
+
+
+@pytest.mark.parametrize("path", ALL, ids=named)
+def test_a_missing_field(path: tuple[Any, ...]) -> None:
+    changed = content()
+    del at(changed, path[:-1])[path[-1]]
+    assert refused(changed) == f"{named(path)}: missing"
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=named)
+def test_an_unknown_field(path: tuple[Any, ...]) -> None:
+    changed = content()
+    at(changed, path)["thresold"] = 1
+    assert refused(changed) == f"{named((*path, 'thresold'))}: unknown field"
+
+
+LEGAL = [(("thresholds", "rule"), "\n"), (("thresholds", "rule"), "x" * 200), (("thresholds", "table"), [])]
+WRONG = [(path, value) for path in ALL for value in ([], True, "\n", "x" * 200) if (path, value) not in LEGAL]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), WRONG, ids=lambda part: named(part) if isinstance(part, tuple) else None
+)
+def test_a_wrong_type(path: tuple[Any, ...], value: Any) -> None:
+    changed = content()
+    at(changed, path[:-1])[path[-1]] = value
+    assert refused(changed).startswith(f"{named(path)}: must be ")
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if type(at(content(), path)) is float], ids=named)
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_is_none(path: tuple[Any, ...], number: str) -> None:
+    changed = content()
+    at(changed, path[:-1])[path[-1]] = "@"
+    with pytest.raises(BundleError, match=f"every number must be finite, got {number}"):
+        Calibration.from_json(json.dumps(changed).replace('"@"', number))
+
+
+def test_not_even_among_what_is_free() -> None:
+    with pytest.raises(BundleError, match=r"calibration.json: "):
+        make_calibration(metrics={"int8": {"auroc": math.nan}}).to_json()
+    with pytest.raises(BundleError, match=r"calibration.json: Object of type PosixPath"):
+        make_calibration(training={"data": Path("/")}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("preprocess", "pad_value"), 256, "preprocess.pad_value: must be a whole number 0..255, got 256"),
+        (("preprocess", "size", "width"), 0, "preprocess.size.width: must be a whole number 1..8192, got 0"),
+        (
+            ("preprocess", "resize"),
+            "crop",
+            'preprocess.resize: must be one of "letterbox", "stretch", got "crop"',
+        ),
+        (("pooling", "share"), 0, "pooling.share: must be a number above 0, at most 1, got 0"),
+        (("score_calibration", "slope"), -1, "score_calibration.slope: must be a number above 0, got -1"),
+        (("thresholds", "ng"), 1.5, "thresholds.ng: must be a number 0..1, got 1.5"),
+        (("thresholds", "marginal"), 0.7, "thresholds.marginal: must be 0..0.6 (thresholds.ng), got 0.7"),
+        (("localization", "cut"), "otso", 'localization.cut: must be a number or "otsu", got "otso"'),
+        (("golden", "vectors"), [], "golden.vectors: must be a list of 1 items or more, got []"),
+        (("model_sha256"), "0" * 63, f'model_sha256: must be 64 lower-case hex digits, got "{"0" * 63}"'),
+        (("created"), "2026-02-30T00:00:00Z", "created: must be an RFC 3339 time with its offset"),
+        (("created"), "2026-02-03 00:00:00", "created: must be an RFC 3339 time with its offset"),
+        (("schema_version"), 2, "schema_version: must be 1, got 2"),
+        (
+            ("golden", "vectors", 0, "file"),
+            "../x.png",
+            "golden.vectors[0].file: must be the name of a .png file",
+        ),
+    ],
+)
+def test_a_value_out_of_range(path: Any, value: Any, message: str) -> None:
+    steps = (path,) if isinstance(path, str) else path
+    changed = content()
+    at(changed, steps[:-1])[steps[-1]] = value
+    assert refused(changed).startswith(message)
+
+
+def test_a_mean_of_a_share_is_no_mean() -> None:
+    changed = content()
+    changed["pooling"] = {"kind": "mean", "share": 0.5}
+    assert refused(changed) == "pooling.share: must be 1 with kind mean, got 0.5"
+
+
+def test_the_same_golden_file_twice() -> None:
+    changed = content()
+    changed["golden"]["vectors"] *= 2
+    assert refused(changed).startswith("golden.vectors: must be each file only once")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PreprocessSpec(Size(1, 1), "crop", "rgb", 0),
+        lambda: PreprocessSpec(Size(1, 1), "stretch", "bgr", 0),
+        lambda: PreprocessSpec(Size(1, 1), "stretch", "rgb", -1),
+        lambda: Quantization(0.0, 0),
+        lambda: Quantization(math.inf, 0),
+        lambda: Pooling("max", 1.0),
+        lambda: Pooling("top", 1.1),
+        lambda: ScoreCalibration(math.nan, 0.0),
+        lambda: ScoreCalibration(1.0, math.inf),
+        lambda: Thresholds(0.5, 0.6, "", ()),
+        lambda: Thresholds(0.5, math.nan, "", ()),
+        lambda: LocalizationSpec(math.nan, 0, 1.0, 1.0, 0.0),
+        lambda: LocalizationSpec("mean", 0, 1.0, 1.0, 0.0),
+        lambda: LocalizationSpec(0.0, -1, 1.0, 1.0, 0.0),
+        lambda: LocalizationSpec(0.0, 0, 0.0, 1.0, 0.0),
+        lambda: LocalizationSpec(0.0, 0, 1.0, 256.0, 0.0),
+        lambda: LocalizationSpec(0.0, 0, 1.0, 1.0, -1.0),
+        lambda: LocalizationSpec(0.0, 0, 1.0, 1.0, 65.0),
+        lambda: Reference(math.nan, 0.0),
+        lambda: Reference(0.0, -1.0),
+        lambda: GoldenSpec(0.1, ()),
+        lambda: GoldenSpec(1.0, (GoldenVector("a.png", 0.5),)),
+        lambda: make_calibration(model_sha256="xyz"),
+        lambda: make_calibration(created="yesterday"),
+        lambda: make_calibration(created="2026-03-04T05:06:07"),
+    ],
+)
+def test_the_values_check_themselves(make: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        make()
+
+
+def test_the_version_is_the_time_in_utc_and_the_model() -> None:
+    calibration = make_calibration(created="2026-03-04T05:06:07.5+02:00", model_sha256="abcdef01" * 8)
+    assert calibration.version == "20260304T030607Z-abcdef01"
+
+
+@pytest.mark.parametrize("logit", [-1e300, -800.0, -3.0, 0.0, 3.0, 800.0, 1e300])
+def test_the_sigmoid_does_not_overflow(logit: float) -> None:
+    assert sigmoid(logit) == pytest.approx(1 - sigmoid(-logit))
+    assert 0 <= sigmoid(logit) <= 1
+
+
+def test_the_score_is_platts() -> None:
+    assert ScoreCalibration(2.0, -1.0).score(1.5) == pytest.approx(1 / (1 + math.exp(-2)))
+
+
+def test_a_calibration_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        make_calibration().model_id = "other"  # type: ignore[misc]
+    assert replace(make_calibration(), model_id="other").model_id == "other"

@@ -1,0 +1,128 @@
+"""`check`, as a person calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fixtures_broker import Broker, free_port
+from fixtures_daemon import Station, errors, run_device
+
+MakeStation = Callable[..., Station]
+NAMES = ["config", "permissions", "bundle", "model", "camera", "broker"]
+
+
+def check(station: Station) -> tuple[int, dict[str, str], list[str]]:
+    """The exit code, what each line says of its name, and how to mend what failed."""
+    done = run_device("check", "--config", station.config)
+    assert errors(done) == []
+    lines = [line.split(None, 2) for line in done.stdout.splitlines()]
+    words = {name: f"{word} {rest}" for word, name, rest in lines if word != "mend:"}
+    assert list(words) == NAMES
+    return done.returncode, words, [line for line in done.stdout.splitlines() if " mend: " in line]
+
+
+def failed(words: dict[str, str]) -> list[str]:
+    return [name for name, line in words.items() if line.startswith("FAIL ")]
+
+
+def test_all_is_well(broker: Broker, make_station: MakeStation) -> None:
+    exit_code, words, mend = check(make_station(broker.port))
+    assert (exit_code, failed(words), mend) == (0, [], [])
+    assert words["camera"].endswith("a frame of 128x96 px")
+    assert words["broker"] == f"ok 127.0.0.1:{broker.port} accepts client edgevision-press-4"
+    assert "tiny on " in words["model"]
+
+
+def test_no_broker(make_station: MakeStation) -> None:
+    port = free_port()
+    exit_code, words, mend = check(make_station(port))
+    assert (exit_code, failed(words), len(mend)) == (7, ["broker"], 1)
+    assert words["broker"] == f"FAIL broker 127.0.0.1:{port}: Connection refused"
+
+
+def test_a_broker_that_wants_a_password(
+    make_broker: Callable[..., Broker], make_station: MakeStation
+) -> None:
+    closed = make_broker("allow_anonymous false")
+    closed.start()
+    exit_code, words, _ = check(make_station(closed.port))
+    assert exit_code == 7
+    assert words["broker"] == f"FAIL broker 127.0.0.1:{closed.port}: refuses the connection: Not authorized"
+
+
+def test_the_first_failure_gives_the_exit_code(
+    broker: Broker, make_station: MakeStation, tmp_path: Path
+) -> None:
+    station = make_station(broker.port, "x")
+    station.bundle = tmp_path / "nowhere"
+    station.configure()
+    exit_code, words, mend = check(station)
+    assert (exit_code, failed(words), len(mend)) == (4, ["bundle", "camera"], 2)
+    assert words["bundle"] == f"FAIL {tmp_path}/nowhere: must be a folder, does not exist"
+    assert words["model"].startswith("- not tried: it needs the bundle")
+    assert "part1.png: truncated PNG" in words["camera"]
+
+
+def test_a_wrong_configuration_is_told_and_the_rest_not_tried(make_station: MakeStation) -> None:
+    station = make_station(free_port(), mqtt='prot = 1\nprefix = "/"')
+    done = run_device("check", "--config", station.config)
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"FAIL  config      {station.config}: [mqtt] prot: unknown key; did you mean port?"
+    assert f"FAIL  config      {station.config}: [mqtt] prefix: must be topic levels" in lines[1]
+    assert [line.split()[1] for line in lines if line.startswith("- ")] == NAMES[1:]
+
+
+def test_what_strangers_may_touch_is_told(broker: Broker, make_station: MakeStation) -> None:
+    station = make_station(broker.port, mqtt='username = "u"\npassword_file = "pw"')
+    secret = station.folder / "pw"
+    secret.write_text("secret\n")
+    secret.chmod(0o644)
+    exit_code, words, _ = check(station)
+    assert (exit_code, failed(words)) == (3, ["permissions"])
+    assert words["permissions"] == f"FAIL {secret}: may be read or written by everybody"
+    secret.chmod(0o640)
+    assert check(station)[0] == 0
+    station.config.chmod(0o646)
+    assert check(station)[1]["permissions"] == f"FAIL {station.config}: may be written by everybody"
+
+
+def test_what_is_closed_to_us_is_told(broker: Broker, make_station: MakeStation, tmp_path: Path) -> None:
+    station = make_station(broker.port)
+    closed = tmp_path / "closed"
+    (closed / "models").mkdir(parents=True)
+    station.bundle = closed / "models"
+    station.configure()
+    closed.chmod(0)
+    exit_code, words, _ = check(station)
+    closed.chmod(0o755)
+    assert (exit_code, failed(words)) == (4, ["bundle"])
+    assert words["bundle"].endswith("models: cannot be read: Permission denied")
+
+
+def test_a_golden_image_with_another_score(
+    broker: Broker, make_station: MakeStation, tiny_model: object, tmp_path: Path
+) -> None:
+    station = make_station(broker.port)
+    golden = tiny_model.calibration.golden
+    wrong = type(golden)(0.001, tuple(type(v)(v.file, v.score / 2) for v in golden.vectors))
+    tiny_model.write(tmp_path / "other", golden=wrong)
+    station.bundle = tmp_path / "other"
+    station.configure()
+    exit_code, words, _ = check(station)
+    assert (exit_code, failed(words)) == (4, ["model"])
+    assert "must score" in words["model"]
+
+
+@pytest.mark.parametrize("runtime", ["ai-edge-litert", "tflite-runtime"])
+def test_the_runtime_that_is_asked_for_is_the_one_in_use(
+    broker: Broker, make_station: MakeStation, runtime: str
+) -> None:
+    exit_code, words, _ = check(make_station(broker.port, more=f'[model]\nruntime = "{runtime}"'))
+    if words["model"].startswith("ok"):
+        assert f" on {runtime} " in words["model"]
+    else:  # not installed: never another one in its place
+        assert exit_code == 6
+        assert runtime in words["model"]

@@ -1,0 +1,38 @@
+"""Whether the wall clock can be believed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from device import clock
+
+
+def test_the_answer_is_the_kernels() -> None:
+    if shutil.which("timedatectl") is None:
+        pytest.skip("timedatectl is not installed")
+    shown = subprocess.run(
+        ("timedatectl", "show", "-p", "NTPSynchronized", "--value"), capture_output=True, check=False
+    )
+    if shown.returncode != 0:
+        pytest.skip("systemd does not run here, so timedatectl cannot answer")
+    assert clock.clock_synced() is (shown.stdout.strip() == b"yes")
+
+
+@pytest.mark.parametrize(("maxerror_us", "synced"), [(0, True), (15_999_999, True), (16_000_000, False)])
+def test_the_rule_is_systemds(monkeypatch: pytest.MonkeyPatch, maxerror_us: int, synced: bool) -> None:
+    def adjtimex(reference: object) -> int:
+        reference._obj.maxerror = maxerror_us  # what ctypes.byref refers to
+        return 0
+
+    monkeypatch.setattr(clock, "_adjtimex", adjtimex)
+    assert clock.clock_synced() is synced
+
+
+def test_a_clock_that_cannot_be_asked_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_adjtimex", lambda reference: -1)
+    assert clock.clock_synced() is False
+    monkeypatch.setattr(clock, "_adjtimex", None)
+    assert clock.clock_synced() is False

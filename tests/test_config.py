@@ -1,0 +1,115 @@
+"""config.toml over default.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from device import config
+from device.errors import ConfigError
+
+
+def load(folder: Path, text: str) -> config.Config:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return config.load(path)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return str(caught.value).splitlines()
+
+
+def test_the_default_is_legal_by_its_own_limits(tmp_path: Path) -> None:
+    loaded = load(tmp_path, config.DEFAULT_PATH.read_text("utf-8"))
+    assert loaded == load(tmp_path, "")
+    assert loaded.mqtt.port == 1883
+    assert loaded.model.threads is None
+
+
+def test_every_limit_is_about_a_key_and_every_key_has_a_sentence() -> None:
+    text = config.DEFAULT_PATH.read_text("utf-8")
+    tables = tomllib.loads(text)
+    keys = {(section, key) for section, table in tables.items() for key in table}
+    assert set(config.LIMITS) <= keys
+    without = [
+        key for _, key in keys if not re.search(rf"^#.*\n{key} = ", text, re.MULTILINE) and key != "port"
+    ]
+    assert without == []
+
+
+def test_the_station_names_the_client(tmp_path: Path) -> None:
+    assert load(tmp_path, '[station]\nname = "press-4"').mqtt.client_id == "edgevision-press-4"
+    assert load(tmp_path, '[station]\nname = "press-4"\n[mqtt]\nclient_id = "x"').mqtt.client_id == "x"
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", load(tmp_path, "").station)
+
+
+def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("pass word\n")
+    text = '[bundle]\npath = "b"\n[camera]\nsource = "/x/y"\n[mqtt]\nusername = "u"\npassword_file = "secret"'
+    loaded = load(tmp_path, text)
+    assert loaded.bundle == tmp_path / "b"
+    assert loaded.camera.source == Path("/x/y")
+    assert loaded.password_file == tmp_path / "secret"
+    assert loaded.mqtt.password == "pass word"
+    assert "pass word" not in repr(loaded)
+
+
+def test_the_message_names_file_section_key_and_value(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    assert problems(tmp_path, '[mqtt]\nkeepalive_s = -1\nprot = 1883\n[camera]\nkind = "usb"\n') == [
+        f"{path}: [mqtt] keepalive_s: must be 5..3600, got -1",
+        f"{path}: [mqtt] prot: unknown key; did you mean port?",
+        f'{path}: [camera] kind: must be "replay", got "usb"',
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "/a", "a/", "a//b", "a/+/b", "#", "$SYS", "a b"])
+def test_a_prefix_that_is_no_topic(tmp_path: Path, prefix: str) -> None:
+    [problem] = problems(tmp_path, f'[mqtt]\nprefix = "{prefix}"')
+    assert "[mqtt] prefix: must be topic levels" in problem
+
+
+@pytest.mark.parametrize("prefix", ["edgevision", "plant/hall-2/edgevision", "a$"])
+def test_a_prefix_that_is_a_topic(tmp_path: Path, prefix: str) -> None:
+    assert load(tmp_path, f'[mqtt]\nprefix = "{prefix}"').mqtt.prefix == prefix
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "+", "#", "x" * 65, "käse"])
+def test_a_station_that_is_no_topic_level(tmp_path: Path, name: str) -> None:
+    [problem] = problems(tmp_path, f'[station]\nname = "{name}"')
+    assert "[station] name: must be empty, or 1..64 letters" in problem
+
+
+def test_a_frame_cannot_be_due_after_the_camera_counts_as_dead(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, "[camera]\nrate_hz = 0.1\n")
+    assert problem.endswith("[camera] timeout_s: must be more than 1/rate_hz = 10, got 5")
+    assert load(tmp_path, "[camera]\nrate_hz = 0.1\ntimeout_s = 11").camera.rate_hz == 0.1
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "No such file or directory"),
+        (b"", "must hold the password on its first line, got nothing"),
+        (b"\xff\n", "must be UTF-8 text"),
+    ],
+)
+def test_a_password_file_without_a_password(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    if content is not None:
+        (tmp_path / "pw").write_bytes(content)
+    text = '[mqtt]\nusername = "u"\npassword_file = "pw"\nport = 0\n'
+    assert problems(tmp_path, text) == [
+        f"{tmp_path}/config.toml: [mqtt] port: must be 1..65535, got 0",
+        f"{tmp_path}/config.toml: [mqtt] password_file: {tmp_path}/pw: {problem}",
+    ]
+
+
+def test_a_password_without_a_user(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("secret")
+    [problem] = problems(tmp_path, '[mqtt]\npassword_file = "pw"')
+    assert problem.endswith("[mqtt] password_file: needs a username beside it")

@@ -1,0 +1,421 @@
+"""The data set: each image opened and checked, on one side of a split, what is wrong counted and named."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_data import SIDE, make_dagm, make_manifest, make_mvtec, write_image, write_mask
+
+from device.errors import DataError
+from device.geometry import Size
+from trainer.data import folds, load, read_mask, read_split_csv, split_csv
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def shared(name: str) -> Path:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"needs the real images in ../shared/data/{name}")
+    return path
+
+
+def by_name(dataset):
+    return {sample.name: sample for sample in dataset.samples}
+
+
+# ---- samples
+
+
+def test_a_sample_says_what_its_file_is(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    sample = by_name(load(root))["Train/0001.PNG"]
+
+    assert sample.path == root / "Train/0001.PNG"
+    assert sample.sha256 == hashlib.sha256(sample.path.read_bytes()).hexdigest()
+    assert sample.size == Size(SIDE, SIDE)
+    assert sample.has_truth
+
+
+def test_dagm_keeps_its_official_split(tmp_path):
+    dataset = load(make_dagm(tmp_path / "Class1", good=4, defective=3))
+
+    assert {sample.name.split("/")[0].lower() for sample in dataset.train} == {"train"}
+    assert dataset.split_rule == "DAGM's own Train and Test folders"
+    assert dataset.count(split="train", label=1) == 3
+    assert dataset.count(split="test", kind="good") == 4
+    assert dataset.count() == len(dataset.train) + len(dataset.test) == 14
+
+
+def test_the_summary_has_a_line_for_each_kind(tmp_path):
+    root = make_mvtec(tmp_path / "screw")
+    (root / "ground_truth/crack/000_mask.png").unlink()
+
+    assert load(root, protocol="given").summary() == (
+        f"{root}: 20 images (mvtec), split by MVTec's own train and test folders",
+        "  good: 8 train, 4 test",
+        "  bent: 4 test, 4 masks",
+        "  crack: 4 test, 3 masks",
+        "  problems: 1",
+    )
+
+
+# ---- splits
+
+
+def test_mvtec_is_split_anew_for_supervised_training_and_says_so(tmp_path):
+    root = make_mvtec(tmp_path / "screw")
+    dataset = load(root, seed=0)
+
+    assert dataset.split_rule == (
+        "supervised re-split of MVTec's images, seed 0, half held out: not MVTec's own protocol"
+    )
+    for kind, count in (("good", 6), ("bent", 2), ("crack", 2)):
+        assert dataset.count(kind=kind, split="train") == dataset.count(kind=kind, split="test") == count
+    assert load(root, seed=1).train != dataset.train
+    assert "0.25 held out" in load(root, test_share=0.25).split_rule
+    assert load(root, test_share=0.25).count(split="test") == 5
+
+
+def test_mvtec_keeps_its_own_split_where_asked(tmp_path):
+    dataset = load(make_mvtec(tmp_path / "screw"), protocol="given")
+
+    assert {sample.kind for sample in dataset.train} == {"good"}
+    assert dataset.count(split="test") == 12
+
+
+def test_the_split_does_not_depend_on_where_the_data_lies(tmp_path):
+    first = load(make_mvtec(tmp_path / "here" / "screw"))
+    second = load(make_mvtec(tmp_path / "there" / "screw"))
+
+    assert [sample.split for sample in first.samples] == [sample.split for sample in second.samples]
+    assert first.digest == second.digest
+
+
+def test_empty_splits_of_a_manifest_are_filled_by_group(tmp_path):
+    rows = [f"images/{n:02d}.png,{int(n >= 8)},tile {n // 2}," for n in range(12)]
+    rows[0] = "images/00.png,0,tile 0,train"
+    dataset = load(make_manifest(tmp_path, ["path,label,group,split", *rows]))
+    sides: dict[str, set[str]] = {}
+    for sample in dataset.samples:
+        sides.setdefault(sample.group, set()).add(sample.split)
+
+    assert all(len(side) == 1 for side in sides.values())
+    assert sides["tile 0"] == {"train"}
+    assert Counter(next(iter(side)) for side in sides.values()) == {"train": 3, "test": 3}
+    assert dataset.split_rule == (
+        "the split column of manifest.csv; "
+        "where it is empty, groups stratified by kind, seed 0, half held out"
+    )
+
+
+def test_empty_splits_stay_empty_where_the_given_split_is_asked_for(tmp_path):
+    manifest = make_manifest(tmp_path, ["path,label", "images/00.png,0", "images/08.png,1"])
+    dataset = load(manifest, protocol="given")
+
+    assert dataset.count(split="unassigned") == 2
+    assert dataset.train == dataset.test == ()
+    assert dataset.split_rule == "no split given"
+
+
+def test_a_full_split_column_is_the_rule(tmp_path):
+    rows = [f"images/{n:02d}.png,{int(n >= 8)},{'test' if n % 2 else 'train'}" for n in range(12)]
+    dataset = load(make_manifest(tmp_path, ["path,label,split", *rows]), seed=5)
+
+    assert dataset.split_rule == "the split column of manifest.csv"
+    assert dataset.count(split="test") == 6
+
+
+def test_folds_follow_the_samples(tmp_path):
+    dataset = load(make_dagm(tmp_path / "Class1"))
+    numbers = folds(dataset.train, 3, seed=0)
+
+    assert len(numbers) == len(dataset.train)
+    assert sorted(numbers[:3]) == [0, 1, 2]  # the three defective ones
+
+
+# ---- problems: named, counted, and the rest goes on
+
+
+def test_unreadable_images_are_left_out_and_named(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    whole = (root / "Train/0005.PNG").read_bytes()
+    (root / "Train/0005.PNG").write_bytes(whole[: len(whole) // 2])
+    (root / "Train/0006.PNG").write_bytes(b"")
+    (root / "Test/0007.PNG").write_text("no picture")
+    dataset = load(root)
+
+    assert dataset.count() == 11
+    assert len(dataset.problems) == 3
+    for name in ("Train/0005.PNG", "Train/0006.PNG", "Test/0007.PNG"):
+        assert sum(problem.startswith(f"{name}: left out: ") for problem in dataset.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: write_mask(path, side=12), "must be 24x24, got 12x12: kept without"),
+        (lambda path: write_mask(path, marked=0), "is empty (0 px marked): kept without"),
+        (lambda path: write_mask(path, marked=2), "is empty (4 px marked): kept without"),
+        (lambda path: path.write_bytes(b""), "kept without its mask"),
+    ],
+)
+def test_a_mask_that_cannot_be_used_is_named_and_the_image_kept(tmp_path, make, problem):
+    root = make_dagm(tmp_path / "Class1")
+    make(root / "Test/Label/0002_label.PNG")
+    dataset = load(root)
+    sample = by_name(dataset)["Test/0002.PNG"]
+
+    assert dataset.count() == 14
+    assert sample.mask is None
+    assert not sample.has_truth
+    assert read_mask(sample) is None
+    assert len(dataset.problems) == 1
+    assert dataset.problems[0].startswith("Test/0002.PNG: ")
+    assert problem in dataset.problems[0]
+
+
+def test_a_duplicate_is_left_out_so_that_it_cannot_be_on_both_sides(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    shutil.copy(root / "Train/0005.PNG", root / "Test/0006.PNG")
+    dataset = load(root)
+
+    assert "Test/0006.PNG" not in by_name(dataset)
+    assert "Train/0005.PNG" in by_name(dataset)
+    assert dataset.problems == ("Test/0006.PNG: duplicate image, the same bytes as Train/0005.PNG: left out",)
+
+
+def test_the_same_image_with_two_labels_is_left_out_altogether(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    shutil.copy(root / "Train/0001.PNG", root / "Train/0005.PNG")
+    dataset = load(root)
+
+    assert dataset.count() == 12
+    assert dataset.problems == (
+        "Train/0001.PNG, Train/0005.PNG: the same image labelled good and defective: all left out",
+    )
+
+
+def test_a_good_image_with_a_mask_that_marks_something_is_named(tmp_path):
+    rows = [f"images/{n:02d}.png,{int(n >= 8)},mask.png" for n in range(12)]
+    write_mask(tmp_path / "mask.png")
+    dataset = load(make_manifest(tmp_path, ["path,label,mask", *rows]))
+
+    assert len(dataset.problems) == 8
+    assert dataset.problems[0] == "images/00.png: good, but its mask marks 36 px: mask ignored"
+    assert dataset.count(label=1) == 4
+
+
+def test_an_empty_mask_of_a_good_image_is_no_problem(tmp_path):
+    rows = [f"images/{n:02d}.png,{int(n >= 8)},{'empty.png' if n < 8 else ''}" for n in range(12)]
+    write_mask(tmp_path / "empty.png", marked=0)
+
+    assert load(make_manifest(tmp_path, ["path,label,mask", *rows])).problems == ()
+
+
+# ---- errors: training would be meaningless
+
+
+def test_one_label_in_train_is_an_error(tmp_path):
+    manifest = make_manifest(tmp_path, ["path,label", *(f"images/{n:02d}.png,0" for n in range(8))])
+
+    with pytest.raises(DataError, match="good and defective images in train, found 4 good and 0 defective"):
+        load(manifest)
+    assert load(manifest, protocol="given").count() == 8
+
+
+def test_mostly_unreadable_images_are_an_error(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    broken = [root / part / f"{n:04d}.PNG" for part in ("Train", "Test") for n in (1, 2, 4, 5)]
+    for path in broken:
+        path.write_bytes(b"\x89PNG")
+
+    with pytest.raises(DataError, match="8 of 14 images cannot be read"):
+        load(root)
+    assert load(root, protocol="given").count() == 6
+
+
+def test_no_usable_image_is_an_error_whatever_is_asked(tmp_path):
+    manifest = make_manifest(tmp_path, ["path,label", "images/00.png,0"], images=1)
+    (tmp_path / "images/00.png").write_bytes(b"")
+
+    with pytest.raises(DataError, match=r"none of 1 images is usable: images/00\.png: left out"):
+        load(manifest, protocol="given")
+
+
+# ---- masks
+
+
+def test_masks_are_bool_and_of_the_image(tmp_path):
+    samples = by_name(load(make_dagm(tmp_path / "Class1")))
+    mask = read_mask(samples["Train/0001.PNG"])
+    good = read_mask(samples["Train/0005.PNG"])
+
+    assert mask is not None
+    assert good is not None
+    assert mask.dtype == good.dtype == np.bool_
+    assert mask.shape == good.shape == (SIDE, SIDE)
+    assert mask.sum() == 36
+    assert mask[8:14, 8:14].all()
+    assert not good.any()
+
+
+def test_a_mask_may_hold_ones_instead_of_255(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    write_mask(root / "Train/Label/0001_label.PNG", value=1)
+    mask = read_mask(by_name(load(root))["Train/0001.PNG"])
+
+    assert mask is not None
+    assert mask.sum() == 36
+
+
+def test_a_thin_defect_survives_shrinking(tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    line = np.zeros((SIDE, SIDE), np.uint8)
+    line[11, :] = 255
+    cv2.imwrite(str(root / "Train/Label/0001_label.PNG"), line)
+    mask = read_mask(by_name(load(root))["Train/0001.PNG"], Size(6, 4))
+
+    assert mask is not None
+    assert mask.shape == (4, 6)
+    assert mask.any(axis=1).tolist() == [False, True, False, False]
+    assert mask[1].all()
+
+
+# ---- digest and record
+
+
+def test_the_digest_changes_with_bytes_label_and_split(tmp_path):
+    header = "path,label,group,split"
+    rows = [f"images/{n:02d}.png,{int(n >= 8)},,{'test' if n % 2 else 'train'}" for n in range(12)]
+    digests = [load(make_manifest(tmp_path, [header, *rows])).digest]
+    changes = ("images/00.png,1,,train", "images/00.png,0,,test", "images/00.png,0,g,train")
+    digests += [load(make_manifest(tmp_path, [header, row, *rows[1:]])).digest for row in changes]
+    manifest = make_manifest(tmp_path, [header, *rows])
+    write_image(tmp_path / "images/00.png", 1234)
+    digests.append(load(manifest).digest)
+
+    assert len(set(digests)) == 5
+
+
+def test_the_digest_does_not_depend_on_the_order_of_rows(tmp_path):
+    rows = [f"images/{n:02d}.png,{int(n >= 8)}" for n in range(12)]
+    first = load(make_manifest(tmp_path, ["path,label", *rows]))
+    second = load(make_manifest(tmp_path, ["path,label", *reversed(rows)]))
+
+    assert first == second
+
+
+def test_split_csv_and_back(tmp_path):
+    rows = [f'"images/{n:02d}.png",{int(n >= 8)},"tile ""{n}"", left"' for n in range(12)]
+    dataset = load(make_manifest(tmp_path, ["path,label,group", *rows]))
+    content = split_csv(dataset)
+    recorded = read_split_csv(content)
+
+    assert content.splitlines()[0] == b"path,label,group,split,sha256"
+    assert len(recorded) == 12
+    for sample in dataset.samples:
+        line = recorded[sample.sha256]
+        assert (line.path, line.label, line.group, line.split, line.sha256) == (
+            sample.name,
+            sample.label,
+            sample.group,
+            sample.split,
+            sample.sha256,
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1: must be path,label,group,split,sha256, got"),
+        (b"path,label\n", "line 1: must be"),
+        (b"path,label,group,split,sha256\na,0,a,train,ff\nb,2,b,train,ee\n", "line 3: must be"),
+        (b"path,label,group,split,sha256\na,0,a,sometimes,ff\n", "line 2: must be"),
+        (b"path,label,group,split,sha256\na,0\n", "line 2: must be"),
+    ],
+)
+def test_a_damaged_split_csv_is_named(content, message):
+    with pytest.raises(DataError, match=f"bundle/split.csv {message}"):
+        read_split_csv(content, "bundle/split.csv")
+
+
+# ---- real images
+
+
+@pytest.mark.shared_data
+def test_dagm_class_8():
+    dataset = load(shared("dagm/Class8"))
+
+    # One label of the original set is broken: two stray pixels.
+    assert dataset.problems == ("Train/1951.PNG: mask 1951_label.PNG is empty (2 px marked): kept without",)
+    assert (dataset.count(split="train", label=0), dataset.count(split="train", label=1)) == (250, 110)
+    assert (dataset.count(split="test", label=0), dataset.count(split="test", label=1)) == (130, 50)
+    assert sum(sample.has_truth for sample in dataset.samples) == 539
+
+
+@pytest.mark.shared_data
+def test_mvtec_screw():
+    dataset = load(shared("mvtec/screw"))
+
+    assert dataset.problems == ()
+    assert dataset.count(label=0) == 84
+    assert dataset.count(label=1) == 30
+    for kind in ("scratch_head", "scratch_neck", "thread_side", "thread_top", "manipulated_front"):
+        assert dataset.count(kind=kind, split="train") == 3
+
+
+@pytest.mark.shared_data
+def test_the_magnetic_tile_manifest(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import magnetic_tile_manifest
+
+    images, manifest = shared("magnetic_tile"), tmp_path / "tiles.csv"
+    assert magnetic_tile_manifest.main(["--images", str(images), "--out", str(manifest)]) == 0
+    dataset = load(manifest)
+
+    assert dataset.count(label=0) == 642
+    assert {kind: dataset.count(kind=kind) for kind in ("blowhole", "break", "crack", "fray", "uneven")} == {
+        "blowhole": 77,
+        "break": 64,
+        "crack": 45,
+        "fray": 18,
+        "uneven": 70,
+    }
+    assert abs(dataset.count(split="test") - 458) <= 1
+    assert len(dataset.problems) == 4
+    assert all("MT_Uneven" in problem and "is empty" in problem for problem in dataset.problems)
+    assert "magnetic_tile_manifest" in sys.modules
+
+
+def test_a_tile_manifest_keeps_the_exposures_of_a_tile_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import magnetic_tile_manifest
+
+    for tile in range(6):
+        for exposure in (1, 2):
+            seed = 10 * tile + exposure
+            kind = "MT_Free" if tile < 4 else "MT_Crack"
+            folder = tmp_path / "tiles" / kind / "Imgs"
+            write_image(folder / f"exp{exposure}_num_{tile}.jpg", seed, defective=tile >= 4)
+            write_mask(folder / f"exp{exposure}_num_{tile}.png", marked=6 if tile >= 4 else 0)
+    manifest = tmp_path / "elsewhere.csv"
+    assert magnetic_tile_manifest.main(["--images", str(tmp_path / "tiles"), "--out", str(manifest)]) == 0
+    dataset = load(manifest)
+
+    assert dataset.problems == ()
+    assert {sample.group: sample.split for sample in dataset.samples}.keys() == {str(n) for n in range(6)}
+    for tile in range(6):
+        assert len({sample.split for sample in dataset.samples if sample.group == str(tile)}) == 1
+    assert dataset.count(kind="crack", split="test") == 2
+    assert all(sample.mask for sample in dataset.samples if sample.label)
+    assert magnetic_tile_manifest.main(["--images", str(tmp_path), "--out", str(manifest)]) == 8
+    assert "no MT_*/Imgs/*.jpg" in capsys.readouterr().err

@@ -1,0 +1,265 @@
+"""The whole daemon as a process, with a real broker, a real (tiny) model and real signals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
+from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
+
+from device import config, service
+from device.errors import FrameError
+from device.signals import StopSignal
+from device.verdict import Verdict
+
+MakeStation = Callable[..., Station]
+
+
+def verdicts(subscriber: Subscriber, topic: str = "inspection") -> list[Verdict]:
+    return [Verdict.from_json(payload) for payload in subscriber.payloads(f"{ROOT}/{topic}")]
+
+
+def words(subscriber: Subscriber, topic: str = "inspection") -> list[str]:
+    return [verdict.verdict for verdict in verdicts(subscriber, topic)]
+
+
+def test_a_finite_source_is_inspected_published_and_ends_with_0(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    station = make_station(broker.port, "oonoxo")
+    process = station.start()
+    assert process.wait(DEADLINE_S) == 0
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    assert words(subscriber) == ["OK", "OK", "NG", "OK", "ERROR", "OK"]
+    assert words(subscriber, "defect") == ["NG"]
+    assert subscriber.payloads(f"{ROOT}/status") == ["online", "stopped"]
+    assert verdicts(subscriber)[2] == verdicts(subscriber, "defect")[0]
+    assert subscriber.payloads(f"{ROOT}/inspection/last")[-1] == subscriber.payloads(f"{ROOT}/inspection")[-1]
+    assert "verdicts in all: 4 OK, 1 NG, 0 MARGINAL, 1 ERROR" in station.log()
+    assert "0 waiting, 0 dropped, 0 refused" in station.log()
+
+
+def test_the_verdicts_say_what_was_seen(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    make_station(broker.port, "onx").start().wait(DEADLINE_S)
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    good, defective, unseen = verdicts(subscriber)
+    assert [v.seq for v in (good, defective, unseen)] == [0, 1, 2]
+    assert [v.image_path for v in (good, defective, unseen)] == ["part1.png", "part2.png", "part3.png"]
+    assert [r.method for r in defective.regions] == ["evidence"]
+    assert good.score < 0.3
+    assert defective.score >= 0.6
+    assert (unseen.score, unseen.regions, unseen.image_size, unseen.checks) == (None, (), None, None)
+    birth = json.loads(subscriber.payloads(f"{ROOT}/birth")[0])
+    assert {v.session_id for v in (good, defective, unseen)} == {birth["session_id"]}
+    assert birth["model"] == {"id": "tiny", "version": good.model.version, "sha256": good.model.sha256}
+    assert birth["runtime"].startswith("ai-edge-litert ") or birth["runtime"].startswith("tflite-runtime ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_with_0(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, number: signal.Signals
+) -> None:
+    process = make_station(broker.port, "on", camera="loop = true\nrate_hz = 50").start()
+    subscriber.wait(lambda _: len(words(subscriber)) >= 5, "five verdicts")
+    process.send_signal(number)
+    assert process.wait(DEADLINE_S) == 0
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    sent = [v.seq for v in verdicts(subscriber)]
+    assert sent == list(range(len(sent)))
+
+
+def test_a_signal_does_not_wait_for_the_next_frame(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    process = make_station(broker.port, "o", camera="loop = true\nrate_hz = 0.05\ntimeout_s = 30").start()
+    subscriber.wait(lambda _: words(subscriber), "the first verdict")
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0
+    assert time.monotonic() - begin < 10  # the next frame was due in 20 s
+
+
+def test_a_killed_station_is_reported_offline_by_its_last_will(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    process = make_station(broker.port, "o", camera="loop = true\nrate_hz = 20").start()
+    session = subscriber.wait_payload(f"{ROOT}/status", "online").properties.UserProperty
+    process.kill()
+    will = subscriber.wait_payload(f"{ROOT}/status", "offline")
+    assert will.properties.UserProperty == session
+    newcomer = Subscriber(broker.port)
+    assert newcomer.wait_payload(f"{ROOT}/status", "offline").retain
+    newcomer.close()
+
+
+def test_a_station_that_is_back_at_once_was_never_offline(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    station = make_station(broker.port, "o", camera="loop = true\nrate_hz = 20")
+    first = station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    first.kill()
+    first.wait(DEADLINE_S)
+    subscriber.forget()
+    station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    subscriber.wait(
+        lambda _: len(words(subscriber)) > 20 * 6, "six seconds of verdicts: more than the will's delay"
+    )
+    assert subscriber.payloads(f"{ROOT}/status") == ["online"]
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    station = make_station(
+        broker.port, "on", camera="loop = true\nrate_hz = 20", more='[log]\nlevel = "debug"'
+    )
+    process = station.start()
+    subscriber.wait(lambda _: len(words(subscriber)) >= 5, "five verdicts")
+    broker.stop(signal.SIGKILL)
+    wait_for(lambda: "connection lost" in station.log() and "cannot be reached" in station.log())
+    assert process.poll() is None
+    subscriber.forget()
+    broker.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    wait_for(lambda: re.search(r"connected after \d+\.\d s, [1-9]\d* events waiting", station.log()))
+    subscriber.wait(lambda _: len(words(subscriber)) >= 40, "what waited, and more")
+    process.terminate()
+    assert process.wait(DEADLINE_S) == 0
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    sent = [v.seq for v in verdicts(subscriber)]
+    assert set(range(max(sent) + 1)) - set(sent) <= set(range(sent[0]))  # no gap after the last one before
+    assert "0 waiting, 0 dropped" in station.log()
+    assert station.log().count(" WARNING device.publisher: ") == 1
+
+
+def test_without_any_broker_it_runs_on(make_station: MakeStation) -> None:
+    station = make_station(
+        free_port(), "on", camera="loop = true\nrate_hz = 50", more='[log]\nlevel = "debug"'
+    )
+    process = station.start()
+    wait_for(lambda: station.log().count("cannot be reached: Connection refused") >= 2)
+    wait_for(lambda: station.log().count(" NG, score ") >= 5)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(DEADLINE_S) == 0
+    assert re.search(r"\d+ messages were not delivered and are lost", station.log())
+
+
+def test_unreadable_frames_one_after_the_other_end_it(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    station = make_station(broker.port, "oxoxxxo", camera="max_failures = 3")
+    assert station.start().wait(DEADLINE_S) == 5
+    subscriber.wait_payload(f"{ROOT}/status", "offline")
+    assert words(subscriber) == ["OK", "ERROR", "OK", "ERROR", "ERROR", "ERROR"]
+    assert "error: replay of" in station.log()
+    assert "3 unreadable frames one after the other" in station.log()
+    assert "Traceback" not in station.log()
+
+
+def test_a_source_without_one_readable_frame_is_a_fault(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    station = make_station(broker.port, "xx")
+    assert station.start().wait(DEADLINE_S) == 5
+    subscriber.wait_payload(f"{ROOT}/status", "offline")
+    assert words(subscriber) == ["ERROR", "ERROR"]
+    assert "ended without a single readable frame" in station.log()
+
+
+def test_systemd_hears_ready_after_the_first_good_frame_and_progress_after_each(
+    broker: Broker, make_station: MakeStation, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(DEADLINE_S)
+        process = make_station(broker.port, "xoxn").start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        told = [systemd.recv(100).decode()]
+        while told[-1] != "STOPPING=1":
+            told.append(systemd.recv(100).decode())
+    assert told == ["WATCHDOG=1", "READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+    assert process.wait(DEADLINE_S) == 0
+
+
+def test_a_fault_in_any_thread_ends_the_process() -> None:
+    program = (
+        "import logging, threading, time\n"
+        "from device.service import end_process_on_thread_fault\n"
+        "logging.basicConfig()\n"
+        "end_process_on_thread_fault()\n"
+        "threading.Thread(target=lambda: 1 / 0, name='sender').start()\n"
+        "time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", program),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "fault in thread sender; the process ends" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_one_turn_without_thread_or_broker(
+    make_station: MakeStation, caplog: pytest.LogCaptureFixture
+) -> None:
+    station = make_station(free_port(), "nx")
+    with StopSignal() as stop:
+        parts = service.Service(config.load(station.config), stop)
+        parts._camera.open()
+        with caplog.at_level(logging.WARNING):
+            assert [parts.turn().verdict, parts.turn().verdict] == ["NG", "ERROR"]
+        assert "part2.png: truncated PNG" in caplog.text
+        assert parts.turn() is None
+
+
+def test_a_camera_that_cannot_be_opened_is_told_before_anything_starts(make_station: MakeStation) -> None:
+    station = make_station(free_port())
+    shutil.rmtree(station.images)
+    with StopSignal() as stop, pytest.raises(FrameError, match="images: cannot be read: No such file"):
+        service.Service(config.load(station.config), stop).start()
+
+
+def test_the_whole_command_names_what_is_wrong_with_the_camera(make_station: MakeStation) -> None:
+    station = make_station(free_port())
+    for image in station.images.iterdir():
+        image.unlink()
+    done = run_device("run", "--config", station.config)
+    assert done.returncode == 5
+    assert f"error: {station.images}: no image directly in this folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreadable_folder_is_told(make_station: MakeStation) -> None:
+    station = make_station(free_port())
+    station.images.chmod(0)
+    done = run_device("run", "--config", station.config)
+    station.images.chmod(0o755)
+    assert done.returncode == 5
+    assert errors(done) == [f"error: {station.images}: cannot be listed: Permission denied"]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Poll what has no event to wait for: a line in a log."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)

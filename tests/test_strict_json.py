@@ -1,0 +1,100 @@
+"""Strict JSON, and what its messages say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from device import strict_json
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "minLength": 2},
+        "kind": {"enum": ["a", "b"]},
+        "version": {"const": 1},
+        "size": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["width"],
+            "properties": {"width": {"type": "integer", "minimum": 1}},
+        },
+        "parts": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
+        "code": {"type": "string", "pattern": "^x", "description": "a code"},
+    },
+}
+
+
+@pytest.fixture
+def validate(tmp_path: Path) -> strict_json.Validate:
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(SCHEMA))
+    return strict_json.compile_schema(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": NaN}', "every number must be finite, got NaN"),
+        ("[-Infinity]", "every number must be finite, got -Infinity"),
+        ("[1e999]", "every number must be finite, got 1e999"),
+        ("[1" + "0" * 400 + "]", "every number must be finite, got 1000"),
+        ('{"a": 1, "b": 2, "a": 3}', "a: must stand only once in its object"),
+        ('{"a": ', "line 1 column 7: not JSON: Expecting value"),
+        ("", "line 1 column 1: not JSON"),
+        (b'{"a": "\xff"}', "must be UTF-8 text"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_not_strict_json(text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        strict_json.parse(text)
+
+
+def test_what_is() -> None:
+    assert strict_json.parse(b'{"a": [1, -2.5e3, true, null, "\xc3\xa4"]}') == {
+        "a": [1, -2500.0, True, None, "ä"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "name: missing"),
+        ({"name": "ab", "nmae": 1}, "nmae: unknown field"),
+        ({"name": "ab", "size": {}}, "size.width: missing"),
+        ({"name": "ab", "size": {"width": 1, "w": 1}}, "size.w: unknown field"),
+        ({"name": "ab", "size": {"width": "1"}}, 'size.width: must be a whole number, got "1"'),
+        ({"name": "ab", "size": {"width": True}}, "size.width: must be a whole number, got true"),
+        ({"name": "ab", "size": {"width": 0}}, "size.width: must be at least 1, got 0"),
+        ({"name": "ab", "parts": [1, "x"]}, 'parts[1]: must be a number or null, got "x"'),
+        ({"name": "ab", "parts": [0]}, "parts[0]: must be above 0, got 0"),
+        ({"name": "ab", "parts": []}, "parts: must be a list of 1 items or more, got []"),
+        ({"name": "ab", "kind": "c"}, 'kind: must be one of "a", "b", got "c"'),
+        ({"name": "ab", "version": 2}, "version: must be 1, got 2"),
+        ({"name": "a"}, 'name: must be text of 2 characters or more, got "a"'),
+        ({"name": "ab", "code": "y"}, 'code: must be a code, got "y"'),
+        ([], "the whole: must be an object, got []"),
+    ],
+)
+def test_messages_name_the_field(validate: strict_json.Validate, content: object, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        strict_json.check(content, validate)
+    assert str(caught.value) == message
+
+
+def test_what_the_schema_allows(validate: strict_json.Validate) -> None:
+    strict_json.check({"name": "ab", "parts": [None, 0.5], "size": {"width": 3}, "version": 1}, validate)
+
+
+def test_values_are_shown_shortened() -> None:
+    assert strict_json.shown("ä") == '"ä"'
+    assert len(strict_json.shown("x" * 1000)) == 80

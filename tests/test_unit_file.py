@@ -1,0 +1,53 @@
+"""systemd/edgevision.service, as far as it can be judged without booting."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from fixtures_daemon import REPOSITORY
+
+from device import config, errors
+from device.__main__ import CONFIG_PATH
+from device.publisher import FLUSH_S
+
+UNIT = REPOSITORY / "systemd" / "edgevision.service"
+
+
+def setting(name: str) -> str:
+    """The value of the only line that sets `name`."""
+    [value] = re.findall(rf"^{name}=(.*)$", UNIT.read_text("utf-8"), re.MULTILINE)
+    return value
+
+
+def test_systemd_finds_nothing_wrong_but_the_absent_binary() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    done = subprocess.run(
+        ("systemd-analyze", "verify", str(UNIT)), capture_output=True, text=True, check=False
+    )
+    found = [
+        line
+        for line in done.stderr.splitlines()
+        if not line.endswith("is not executable: No such file or directory")
+    ]
+    assert found == []
+
+
+def test_what_a_person_must_mend_is_not_tried_again() -> None:
+    codes = {2, errors.ConfigError.exit_code, errors.BundleError.exit_code}
+    assert {int(code) for code in setting("RestartPreventExitStatus").split()} == codes
+    assert setting("Restart") == "always"
+
+
+def test_the_times_fit_those_of_the_service() -> None:
+    assert int(setting("TimeoutStopSec")) > 2 * FLUSH_S
+    assert int(setting("WatchdogSec")) > 1 / config.LIMITS["camera", "rate_hz"].low
+    assert int(setting("WatchdogSec")) > config.LIMITS["camera", "timeout_s"].high
+
+
+def test_it_runs_what_the_command_line_offers() -> None:
+    assert setting("ExecStart").split()[1:] == ["-m", "device", "run", "--config", str(CONFIG_PATH)]
+    assert setting("Type") == "notify"

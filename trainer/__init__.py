@@ -1,0 +1,1 @@
+"""The workstation side: images in, a checked bundle for the device out."""

@@ -1,0 +1,133 @@
+"""The settings of trainer.fit; default.toml names and explains every one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from device.geometry import ResizeMode
+from device.settings import Limits, Matching, OneOf, Within, load_tables
+
+DEFAULT = Path(__file__).with_name("default.toml")
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that MobileNetV2 is published with
+
+
+@dataclass(frozen=True, slots=True)
+class InputConfig:
+    """How large the model's input is, and how an image is brought to it."""
+
+    max_size: int
+    scales: list[float]
+    min_defect_px: float
+    resize: ResizeMode
+
+
+@dataclass(frozen=True, slots=True)
+class SplitConfig:
+    """Who is held out, and who judges whom."""
+
+    test_share: float
+    folds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeConfig:
+    """What the probe tries."""
+
+    max_megapixels: float
+    strengths: list[float]
+    pooling_shares: list[float]
+    finalists: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchConfig:
+    """How a network is trained from random weights."""
+
+    alpha: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    mask_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdConfig:
+    """Where MARGINAL begins."""
+
+    marginal_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationConfig:
+    """What sets the ranges of the int8 numbers."""
+
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """What the bundle is called, and what travels with it."""
+
+    name: str
+    golden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of them, one field for each section of the file."""
+
+    input: InputConfig
+    split: SplitConfig
+    probe: ProbeConfig
+    scratch: ScratchConfig
+    threshold: ThresholdConfig
+    quantization: QuantizationConfig
+    bundle: BundleConfig
+
+
+LIMITS: Limits = {
+    ("input", "max_size"): Within(32, 4096),
+    ("input", "scales"): Within(0.05, 1.0),
+    ("input", "min_defect_px"): Within(0.0, 256.0),
+    ("input", "resize"): OneOf(get_args(ResizeMode)),
+    ("split", "test_share"): Within(0.0, 0.9),
+    ("split", "folds"): Within(2, 20),
+    ("probe", "max_megapixels"): Within(1.0, 1e6),
+    ("probe", "strengths"): Within(1e-6, 1e6),
+    ("probe", "pooling_shares"): Within(1e-4, 1.0),
+    ("probe", "finalists"): Within(1, 50),
+    ("scratch", "alpha"): OneOf(ALPHAS),
+    ("scratch", "epochs"): Within(1, 10000),
+    ("scratch", "batch_size"): Within(1, 1024),
+    ("scratch", "learning_rate"): Within(1e-7, 1.0),
+    ("scratch", "mask_weight"): Within(0.0, 100.0),
+    ("threshold", "marginal_share"): Within(0.0, 1.0),
+    ("quantization", "images"): Within(2, 10000),
+    ("bundle", "name"): Matching(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", "letters, digits, '.', '_' or '-'"),
+    ("bundle", "golden"): Within(1, 100),
+}
+
+
+def load(path: Path | None) -> Config:
+    """The settings of a TOML file over the defaults. Raises ConfigError with every problem of the file."""
+    tables: dict[str, Any] = load_tables(DEFAULT, path or DEFAULT, LIMITS, _empty_lists)
+    return Config(
+        input=InputConfig(**tables["input"]),
+        split=SplitConfig(**tables["split"]),
+        probe=ProbeConfig(**tables["probe"]),
+        scratch=ScratchConfig(**tables["scratch"]),
+        threshold=ThresholdConfig(**tables["threshold"]),
+        quantization=QuantizationConfig(**tables["quantization"]),
+        bundle=BundleConfig(**tables["bundle"]),
+    )
+
+
+def _empty_lists(tables: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        f"[{section}] {key}: must hold one number or more, got []"
+        for section, table in tables.items()
+        for key, value in table.items()
+        if value == []
+    ]

@@ -1,0 +1,145 @@
+"""What a learned model's numbers mean to the device: its calibration, and the images that prove it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle import (
+    Calibration,
+    DriftReference,
+    GoldenSpec,
+    GoldenVector,
+    LocalizationSpec,
+    Reference,
+    ScoreCalibration,
+    Thresholds,
+)
+from device.calibration import SCHEMA_VERSION
+from device.checks import measure
+from device.detector import pool
+from device.frame import read_image
+from trainer import metrics
+from trainer.data import Sample
+from trainer.export import Int8Model
+from trainer.features import inputs
+from trainer.learn import Learned
+from trainer.network import shift_px
+from trainer.thresholds import scored
+
+SIGMA_SHARE = 0.06  # of the input's lesser side: the Gaussian that the difference map takes for background
+SIGMA_LIMIT_PX = 100.0  # the device refuses a wider one
+DIFFERENCE_CUT = 24.0  # gray levels
+DRIFT_IMAGES = 200  # good images that the drift reference is measured on
+TOLERANCES = (0.002, 0.2)  # of golden scores, the least and the greatest
+
+
+def calibration(
+    learned: Learned,
+    scores: ScoreCalibration,
+    thresholds: Thresholds,
+    golden: Mapping[str, Sample],
+    *,
+    model_id: str,
+    training: dict[str, Any],
+) -> Calibration:
+    """Everything that calibration.json says of the model. `golden`: see golden_images."""
+    model = Int8Model(learned.content)
+    return Calibration(
+        schema_version=SCHEMA_VERSION,
+        model_id=model_id,
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        model_sha256=hashlib.sha256(learned.content).hexdigest(),
+        preprocess=learned.preprocess,
+        input_quantization=model.input_quantization,
+        output_quantization=model.output_quantization,
+        pooling=learned.pooling,
+        score_calibration=scores,
+        thresholds=thresholds,
+        localization=_localization(model, learned),
+        drift_reference=_drift_reference(learned, scores),
+        golden=_golden_spec(model, learned, scores, golden),
+        training=training,
+        metrics={
+            "judged_by": learned.record["judged_by"],
+            "float": _metrics(learned.labels, learned.pooled_float),
+            "int8": _metrics(learned.labels, learned.pooled),
+        },
+    )
+
+
+def golden_images(learned: Learned, scores: ScoreCalibration, ng: float, count: int) -> dict[str, Sample]:
+    """By the name that the bundle gives them: a typical good one, a typical defective one, then the nearest.
+
+    Nearest to the threshold: there an interpreter that computes otherwise would decide otherwise.
+    """
+    judged = scored(learned.pooled, scores)
+    order = np.argsort(judged, kind="stable")
+    of_label = [order[learned.labels[order] == label] for label in (0, 1)]
+    picked = [int(ranked[len(ranked) // 2]) for ranked in of_label]
+    picked += [int(index) for index in np.argsort(np.abs(judged - ng), kind="stable")]
+    samples = [learned.judged[index] for index in list(dict.fromkeys(picked))[:count]]
+    return {f"{index}-{_plain(sample.kind)}.png": sample for index, sample in enumerate(samples)}
+
+
+def _plain(kind: str) -> str:
+    """Without what a bundle's file may not have in its name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", kind)[:64]
+
+
+def png(sample: Sample) -> bytes:
+    """The image as it is in the data set, without loss."""
+    image = read_image(sample.path)[0]
+    gray = bool((image == image[:, :, :1]).all())
+    encoded = cv2.imencode(".png", image[:, :, 0] if gray else image[:, :, ::-1])[1]
+    return encoded.tobytes()
+
+
+def _golden_spec(
+    model: Int8Model, learned: Learned, scores: ScoreCalibration, golden: Mapping[str, Sample]
+) -> GoldenSpec:
+    prepared = inputs(list(golden.values()), learned.preprocess, "golden images")
+    found = [scores.score(pool(model.evidence(one), learned.pooling)) for one in prepared]
+    step = scores.slope * model.output_quantization.scale / 4  # of score, where its curve is steepest
+    vectors = tuple(GoldenVector(*pair) for pair in zip(golden, found, strict=True))
+    return GoldenSpec(float(np.clip(step, *TOLERANCES)), vectors)
+
+
+def _localization(model: Int8Model, learned: Learned) -> LocalizationSpec:
+    size = learned.preprocess.size
+    sigma_px = min(SIGMA_SHARE * min(size.width, size.height), SIGMA_LIMIT_PX)
+    return LocalizationSpec("otsu", model.stride**2 // 4, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))
+
+
+def _drift_reference(learned: Learned, scores: ScoreCalibration) -> DriftReference:
+    good = [sample for sample in learned.judged if sample.label == 0]
+    few = good[:: max(1, len(good) // DRIFT_IMAGES)]
+    seen = [measure(model_input) for model_input in inputs(few, learned.preprocess, "light and focus")]
+    return DriftReference(
+        brightness_ratio=_reference([checks.brightness_ratio for checks in seen]),
+        focus=_reference([checks.focus for checks in seen]),
+        score=_reference(scored(learned.pooled[learned.labels == 0], scores)),
+    )
+
+
+def _reference(values: Sequence[float] | NDArray[np.float64]) -> Reference:
+    return Reference(float(np.mean(values)), float(np.std(values)))
+
+
+def _metrics(labels: NDArray[np.int64], pooled: NDArray[np.float64]) -> dict[str, Any]:
+    best = metrics.f1_max(labels, pooled)
+    return {
+        "n_images": len(labels),
+        "n_defective": int(labels.sum()),
+        "auroc": metrics.auroc(labels, pooled),
+        "ap": metrics.average_precision(labels, pooled),
+        "f1_max": best.f1 if best else None,
+        "distinct_scores": len(np.unique(pooled)),
+    }

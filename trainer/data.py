@@ -1,0 +1,343 @@
+"""The trainer's data set: every image opened once and checked, labelled, and on one side of a split.
+
+`load` reads DAGM's layout, MVTec's or a CSV manifest (trainer.layouts), looks at every file, and names what
+is wrong with it. A fault of one image is a problem, kept in Dataset.problems; a fault that would make
+training meaningless is a DataError. docs/data.md says which is which.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from device.errors import DataError, FrameError
+from device.frame import read_image
+from device.geometry import Size
+from trainer.layouts import SPLIT_WORDS, Entry, Split, read_layout
+from trainer.splits import folds, held_out
+
+__all__ = [
+    "Dataset",
+    "Protocol",
+    "Recorded",
+    "Sample",
+    "Split",
+    "folds",
+    "load",
+    "read_mask",
+    "read_split_csv",
+    "split_csv",
+]
+
+log = logging.getLogger(__name__)
+
+Protocol = Literal["supervised", "given"]
+
+MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks fewer marks nothing
+PROGRESS_AFTER_S = 2.0
+DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
+SPLIT_COLUMNS = ("path", "label", "group", "split", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One readable image and what is known of it."""
+
+    name: str  # path relative to the data set's root, "/" between parts; as written in a CSV manifest
+    path: Path
+    label: int  # 0 good, 1 defective
+    kind: str  # "good", or the kind of defect; what splits are stratified by
+    mask: Path | None  # a usable mask of the defect; always None for a good image
+    group: str  # images of one group are never separated by a split
+    split: Split  # "unassigned" only with protocol "given", where a manifest leaves the split empty
+    sha256: str  # of the file's bytes, hex
+    size: Size  # px
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every pixel's truth is known: a good image, or a defective one with a usable mask."""
+        return self.label == 0 or self.mask is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Checked samples in the order of their names, and what was wrong with the others."""
+
+    root: Path
+    format: str
+    samples: tuple[Sample, ...]
+    problems: tuple[str, ...]
+    digest: str  # SHA-256 over every sample's name, label, group, split and bytes
+    split_rule: str
+
+    @property
+    def train(self) -> tuple[Sample, ...]:
+        return tuple(sample for sample in self.samples if sample.split == "train")
+
+    @property
+    def test(self) -> tuple[Sample, ...]:
+        return tuple(sample for sample in self.samples if sample.split == "test")
+
+    def count(self, *, split: Split | None = None, label: int | None = None, kind: str | None = None) -> int:
+        """How many samples match what is given."""
+        return sum(
+            (split is None or sample.split == split)
+            and (label is None or sample.label == label)
+            and (kind is None or sample.kind == kind)
+            for sample in self.samples
+        )
+
+    def summary(self) -> tuple[str, ...]:
+        """Lines for the log: what was read, one line a kind, how many problems."""
+        kinds = sorted({(sample.label, sample.kind) for sample in self.samples})
+        lines = [f"{self.root}: {len(self.samples)} images ({self.format}), split by {self.split_rule}"]
+        for label, kind in kinds:
+            members = [sample for sample in self.samples if sample.kind == kind and sample.label == label]
+            splits = Counter(sample.split for sample in members)
+            parts = [f"{splits[split]} {split}" for split in ("train", "test", "unassigned") if splits[split]]
+            masks = f", {sum(sample.mask is not None for sample in members)} masks" if label else ""
+            lines.append(f"  {kind}: {', '.join(parts)}{masks}")
+        lines.append(f"  problems: {len(self.problems)}")
+        return tuple(lines)
+
+
+def load(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    seed: int = 0,
+    test_share: float = 0.5,
+    protocol: Protocol = "supervised",
+) -> Dataset:
+    """Read and check the data set at `path`: a DAGM or MVTec folder, or a .csv manifest.
+
+    protocol "supervised" gives every image a side and refuses what cannot be trained on: MVTec's images are
+    split anew (its train folder holds no defects), a manifest's empty splits are filled, both with `seed` and
+    `test_share`, stratified by kind, groups kept together. "given" keeps the layout's own split and asks only
+    for one readable image. Raises DataError.
+    """
+    listing = read_layout(Path(path), format)
+    opened = _open_all(listing.root, listing.entries)
+    samples, copies = _without_copies(sample for sample, _ in opened if sample is not None)
+    problems = (*listing.problems, *(problem for _, problem in opened if problem), *copies)
+    if not samples:
+        raise DataError(f"{path}: none of {len(listing.entries)} images is usable: {problems[0]}")
+    rule = listing.split_rule
+    if protocol == "supervised":
+        _require_mostly_readable(path, opened)
+        samples, rule = _divide(samples, listing.format, rule, seed, test_share)
+        _require_both_labels(path, samples)
+    samples.sort(key=lambda sample: sample.name)
+    dataset = Dataset(
+        listing.root, listing.format, tuple(samples), problems, _digest(samples), rule or "no split given"
+    )
+    for line in dataset.summary():
+        log.info("%s", line)
+    for problem in problems:
+        log.warning("%s", problem)
+    return dataset
+
+
+def read_mask(sample: Sample, size: Size | None = None) -> NDArray[np.bool_] | None:
+    """Which pixels are defective, bool (H, W); None where that is not known (see Sample.has_truth).
+
+    Resized to `size` where one is given: a pixel is defective where any of what it covers is, so a hair-thin
+    crack survives shrinking. Raises FrameError where the file has become unreadable since `load`.
+    """
+    wanted = size or sample.size
+    if sample.label == 0:
+        return np.zeros((wanted.height, wanted.width), dtype=np.bool_)
+    if sample.mask is None:
+        return None
+    mask = _decode_mask(sample.mask)
+    if mask.shape == (wanted.height, wanted.width):
+        return mask
+    coverage = cv2.resize(
+        mask.astype(np.float32), (wanted.width, wanted.height), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(coverage > 0)
+
+
+# ---- which image went where, as a bundle records it
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One line of a bundle's split.csv."""
+
+    path: str
+    label: int
+    group: str
+    split: Split
+    sha256: str
+
+
+def split_csv(dataset: Dataset) -> bytes:
+    """The split as a bundle keeps it: CSV of path,label,group,split,sha256, a line for each image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SPLIT_COLUMNS)
+    writer.writerows((s.name, s.label, s.group, s.split, s.sha256) for s in dataset.samples)
+    return text.getvalue().encode()
+
+
+def read_split_csv(content: bytes, source: str = "split.csv") -> dict[str, Recorded]:
+    """The inverse of split_csv, by the images' sha256; DataError names `source` and the damaged line."""
+    rows = list(csv.reader(io.StringIO(content.decode(errors="replace"), newline="")))
+    if not rows or tuple(rows[0]) != SPLIT_COLUMNS:
+        raise DataError(f"{source} line 1: must be {','.join(SPLIT_COLUMNS)}, got {rows[0] if rows else []}")
+    recorded: dict[str, Recorded] = {}
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) != len(SPLIT_COLUMNS) or row[1] not in ("0", "1") or row[3] not in SPLIT_WORDS.values():
+            raise DataError(f"{source} line {line}: must be {','.join(SPLIT_COLUMNS)}, got {row}")
+        path, label, group, split, sha256 = row
+        known: Split = "train" if split == "train" else "test" if split == "test" else "unassigned"
+        recorded[sha256] = Recorded(path, int(label), group, known, sha256)
+    return recorded
+
+
+# ---- opening the files
+
+
+def _open_all(root: Path, entries: Sequence[Entry]) -> list[tuple[Sample | None, str]]:
+    """Open every image and mask once, in parallel; a progress bar on stderr where it takes a while."""
+    with ThreadPoolExecutor(DECODERS) as pool:
+        opened = pool.map(_open, entries)
+        return list(
+            tqdm(
+                opened,
+                total=len(entries),
+                desc=f"checking {root}",
+                unit="image",
+                delay=PROGRESS_AFTER_S,
+                leave=False,
+            )
+        )
+
+
+def _open(entry: Entry) -> tuple[Sample | None, str]:
+    """(sample, problem): no sample where the image cannot be read, no mask where the mask cannot be used."""
+    try:
+        image, sha256 = read_image(entry.path)
+    except FrameError as error:
+        return None, f"{entry.name}: left out: {str(error).removeprefix(f'{entry.path}: ')}"
+    size = Size(image.shape[1], image.shape[0])
+    mask, problem = _usable_mask(entry, size)
+    sample = Sample(
+        entry.name, entry.path, entry.label, entry.kind, mask, entry.group, entry.split, sha256, size
+    )
+    return sample, problem
+
+
+def _usable_mask(entry: Entry, size: Size) -> tuple[Path | None, str]:
+    """(mask, problem) of an entry. A good image has no mask to use; one that marks pixels contradicts it."""
+    if entry.mask is None:
+        return None, ""
+    try:
+        mask = _decode_mask(entry.mask)
+    except FrameError as error:
+        return None, f"{entry.name}: kept without its mask: {error}"
+    marked = int(mask.sum())
+    if entry.label == 0:
+        return None, f"{entry.name}: good, but its mask marks {marked} px: mask ignored" if marked else ""
+    if mask.shape != (size.height, size.width):
+        height, width = mask.shape
+        return None, (
+            f"{entry.name}: mask {entry.mask.name} must be {size.width}x{size.height}, got {width}x{height}:"
+            " kept without"
+        )
+    if marked < MIN_MASK_PX:
+        return None, f"{entry.name}: mask {entry.mask.name} is empty ({marked} px marked): kept without"
+    return entry.mask, ""
+
+
+def _decode_mask(path: Path) -> NDArray[np.bool_]:
+    """The pixels above half the mask's maximum, (H, W): 0/1 and softly edged 0..255 both work."""
+    gray = read_image(path)[0].max(axis=2)
+    return np.asarray(gray > gray.max() / 2.0)
+
+
+def _without_copies(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
+    """Of images that are byte for byte the same, the first; none where their labels contradict each other.
+
+    A copy on the other side of a split would be tested on what was trained on.
+    """
+    same: dict[str, list[Sample]] = {}
+    for sample in samples:
+        same.setdefault(sample.sha256, []).append(sample)
+    unique: list[Sample] = []
+    problems: list[str] = []
+    for first, *copies in same.values():
+        if any(copy.label != first.label for copy in copies):
+            names = ", ".join(sample.name for sample in (first, *copies))
+            problems.append(f"{names}: the same image labelled good and defective: all left out")
+            continue
+        unique.append(first)
+        problems += [
+            f"{copy.name}: duplicate image, the same bytes as {first.name}: left out" for copy in copies
+        ]
+    return unique, problems
+
+
+# ---- splitting, and what cannot be trained on
+
+
+def _divide(
+    samples: list[Sample], format: str, given_rule: str, seed: int, test_share: float
+) -> tuple[list[Sample], str]:
+    """(samples each on a side, the rule in words)."""
+    half = "half" if test_share == 0.5 else f"{test_share:g}"
+    if format == "mvtec":
+        samples = [replace(sample, split="unassigned") for sample in samples]
+        rule = (
+            f"supervised re-split of MVTec's images, seed {seed}, {half} held out: not MVTec's own protocol"
+        )
+    else:
+        rule = f"groups stratified by kind, seed {seed}, {half} held out"
+        rule = f"{given_rule}; where it is empty, {rule}" if given_rule else rule
+    open_samples = [sample for sample in samples if sample.split == "unassigned"]
+    if not open_samples:
+        return samples, given_rule
+    testing = held_out(open_samples, test_share, seed)
+    return [_on_its_side(sample, testing) for sample in samples], rule
+
+
+def _on_its_side(sample: Sample, testing: frozenset[str]) -> Sample:
+    if sample.split != "unassigned":
+        return sample
+    return replace(sample, split="test" if sample.group in testing else "train")
+
+
+def _require_mostly_readable(path: str | Path, opened: Sequence[tuple[Sample | None, str]]) -> None:
+    unreadable = [problem for sample, problem in opened if sample is None]
+    if len(unreadable) * 2 > len(opened):
+        raise DataError(
+            f"{path}: {len(unreadable)} of {len(opened)} images cannot be read, the first: {unreadable[0]}"
+        )
+
+
+def _require_both_labels(path: str | Path, samples: Sequence[Sample]) -> None:
+    labels = Counter(sample.label for sample in samples if sample.split == "train")
+    if not labels[0] or not labels[1]:
+        raise DataError(
+            f"{path}: supervised training needs good and defective images in train, "
+            f"found {labels[0]} good and {labels[1]} defective"
+        )
+
+
+def _digest(samples: Iterable[Sample]) -> str:
+    lines = sorted(f"{s.name}\0{s.label}\0{s.group}\0{s.split}\0{s.sha256}\n" for s in samples)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

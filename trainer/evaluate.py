@@ -1,0 +1,270 @@
+"""Score a bundle on labelled images, with the device's own code, and say how good it is.
+
+    python -m trainer.evaluate --bundle DIR --data PATH [--format F] [--split test|all] [--json]
+
+Every image goes through device.pipeline.Pipeline: what is measured is the int8 file as the Pi will run it.
+With --json one JSON object is all that standard output carries; progress and the log go to standard error.
+docs/data.md says which images are scored and what is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from device import bundle as bundles
+from device.bundle import Bundle
+from device.errors import DataError, EdgeVisionError, FrameError
+from device.frame import frame_from_file
+from device.geometry import Size
+from device.localizer import evidence_in_frame
+from device.pipeline import Pipeline
+from trainer import metrics
+from trainer.data import Dataset, Recorded, Sample, load, read_mask, read_split_csv
+from trainer.layouts import FORMATS
+
+MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at this greater side
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the bundle said of one image."""
+
+    sample: Sample
+    score: float
+    verdict: str
+    total_ms: float
+
+
+# ---- which images
+
+
+def chosen(
+    dataset: Dataset, recorded: Mapping[str, Recorded], split: str
+) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """(samples to score, problems). `split` is "all" or "test".
+
+    In test is an image that the bundle's split.csv records as held out, or one that it does not know and that
+    the layout puts in test. So nothing that the bundle was trained on is ever scored as test, whatever folder
+    it lies in. DataError where that leaves no image.
+    """
+    if split == "all":
+        return dataset.samples, ()
+    sides = [(sample, _side(sample, recorded)) for sample in dataset.samples]
+    samples = tuple(sample for sample, side in sides if side == "test")
+    if not samples:
+        known = sum(sample.sha256 in recorded for sample in dataset.samples)
+        raise DataError(
+            f"{dataset.root}: none of {len(dataset.samples)} images is a test image: the bundle knows "
+            f"{known} of them and held none of these out, and the layout puts none of the others in test; "
+            "pass --split all to score all of them"
+        )
+    trained = sum(sample.split == "test" and side == "train" for sample, side in sides)
+    unassigned = sum(side == "unassigned" for _, side in sides)
+    problems = []
+    if trained:
+        problems.append(
+            f"{trained} images of the layout's test split left out: the bundle was trained on them"
+        )
+    if unassigned:
+        problems.append(f"{unassigned} images left out: they have no split and the bundle does not know them")
+    return samples, tuple(problems)
+
+
+def _side(sample: Sample, recorded: Mapping[str, Recorded]) -> str:
+    known = recorded.get(sample.sha256)
+    return known.split if known else sample.split
+
+
+def _recorded(bundle: Bundle) -> dict[str, Recorded]:
+    """What the bundle says of the images it was made from; nothing where it does not say."""
+    path = bundle.path / "split.csv"
+    return read_split_csv(path.read_bytes(), str(path)) if path.is_file() else {}
+
+
+# ---- scoring
+
+
+def score(
+    pipeline: Pipeline, samples: Sequence[Sample], tally: metrics.PixelTally
+) -> tuple[tuple[Scored, ...], tuple[str, ...]]:
+    """(scored, problems): each image inspected, its evidence map compared with its mask if one is known."""
+    scored: list[Scored] = []
+    problems: list[str] = []
+    for seq, sample in enumerate(tqdm(samples, desc="scoring", unit="image", delay=2.0, leave=False)):
+        try:
+            scored.append(_score_one(pipeline, sample, seq, tally))
+        except FrameError as error:
+            problems.append(f"{sample.name}: not scored: {error}")
+    return tuple(scored), tuple(problems)
+
+
+def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.PixelTally) -> Scored:
+    frame = frame_from_file(sample.path, seq)
+    verdict = pipeline.inspect(frame)
+    model_input, prediction = pipeline.predict(frame)  # a verdict does not carry its map
+    size = _map_size(sample.size)
+    mask = read_mask(sample, size)
+    if mask is not None:
+        shift_px = pipeline.bundle.calibration.localization.shift_px
+        evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
+        shown = cv2.resize(evidence, (size.width, size.height), interpolation=cv2.INTER_AREA)
+        tally.add(np.asarray(shown), mask)
+    return Scored(sample, prediction.score, verdict.verdict, verdict.timing_ms["total"])
+
+
+def _map_size(size: Size) -> Size:
+    """The resolution at which maps are compared: the image's own, up to MAP_SIDE_PX."""
+    scale = min(1.0, MAP_SIDE_PX / max(size.width, size.height))
+    return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
+
+
+def _tally(bundle: Bundle) -> metrics.PixelTally:
+    """Bins over all that the model's 8-bit output can say, signed or not."""
+    output = bundle.calibration.output_quantization
+    low, high = ((level - output.zero_point) * output.scale for level in (-128, 255))
+    return metrics.PixelTally(low, high)
+
+
+# ---- the report
+
+
+def evaluate(bundle: Bundle, dataset: Dataset, split: str = "test") -> dict[str, Any]:
+    """The whole report as JSON types; what is not defined is None. DataError where nothing can be scored."""
+    recorded = _recorded(bundle)
+    samples, left_out = chosen(dataset, recorded, split)
+    pipeline = Pipeline(bundle, station="evaluate", session_id="evaluate")
+    tally = _tally(bundle)
+    scored, faults = score(pipeline, samples, tally)
+    if not scored:
+        raise DataError(f"{dataset.root}: none of {len(samples)} images could be scored: {faults[0]}")
+    return {
+        "bundle": bundle.name,
+        "model_sha256": bundle.calibration.model_sha256,
+        "runtime": pipeline.runtime,
+        "split": split,
+        "split_rule": _rule(dataset, recorded, samples, split),
+        "n_seen_in_training": sum(_trained_on(result.sample, recorded) for result in scored),
+        **_image_metrics(scored, bundle.calibration.thresholds.ng),
+        "pixel_auroc": tally.auroc,
+        "aupro": tally.aupro,
+        "pointing_hit_rate": tally.pointing_hit_rate,
+        "latency_ms": _latency([result.total_ms for result in scored]),
+        "problems": [*dataset.problems, *left_out, *faults],
+        "scores": [_line(result) for result in scored],
+    }
+
+
+def _image_metrics(scored: Sequence[Scored], threshold: float) -> dict[str, Any]:
+    labels = [result.sample.label for result in scored]
+    scores = [result.score for result in scored]
+    at_threshold = metrics.confusion(labels, scores, threshold)
+    best = metrics.f1_max(labels, scores)
+    return {
+        "n_images": len(scored),
+        "n_defective": sum(labels),
+        "auroc": metrics.auroc(labels, scores),
+        "ap": metrics.average_precision(labels, scores),
+        "f1_max": best.f1 if best else None,
+        "threshold": threshold,
+        "precision": at_threshold.precision,
+        "recall": at_threshold.recall,
+        "false_reject_rate": at_threshold.false_reject_rate,
+        "confusion": asdict(at_threshold),
+    }
+
+
+def _rule(dataset: Dataset, recorded: Mapping[str, Recorded], samples: Sequence[Sample], split: str) -> str:
+    """How the scored images were chosen, in words."""
+    if split == "all":
+        return "every readable image"
+    known = sum(sample.sha256 in recorded for sample in samples)
+    return f"{known} held out by the bundle's own split.csv, {len(samples) - known} by {dataset.split_rule}"
+
+
+def _trained_on(sample: Sample, recorded: Mapping[str, Recorded]) -> bool:
+    return sample.sha256 in recorded and recorded[sample.sha256].split == "train"
+
+
+def _latency(total_ms: Sequence[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(total_ms, (50, 95))
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _line(result: Scored) -> dict[str, Any]:
+    sample = result.sample
+    return {"path": sample.name, "label": sample.label, "score": result.score, "verdict": result.verdict}
+
+
+def table(report: Mapping[str, Any]) -> Iterator[str]:
+    """The report for a person, line by line, without the scores."""
+    for name, value in report.items():
+        if name == "scores":
+            continue
+        if isinstance(value, Mapping):
+            shown = "  ".join(f"{key} {_number(part)}" for key, part in value.items())
+        elif name == "problems":
+            shown = "".join(f"\n  {problem}" for problem in value) or "none"
+        else:
+            shown = _number(value)
+        yield f"{name:<20}{shown}"
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return "not defined"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+# ---- command line
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.evaluate",
+        description="Score a bundle on labelled images with the device's own code.",
+        epilog="exit codes: 0 done, 2 wrong command line, 4 bundle, 6 interpreter, 8 data set",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR", help="or a folder with `current`"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="PATH", help="a folder or a .csv manifest"
+    )
+    parser.add_argument("--format", choices=("auto", *FORMATS), default="auto", help="default auto")
+    parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    try:
+        bundle = bundles.load(options.bundle)
+        dataset = load(options.data, options.format, protocol="given")
+        report = evaluate(bundle, dataset, options.split)
+    except EdgeVisionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    print(json.dumps(report, allow_nan=False) if options.json else "\n".join(table(report)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

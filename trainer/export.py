@@ -1,0 +1,118 @@
+"""From a Keras model to an all-int8 .tflite with uint8 pixels as its input, and that file run on images."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from device.bundle import Quantization
+from device.detector import content_cells
+from device.errors import InterpreterError
+from device.interpreter import default_threads
+from device.preprocess import ModelInput
+from trainer.network import scaled
+
+log = logging.getLogger(__name__)
+
+INTEGERS = {np.dtype(name) for name in ("int8", "uint8", "int32")}  # int32: biases and shapes
+
+
+def to_int8(model: keras.Model, examples: Sequence[NDArray[np.uint8]]) -> bytes:
+    """Quantize after training: int8 activations and per-channel int8 weights (Jacob et al., CVPR 2018).
+
+    `model`: (n, h, w, 3) in [-1, 1]. `examples`: uint8 (1, h, w, 3), the images that set the ranges.
+    The file takes uint8 pixels as they are. Raises InterpreterError where a float operation is left.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    shape = (1, *model.input_shape[1:])
+    function = tf.function(lambda pixels: model(pixels, training=False))
+    # frozen first: the converter's calibrator cannot read Keras 3's resource variables
+    frozen = convert_variables_to_constants_v2(
+        function.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([scaled(_full_range(example))] for example in examples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.int8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "statistics for quantized inputs were expected": they are measured
+        content: bytes = converter.convert()
+    require_all_int8(content)
+    return content
+
+
+def _full_range(example: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy with one black and one white pixel, so that a stored 0..255 means a pixel's 0..255."""
+    copy = example.copy()
+    copy[0, 0, 0], copy[0, 0, 1] = 0, 255
+    return copy
+
+
+def require_all_int8(content: bytes) -> None:
+    """Raise InterpreterError naming the tensors that are not integers.
+
+    One float operation costs more time than it looks, and XNNPACK leaves the rest to slow kernels.
+    """
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    found = [
+        f"{detail['name']} ({np.dtype(detail['dtype']).name})"
+        for detail in interpreter.get_tensor_details()
+        if np.dtype(detail["dtype"]) not in INTEGERS
+    ]
+    if found:
+        raise InterpreterError(f"model.tflite: every tensor must be an integer, found {', '.join(found[:5])}")
+
+
+class Int8Model:
+    """A .tflite in memory, with any number of outputs."""
+
+    def __init__(self, content: bytes) -> None:
+        self._interpreter = Interpreter(model_content=content, num_threads=default_threads())
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+
+    @property
+    def input_quantization(self) -> Quantization:
+        return Quantization(*self._input["quantization"])
+
+    @property
+    def output_quantization(self) -> Quantization:
+        """Of the first output."""
+        return Quantization(*self._outputs[0]["quantization"])
+
+    @property
+    def stride(self) -> int:
+        """Input px a cell of the first output."""
+        return int(self._input["shape"][2] // self._outputs[0]["shape"][2])
+
+    def run(self, tensor: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """The outputs for a uint8 (1, h, w, 3), each float32 (h, w, channels), one after the other."""
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        self._interpreter.invoke()
+        for output in self._outputs:
+            scale, zero_point = output["quantization"]
+            stored = self._interpreter.get_tensor(output["index"])[0]
+            yield (stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+    def evidence(self, model_input: ModelInput) -> NDArray[np.float32]:
+        """The first output, float32 (h, w, channels), without the cells that lie on padding."""
+        values = next(self.run(model_input.tensor))
+        return values[content_cells(model_input.placement, values.shape[:2])]
+
+    def run_batch(self, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The first output for each of (n, h, w, 3): float32 (n, h', w', channels)."""
+        return np.stack([next(self.run(tensor[np.newaxis])) for tensor in tensors])

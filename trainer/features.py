@@ -1,0 +1,121 @@
+"""What the frozen int8 backbone sees in each image, cached once: the mean of every channel of every cut.
+
+The mean of a linear head's evidence map is the head applied to these means, so whole candidates are fitted
+and compared on a few thousand numbers an image. The features come from the quantized network itself: the head
+is fitted to what the device will compute, not to the float network that it was made from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from device.bundle import PreprocessSpec
+from device.detector import content_cells
+from device.frame import frame_from_file
+from device.preprocess import ModelInput, Preprocessor
+from trainer.data import Sample
+from trainer.export import Int8Model
+from trainer.network import CHANNELS, STRIDES, Cuts, Head, map_stride
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+View = Callable[[Pixels], Pixels]  # of a (1, h, w, 3) tensor
+
+# Each list is added to those before it: the image itself; mirrored; and turned by a quarter as well.
+VIEWS: dict[str, tuple[View, ...]] = {
+    "as is": (lambda x: x,),
+    "mirrored": (lambda x: x[:, :, ::-1], lambda x: x[:, ::-1], lambda x: x[:, ::-1, ::-1]),
+    "turned": (
+        lambda x: x.transpose(0, 2, 1, 3),
+        lambda x: x.transpose(0, 2, 1, 3)[:, :, ::-1],
+        lambda x: x.transpose(0, 2, 1, 3)[:, ::-1],
+        lambda x: x.transpose(0, 2, 1, 3)[:, ::-1, ::-1],
+    ),
+}
+
+
+def view_names(
+    images: int, preprocess: PreprocessSpec, *, turn: bool, max_megapixels: float
+) -> tuple[str, ...]:
+    """As many of VIEWS as the budget of pixels allows.
+
+    `turn`: whether a quarter turn gives such an image again.
+    """
+    size = preprocess.size
+    each = images * size.width * size.height / 1e6
+    names = ["as is"]
+    if 4 * each <= max_megapixels:
+        names.append("mirrored")
+        if turn and 8 * each <= max_megapixels:
+            names.append("turned")
+    return tuple(names)
+
+
+def inputs(samples: Sequence[Sample], preprocess: PreprocessSpec, why: str) -> Iterator[ModelInput]:
+    """The samples as the device would feed them to the model, one at a time, with a progress bar."""
+    preprocessor = Preprocessor(preprocess)
+    bar = tqdm(samples, desc=f"{why} at {preprocess.size.width}x{preprocess.size.height}", unit="image")
+    for seq, sample in enumerate(bar):
+        yield preprocessor.prepare(frame_from_file(sample.path, seq))
+
+
+def extract(
+    backbone: Int8Model, samples: Sequence[Sample], preprocess: PreprocessSpec, views: str
+) -> NDArray[np.float32]:
+    """(views of that name, images, channels of all cuts). `backbone`: its outputs are the cuts of STRIDES."""
+    rows = [
+        [_channel_means(backbone, model_input, view) for view in VIEWS[views]]
+        for model_input in inputs(samples, preprocess, f"features {views}")
+    ]
+    return np.asarray(rows, dtype=np.float32).swapaxes(0, 1)
+
+
+def channels_of(features: NDArray[np.float32], cuts: Cuts) -> NDArray[np.float32]:
+    """The channels of some cuts among those of all, on the last axis."""
+    ends = np.cumsum(list(CHANNELS.values()))
+    columns = {
+        cut: slice(int(end) - CHANNELS[cut], int(end)) for cut, end in zip(CHANNELS, ends, strict=True)
+    }
+    return np.concatenate([features[..., columns[cut]] for cut in cuts], axis=-1)
+
+
+def _channel_means(backbone: Int8Model, model_input: ModelInput, view: View) -> NDArray[np.float32]:
+    """Of each cut, over the cells that the device would pool.
+
+    Padding is the same on both sides, so a mirrored image has its own where the image has it.
+    """
+    maps = backbone.run(np.ascontiguousarray(view(model_input.tensor)))
+    return np.concatenate(
+        [cut[content_cells(model_input.placement, cut.shape[:2])].mean((0, 1)) for cut in maps]
+    )
+
+
+def evidence(cuts: Sequence[NDArray[np.float32]], head: Head) -> NDArray[np.float32]:
+    """The maps (h, w, heads) of linear heads on one image's cuts: what network.evidence_model computes."""
+    stride = map_stride(head.cuts)
+    total: NDArray[np.float32] | float = 0.0
+    start = 0
+    for cut, features in zip(STRIDES, cuts, strict=True):
+        if cut not in head.cuts:
+            continue
+        weights = head.weights[start : start + features.shape[2]]
+        start += features.shape[2]
+        total = total + _on_grid(features @ weights, STRIDES[cut], stride)
+    return np.asarray(total + head.bias, dtype=np.float32)
+
+
+def _on_grid(values: NDArray[np.float32], own: int, wanted: int) -> NDArray[np.float32]:
+    """Each head's map (h, w) of (h, w, heads), interpolated as network.evidence_model does."""
+    if own == wanted:
+        return values
+    height, width, heads = values.shape
+    size = (width * own // wanted, height * own // wanted)
+    maps = [cv2.resize(values[:, :, head], size, interpolation=cv2.INTER_LINEAR) for head in range(heads)]
+    return np.stack(maps, axis=2)

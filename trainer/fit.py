@@ -1,0 +1,173 @@
+"""Train a defect model and write it as a bundle for the device.
+
+    python -m trainer.fit --data PATH --out DIR [--format auto|dagm|mvtec|csv] [--config FILE]
+                          [--weights imagenet|none|FILE] [--mode supervised] [--head evidence]
+                          [--input-size N] [--seed N]
+
+DIR receives <name>-<UTC>-<sha8>/ and the link `current` to it; the last line on standard output is its path.
+Progress goes to standard error. Exit codes are those of device.errors, 130 after Ctrl-C. docs/training.md
+says what happens in which order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from device import bundle as bundles
+from device.bundle import Calibration, Thresholds
+from device.errors import ConfigError, EdgeVisionError, StorageError
+from device.pipeline import Pipeline
+from trainer import config as configs
+from trainer import data, provenance, sizing, thresholds
+from trainer.config import Config
+from trainer.data import Dataset
+from trainer.layouts import FORMATS
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+NOISY = ("absl", "tensorflow", "h5py")  # loggers that have nothing to say to who trains
+
+
+def fit(options: argparse.Namespace, config: Config) -> Path:
+    """From images to a bundle; its path. Raises EdgeVisionError."""
+    _require_writable(options.out)
+    weights = _weights(options.weights)
+    dataset = data.load(options.data, options.format, seed=options.seed, test_share=config.split.test_share)
+    specs = sizing.candidates(dataset.train, config.input, options.input_size)
+
+    from trainer import contract, learn  # they bring TensorFlow, which what was wrong so far did not need
+
+    if weights == "none":
+        learned = learn.from_scratch(dataset.train, specs[0], config, options.seed)
+    else:
+        learned = learn.by_probe(dataset.train, specs, config, weights, options.seed)
+    scores = thresholds.calibrate(learned.labels, learned.pooled)
+    chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold.marginal_share)
+    golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
+    calibration = contract.calibration(
+        learned,
+        scores,
+        chosen,
+        golden,
+        model_id=config.bundle.name or _name(dataset),
+        training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+    )
+    path = bundles.write(
+        options.out,
+        calibration.model_id,
+        learned.content,
+        calibration,
+        {name: contract.png(sample) for name, sample in golden.items()},
+        {"split.csv": data.split_csv(dataset)},
+    )
+    Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
+    _report(calibration)
+    return path
+
+
+# ---- before the long part
+
+
+def _require_writable(out: Path) -> None:
+    """Known now, not after minutes of training. Raises StorageError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise StorageError(f"--out {out}: cannot be written: {error.strerror}") from None
+
+
+def _weights(given: str) -> str:
+    if given in ("imagenet", "none") or Path(given).is_file():
+        return given
+    raise ConfigError(f"--weights: must be imagenet, none or a file, got {given} (no such file)")
+
+
+def _name(dataset: Dataset) -> str:
+    """Of the bundle: the data's, as far as a bundle may be called so."""
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset.root.resolve().name).strip("-._")
+    return words[:64].lower() or "model"
+
+
+# ---- after it
+
+
+def _report(calibration: Calibration) -> None:
+    judged_by = calibration.metrics["judged_by"]
+    for kind in ("float", "int8"):
+        found = calibration.metrics[kind]
+        log.info(
+            "%s, %s: AUROC %.4f, AP %.4f, best F1 %.4f, %d distinct scores",
+            kind,
+            judged_by,
+            *(found[name] for name in ("auroc", "ap", "f1_max", "distinct_scores")),
+        )
+    _report_thresholds(calibration.thresholds)
+
+
+def _report_thresholds(chosen: Thresholds) -> None:
+    row = next(row for row in chosen.table if row.threshold == chosen.ng)
+    counts = f"tp {row.tp}, fp {row.fp}, tn {row.tn}, fn {row.fn}"
+    log.info("thresholds: NG from %.4f (%s), MARGINAL from %.4f", chosen.ng, counts, chosen.marginal)
+
+
+# ---- the command line
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.fit", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--data", required=True, type=Path, help="a DAGM or MVTec folder, or a CSV manifest")
+    parser.add_argument("--format", default="auto", choices=FORMATS, help="layout of the data")
+    parser.add_argument("--out", required=True, type=Path, help="folder that receives the bundle")
+    parser.add_argument("--config", type=Path, help="TOML file; trainer/default.toml names every key")
+    parser.add_argument(
+        "--weights", default="imagenet", help="imagenet (downloaded), none (random), or a .h5 file"
+    )
+    parser.add_argument("--mode", default="supervised", choices=("supervised",), help="what is learned from")
+    parser.add_argument("--head", default="evidence", choices=("evidence",), help="what ends the network")
+    parser.add_argument("--input-size", type=int, metavar="N", help="greater side of the input, px")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, folds and training")
+    return parser.parse_args(arguments)
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be 0..4294967295, got {value}")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code."""
+    options = _parse(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its downloads and its epochs
+            path = fit(options, configs.load(options.config))
+    except EdgeVisionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Two ways to a model: the probe on a frozen backbone, and training from random weights.
+
+Either ends with an int8 file and with what int8 heads said of images they had never seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle import Pooling, PreprocessSpec
+from device.detector import content_cells, pool
+from trainer import network, probe, scratch
+from trainer.config import Config
+from trainer.data import Sample, folds
+from trainer.export import Int8Model, to_int8
+from trainer.features import inputs, view_names
+from trainer.network import scaled
+from trainer.sizing import one_aspect
+
+log = logging.getLogger(__name__)
+
+SHOWN = 12  # candidates kept in the record
+BATCH = 8  # images that the float network judges at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A model, and what was said of images that had not been seen.
+
+    `content`: the int8 .tflite. `judged`: the n images. `pooled`, `pooled_float`: their pooled logits (n,),
+    from int8 and from float. `record`: how the model was chosen, for people to read.
+    """
+
+    content: bytes
+    preprocess: PreprocessSpec
+    pooling: Pooling
+    judged: tuple[Sample, ...]
+    pooled: NDArray[np.float64]
+    pooled_float: NDArray[np.float64]
+    record: dict[str, Any]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return np.array([sample.label for sample in self.judged])
+
+
+# ---- the probe
+
+
+def by_probe(
+    samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: Config, weights: str, seed: int
+) -> Learned:
+    """Choose among linear heads on the frozen backbone by cross-validation; see trainer.probe."""
+    turn = one_aspect(samples)
+    sizes = [_input_size(samples, spec, config, weights, turn=turn) for spec in specs]
+    search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)
+    best, compared = probe.choose(search)
+    log.info("chosen: %s", best.describe())
+    spec, heads = best.fitted.size.preprocess, best.fitted.heads
+    base = network.backbone(spec.size, weights)
+    judges = network.evidence_model(base, heads)
+    int8_judges = Int8Model(_quantized(judges, samples, spec, config))
+    return Learned(
+        content=_quantized(network.evidence_model(base, heads.mean()), samples, spec, config),
+        preprocess=spec,
+        pooling=best.pooling,
+        judged=tuple(samples),
+        pooled=_pooled(int8_judges.run_batch, best, search),
+        pooled_float=_pooled(lambda batch: np.asarray(judges.predict_on_batch(scaled(batch))), best, search),
+        record={
+            "recipe": "probe",
+            "chosen": best.describe(),
+            "judged_by": f"{search.fold_of.max() + 1}-fold cross-validation",
+            "candidates": [one.describe() for one in compared[:SHOWN]],
+        },
+    )
+
+
+def _input_size(
+    samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, *, turn: bool
+) -> probe.InputSize:
+    backbone = Int8Model(_quantized(network.backbone(spec.size, weights), samples, spec, config))
+    turn = turn and spec.size.width == spec.size.height
+    views = view_names(len(samples), spec, turn=turn, max_megapixels=config.probe.max_megapixels)
+    return probe.InputSize(spec, backbone, samples, views)
+
+
+def _pooled(
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], best: probe.Judged, search: probe.Search
+) -> NDArray[np.float64]:
+    """Of each sample, the pooled map of the head that has not seen it.
+
+    `run`: uint8 (n, h, w, 3) to the maps of all heads (n, h', w', heads).
+    """
+    pooled: list[float] = []
+    prepared = inputs(search.samples, best.fitted.size.preprocess, "judging")
+    while batch := list(islice(prepared, BATCH)):
+        maps = run(np.concatenate([model_input.tensor for model_input in batch]))
+        for model_input, values in zip(batch, maps, strict=True):
+            cells = content_cells(model_input.placement, values.shape[:2])
+            pooled.append(pool(values[(*cells, search.fold_of[len(pooled)])], best.pooling))
+    return np.array(pooled)
+
+
+# ---- from random weights
+
+
+def from_scratch(samples: Sequence[Sample], spec: PreprocessSpec, config: Config, seed: int) -> Learned:
+    """Train a small network end to end on all folds but one, which judges it; see trainer.scratch."""
+    aside = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed)) == 0
+    judged = tuple(sample for sample, kept in zip(samples, aside, strict=True) if kept)
+    images = scratch.read(samples, spec)
+    model = scratch.train(images, aside, config.scratch, seed)
+    content = _quantized(model, samples, spec, config)
+    pooling, pooled = _best_pooling(Int8Model(content), judged, spec, config)
+    return Learned(
+        content=content,
+        preprocess=spec,
+        pooling=pooling,
+        judged=judged,
+        pooled=pooled,
+        pooled_float=scratch.pooled_logits(model, images.pixels[aside], pooling),
+        record={
+            "recipe": "from random weights",
+            "chosen": {
+                "input_px": [spec.size.width, spec.size.height],
+                "cuts": [scratch.CUT],
+                "alpha": config.scratch.alpha,
+                "pooling_share": pooling.share,
+            },
+            "judged_by": f"{len(judged)} images kept aside",
+        },
+    )
+
+
+def _best_pooling(
+    int8: Int8Model, judged: Sequence[Sample], spec: PreprocessSpec, config: Config
+) -> tuple[Pooling, NDArray[np.float64]]:
+    """The pooling that ranks these images best, and their pooled logits (n,)."""
+    labels = np.array([sample.label for sample in judged])
+    maps = [int8.evidence(model_input) for model_input in inputs(judged, spec, "judging")]
+    tried = [
+        (pooling, np.array([pool(values, pooling) for values in maps]))
+        for pooling in probe.poolings(config.probe)
+    ]
+    return max(tried, key=lambda pair: probe.Quality.of(labels, pair[1]).merit)
+
+
+# ---- both
+
+
+def _quantized(model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config) -> bytes:
+    chosen = representative(samples, config.quantization.images)
+    return to_int8(model, [model_input.tensor for model_input in inputs(chosen, spec, "quantizing")])
+
+
+def representative(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most `count`: every k-th good and defective image, half of each where there are enough."""
+    good, bad = ([sample for sample in samples if sample.label == label] for label in (0, 1))
+    good_count = min(len(good), count - min(len(bad), count // 2))
+    return _spread(good, good_count) + _spread(bad, min(len(bad), count - good_count))
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    return [samples[index * len(samples) // count] for index in range(count)]

@@ -1,0 +1,130 @@
+"""The networks as Keras models: MobileNetV2, cut where defects are still visible, with an evidence head.
+
+The head is a 1x1 convolution on one cut, or on several whose maps are added on one grid. It gives an evidence
+map, one logit a cell; the image's logit is a pooling of that map (device.detector.pool).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import ConfigError
+from device.geometry import Size
+
+log = logging.getLogger(__name__)
+
+STRIDES = {"block_6_expand_relu": 8, "block_13_expand_relu": 16, "out_relu": 32}  # input px a cell
+CHANNELS = {"block_6_expand_relu": 192, "block_13_expand_relu": 576, "out_relu": 1280}  # at alpha 1.0
+
+Cuts = tuple[str, ...]
+CANDIDATE_CUTS: tuple[Cuts, ...] = (
+    ("block_6_expand_relu",),
+    ("block_13_expand_relu",),
+    ("block_13_expand_relu", "out_relu"),
+    ("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """Evidence heads on the same cuts: `weights` (channels of all cuts, heads), `bias` (heads,), float32."""
+
+    cuts: Cuts
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def only(self, index: int) -> Head:
+        """One of them."""
+        return Head(self.cuts, self.weights[:, index : index + 1], self.bias[index : index + 1])
+
+    def mean(self) -> Head:
+        """The one head that is the mean of them: of linear heads, also the mean of their maps."""
+        return Head(self.cuts, self.weights.mean(1, keepdims=True), self.bias.mean(keepdims=True))
+
+
+def backbone(size: Size, weights: str, alpha: float = 1.0) -> keras.Model:
+    """MobileNetV2 without its top: (n, height, width, 3) in [-1, 1] to the maps of STRIDES, in that order.
+
+    `weights`: "imagenet" (Keras downloads them), "none" (random), or a Keras .weights.h5 file.
+    Raises ConfigError where the weights cannot be had.
+    """
+    shape = (size.height, size.width, 3)
+    try:
+        source = None if weights == "none" else weights
+        base = keras.applications.MobileNetV2(
+            input_shape=shape, alpha=alpha, include_top=False, weights=source
+        )
+    except Exception as error:  # Keras raises whatever its download or HDF5 gave
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(_no_weights(weights, reason)) from error
+    return keras.Model(base.input, [base.get_layer(cut).output for cut in STRIDES])
+
+
+def _no_weights(weights: str, reason: str) -> str:
+    if weights == "imagenet":
+        return (
+            f"--weights imagenet: Keras could not download them ({reason}). Without a network pass "
+            "--weights FILE (Keras's MobileNetV2 1.0, include_top=False, .h5), "
+            "or --weights none to start from random ones"
+        )
+    return f"--weights {weights}: must be weights of Keras's MobileNetV2 1.0, include_top=False: {reason}"
+
+
+def evidence_model(base: keras.Model, head: Head) -> keras.Model:
+    """The backbone up to the head's cuts, and the head: (n, height, width, 3) to (n, h, w, heads) logits."""
+    layers = {cut: keras.layers.Conv2D(head.weights.shape[1], 1, name=f"evidence_{cut}") for cut in head.cuts}
+    model = keras.Model(base.input, _evidence(base, head.cuts, layers))
+    start = 0
+    for index, (cut, layer) in enumerate(layers.items()):
+        channels = _output(base, cut).shape[-1]
+        bias = head.bias if index == 0 else np.zeros_like(head.bias)
+        layer.set_weights([head.weights[np.newaxis, np.newaxis, start : start + channels], bias])
+        start += channels
+    return model
+
+
+def trainable_model(base: keras.Model, cut: str) -> keras.Model:
+    """The same with one untrained head on one cut."""
+    layer = keras.layers.Conv2D(1, 1, name=f"evidence_{cut}", dtype="float32")
+    return keras.Model(base.input, _evidence(base, (cut,), {cut: layer}))
+
+
+def _evidence(base: keras.Model, cuts: Cuts, layers: dict[str, keras.layers.Layer]) -> keras.KerasTensor:
+    stride = map_stride(cuts)
+    maps = [_on_grid(layers[cut](_output(base, cut)), STRIDES[cut], stride) for cut in cuts]
+    return keras.layers.Add()(maps) if len(maps) > 1 else maps[0]
+
+
+def _output(base: keras.Model, cut: str) -> keras.KerasTensor:
+    return base.outputs[list(STRIDES).index(cut)]
+
+
+def _on_grid(evidence: keras.KerasTensor, own: int, wanted: int) -> keras.KerasTensor:
+    if own == wanted:
+        return evidence
+    return keras.layers.UpSampling2D(own // wanted, interpolation="bilinear")(evidence)
+
+
+def map_stride(cuts: Cuts) -> int:
+    """Input px a cell of the evidence map: the finest cut's. The others are interpolated onto its grid."""
+    return min(STRIDES[cut] for cut in cuts)
+
+
+def shift_px(stride: int) -> float:
+    """How far right of and below its own middle a cell looks, input px.
+
+    MobileNetV2 pads each strided convolution on one side only, which moves the middle of what a cell can see by
+    (stride - 1) / 2. What it weighs most moves by about half of that: on masks of real defects a quarter of the
+    stride gave the greatest pixel AUROC at strides 8 and 16.
+    """
+    return stride / 4
+
+
+def scaled(tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pixels 0..255 in MobileNetV2's range [-1, 1]."""
+    return tensor.astype(np.float32) / np.float32(127.5) - np.float32(1.0)

@@ -1,0 +1,260 @@
+"""The probe: linear evidence heads on a frozen backbone, chosen by cross-validation.
+
+Candidates are input sizes, cuts of the backbone, and mirrored or turned copies to train on; the best of them
+are looked at again with several strengths of regularization and poolings. The shipped head is the mean of the
+folds' heads, so what each image got from the head that never saw it is what an unseen image gets.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from device.bundle import Pooling, PreprocessSpec
+from device.detector import content_cells, pool
+from device.geometry import Letterbox
+from device.localizer import evidence_in_frame
+from trainer import metrics
+from trainer.config import ProbeConfig
+from trainer.data import Sample, folds, read_mask
+from trainer.export import Int8Model
+from trainer.features import channels_of, evidence, extract, inputs
+from trainer.metrics import pointing_hit
+from trainer.network import CANDIDATE_CUTS, Cuts, Head, shift_px
+
+log = logging.getLogger(__name__)
+
+FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
+ITERATIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well unseen images were ranked and their defects found.
+
+    `ap`: average precision. `place`: 0..1, how well the maps show the defects that have masks, the mean of
+    the pointing hit rate and of each map's own AUROC; 0 without masks. `separation`: of good from defective
+    in standard deviations (d'; Green and Swets, 1966), which still tells candidates apart where all rank
+    without a fault.
+    """
+
+    ap: float
+    place: float
+    separation: float
+
+    @property
+    def merit(self) -> float:
+        """Ranking first: showing every place instead of none is worth 0.05 of average precision."""
+        return self.ap + 0.05 * self.place + 0.0001 * self.separation
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], pooled: NDArray[np.float64], place: float = 0.0) -> Quality:
+        """Of one pooled logit an image."""
+        ap = metrics.average_precision(labels, pooled)
+        good, bad = pooled[labels == 0], pooled[labels == 1]
+        spread = np.sqrt((good.var() + bad.var()) / 2) + 1e-9
+        return cls(ap or 0.0, place, float((bad.mean() - good.mean()) / spread))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """The heads of all folds for one way to build the model, trained on so many sets of views."""
+
+    size: InputSize
+    cuts: Cuts
+    views: int
+    strength: float
+    heads: Head
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Fitted heads with one pooling, and how each did on the images of its fold."""
+
+    fitted: Fitted
+    pooling: Pooling
+    quality: Quality
+
+    def describe(self) -> dict[str, object]:
+        """For the log, and for the record in a bundle."""
+        fitted, quality = self.fitted, self.quality
+        size = fitted.size.preprocess.size
+        return {
+            "input_px": [size.width, size.height],
+            "cuts": list(fitted.cuts),
+            "views": fitted.size.views[fitted.views - 1],
+            "strength": fitted.strength,
+            "pooling_share": self.pooling.share,
+            "ap": round(quality.ap, 4),
+            "place": round(quality.place, 3),
+            "separation": round(quality.separation, 2),
+        }
+
+
+def choose(search: Search) -> tuple[Judged, list[Judged]]:
+    """(the best candidate, all that were compared, best first).
+
+    Sizes and cuts are compared on the images as they are, with every pooling; the best few of them with more
+    views; the best of all with other strengths.
+    """
+    plain = [search.fit(size, cuts, 1, FIRST_STRENGTH) for size in search.sizes for cuts in CANDIDATE_CUTS]
+    compared = _ranked(search.judge(plain))
+    finalists = list(dict.fromkeys(one.fitted for one in compared))[: search.config.finalists]
+    viewed = [
+        search.fit(fitted.size, fitted.cuts, count, FIRST_STRENGTH)
+        for fitted in finalists
+        for count in range(2, len(fitted.size.views) + 1)
+    ]
+    compared = _ranked(compared + search.judge(viewed))
+    best = compared[0].fitted
+    strengths = [
+        search.fit(best.size, best.cuts, best.views, strength)
+        for strength in search.config.strengths
+        if strength != FIRST_STRENGTH
+    ]
+    compared = _ranked(compared + search.judge(strengths))
+    for one in compared[:5]:
+        log.info("%s", one.describe())
+    return compared[0], compared
+
+
+def _ranked(judged: Sequence[Judged]) -> list[Judged]:
+    return sorted(judged, key=lambda one: one.quality.merit, reverse=True)
+
+
+class InputSize:
+    """One size of input: its int8 backbone, and its features, extracted when they are first asked for."""
+
+    def __init__(
+        self,
+        preprocess: PreprocessSpec,
+        backbone: Int8Model,
+        samples: Sequence[Sample],
+        views: tuple[str, ...],
+    ) -> None:
+        self.preprocess, self.backbone, self.views = preprocess, backbone, views
+        self._samples = samples
+        self._features: dict[str, NDArray[np.float32]] = {}
+
+    def features(self, cuts: Cuts, count: int) -> NDArray[np.float32]:
+        """(views, images, channels of the cuts) of the first `count` sets of views."""
+        for name in self.views[:count]:
+            if name not in self._features:
+                self._features[name] = extract(self.backbone, self._samples, self.preprocess, name)
+        return channels_of(np.concatenate([self._features[name] for name in self.views[:count]]), cuts)
+
+
+class Search:
+    """What every candidate is fitted and judged on: labelled images in folds, at several sizes of input."""
+
+    def __init__(
+        self, sizes: Sequence[InputSize], samples: Sequence[Sample], config: ProbeConfig, k: int, seed: int
+    ) -> None:
+        self.sizes, self.samples, self.config = sizes, samples, config
+        self.labels = np.array([sample.label for sample in samples])
+        self.fold_of = np.array(folds(samples, fold_count(samples, k), seed))
+        self._poolings = poolings(config)
+
+    def fit(self, size: InputSize, cuts: Cuts, views: int, strength: float) -> Fitted:
+        """A head for each fold, trained on the other folds."""
+        seen = size.features(cuts, views)
+        heads = [
+            _fit(seen[:, self.fold_of != fold], self.labels[self.fold_of != fold], strength)
+            for fold in range(self.fold_of.max() + 1)
+        ]
+        weights = np.stack([weights for weights, _ in heads], 1)
+        return Fitted(size, cuts, views, strength, Head(cuts, weights, np.array([bias for _, bias in heads])))
+
+    def judge(self, fitted: Sequence[Fitted]) -> list[Judged]:
+        """All heads on the images that they have not seen, with every pooling."""
+        judged: list[Judged] = []
+        for size in self.sizes:
+            of_size = [one for one in fitted if one.size is size]
+            if of_size:
+                judged += self._judge(of_size, size)
+        return judged
+
+    def _judge(self, fitted: Sequence[Fitted], size: InputSize) -> list[Judged]:
+        """The same for heads of one size, so that each image goes through its backbone once."""
+        seen = [_Seen(one, self._poolings) for one in fitted]
+        prepared = inputs(self.samples, size.preprocess, "judging")
+        for sample, fold, model_input in zip(self.samples, self.fold_of, prepared, strict=True):
+            cuts = list(size.backbone.run(model_input.tensor))
+            mask = read_mask(sample) if sample.mask else None
+            for one in seen:
+                one.add(cuts, fold, model_input.placement, mask)
+        return [judged for one in seen for judged in one.judged(self.labels)]
+
+
+class _Seen:
+    """What one candidate's heads say, image after image: each image by the head that has not seen it."""
+
+    def __init__(self, fitted: Fitted, ways: Sequence[Pooling]) -> None:
+        self._fitted, self._poolings = fitted, ways
+        self._pooled: list[list[float]] = []  # of each image, with each pooling
+        self._places: list[float] = []
+
+    def add(
+        self,
+        cuts: Sequence[NDArray[np.float32]],
+        fold: int,
+        placement: Letterbox,
+        mask: NDArray[np.bool_] | None,
+    ) -> None:
+        values = evidence(cuts, self._fitted.heads.only(fold))[:, :, 0]
+        cells = values[content_cells(placement, values.shape)]
+        self._pooled.append([pool(cells, pooling) for pooling in self._poolings])
+        if mask is not None:
+            self._places.append(_place(values, placement, mask))
+
+    def judged(self, labels: NDArray[np.int64]) -> list[Judged]:
+        place = float(np.mean(self._places or 0.0))
+        return [
+            Judged(self._fitted, pooling, Quality.of(labels, pooled, place))
+            for pooling, pooled in zip(self._poolings, np.array(self._pooled).T, strict=True)
+        ]
+
+
+def poolings(config: ProbeConfig) -> list[Pooling]:
+    """The poolings to try."""
+    return [Pooling("top" if share < 1 else "mean", share) for share in config.pooling_shares]
+
+
+def fold_count(samples: Sequence[Sample], k: int) -> int:
+    """At most as many folds as there are groups of the rarer label, so that each fold judges some of it."""
+    groups = [len({sample.group for sample in samples if sample.label == label}) for label in (0, 1)]
+    return max(2, min(k, *groups))
+
+
+def _fit(
+    seen: NDArray[np.float32], labels: NDArray[np.int64], strength: float
+) -> tuple[NDArray[np.float32], np.float32]:
+    """(weights (channels,), bias) of a class-balanced logistic regression on (views, images, channels).
+
+    A view counts as a share of its image: `strength` means the same with any number of them.
+    """
+    mean, sd = seen[0].mean(0), seen[0].std(0) + np.float32(1e-3)
+    rows = ((seen - mean) / sd).reshape(-1, seen.shape[2])
+    model = LogisticRegression(C=strength / len(seen), class_weight="balanced", max_iter=ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # judged by cross-validation, converged or not
+        model.fit(rows, np.tile(labels, len(seen)))
+    weights = (model.coef_[0] / sd).astype(np.float32)
+    return weights, np.float32(model.intercept_[0] - mean @ weights)
+
+
+def _place(values: NDArray[np.float32], placement: Letterbox, mask: NDArray[np.bool_]) -> float:
+    """How well a map (h, w) shows the defect of a mask in the image's pixels, 0..1; see Quality."""
+    height, width = values.shape
+    shown = evidence_in_frame(values, placement, shift_px(placement.target.width // width))
+    coverage = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
+    return (pointing_hit(shown, mask) + (metrics.auroc((coverage > 0).ravel(), cells.ravel()) or 0.0)) / 2

@@ -1,0 +1,181 @@
+"""Training from random weights: a small network, end to end, with the masks to say where.
+
+For data whose model must owe nothing to ImageNet. A share of the training images is kept aside: they choose
+the epoch, the pooling and the thresholds.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle import Pooling, PreprocessSpec
+from device.detector import pool
+from device.geometry import Size
+from trainer.config import ScratchConfig
+from trainer.data import Sample, read_mask
+from trainer.features import inputs
+from trainer.network import STRIDES, backbone, scaled, trainable_model
+from trainer.probe import Quality
+
+log = logging.getLogger(__name__)
+
+CUT = "block_6_expand_relu"
+MOMENTUM = 0.9  # of BatchNorm's statistics: Keras's 0.999 needs far more steps than a small data set has
+TRAINED_SHARE = 0.02  # of the greatest cells: what the image's loss is computed on
+UNKNOWN = -1.0  # a cell whose truth no mask tells
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """All images in memory.
+
+    `pixels`: uint8 (n, h, w, 3). `labels`: float32 (n,). `cells`: float32 (n, h', w'), the defective share of
+    each cell of the map, or UNKNOWN.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: Floats
+    cells: Floats
+
+    def part(self, chosen: NDArray[np.bool_]) -> Images:
+        return Images(self.pixels[chosen], self.labels[chosen], self.cells[chosen])
+
+
+def read(samples: Sequence[Sample], preprocess: PreprocessSpec) -> Images:
+    """Decode and prepare every sample."""
+    pixels = np.concatenate([model_input.tensor for model_input in inputs(samples, preprocess, "reading")])
+    grid = Size(preprocess.size.width // STRIDES[CUT], preprocess.size.height // STRIDES[CUT])
+    cells = np.stack([_cell_truth(sample, preprocess.size, grid) for sample in samples])
+    return Images(pixels, np.array([sample.label for sample in samples], np.float32), cells)
+
+
+def _cell_truth(sample: Sample, size: Size, grid: Size) -> Floats:
+    mask = read_mask(sample, size)
+    if mask is None:
+        return np.full((grid.height, grid.width), UNKNOWN, np.float32)
+    blocks = mask.reshape(grid.height, size.height // grid.height, grid.width, size.width // grid.width)
+    return np.asarray(blocks.mean((1, 3)), dtype=np.float32)
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Shuffled batches with as many defective as good images, each mirrored at random."""
+
+    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self._images, self._batch_size, self._seed, self._epoch = images, batch_size, seed, 0
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._order) / self._batch_size)
+
+    def on_epoch_end(self) -> None:
+        self._random = np.random.default_rng([self._seed, self._epoch])
+        good, bad = (np.flatnonzero(self._images.labels == label) for label in (0, 1))
+        rarer, other = sorted((good, bad), key=len)
+        again = self._random.choice(rarer, len(other) - len(rarer))
+        self._order = self._random.permutation(np.concatenate([rarer, other, again]))
+        self._epoch += 1
+
+    def __getitem__(self, index: int) -> tuple[Floats, dict[str, Floats]]:
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        pixels, cells = self._images.pixels[chosen], self._images.cells[chosen]
+        for row in range(len(chosen)):
+            steps = self._random.choice([-1, 1], 2)
+            pixels[row] = pixels[row, :: steps[0], :: steps[1]]
+            cells[row] = cells[row, :: steps[0], :: steps[1]]
+        targets = {"map": cells[..., np.newaxis], "image": self._images.labels[chosen, np.newaxis]}
+        return scaled(pixels), targets
+
+
+def train(images: Images, judged: NDArray[np.bool_], config: ScratchConfig, seed: int) -> keras.Model:
+    """A model (n, h, w, 3) in [-1, 1] to (n, h', w', 1) logits, of the epoch that ranked `judged` best."""
+    keras.utils.set_random_seed(seed)
+    height, width = images.pixels.shape[1:3]
+    base = backbone(Size(width, height), "none", config.alpha)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+    model = trainable_model(base, CUT)
+    batches = Batches(images.part(~judged), config.batch_size, seed)
+    evidence = keras.layers.Identity(name="map")(model.output)
+    learner = keras.Model(model.input, {"map": evidence, "image": _top(model.output)})
+    learner.compile(
+        keras.optimizers.Adam(_schedule(config, len(batches))),
+        loss={"map": _cell_loss, "image": keras.losses.BinaryCrossentropy(from_logits=True)},
+        loss_weights={"map": config.mask_weight, "image": 1.0},
+    )
+    best = _KeepBest(model, images.part(judged))
+    learner.fit(batches, epochs=config.epochs, callbacks=[best], verbose=2)
+    model.set_weights(best.weights)
+    return model
+
+
+def _schedule(config: ScratchConfig, steps_an_epoch: int) -> keras.optimizers.schedules.CosineDecay:
+    """Warm-up over a tenth of the steps, then a cosine down to zero (Loshchilov and Hutter, ICLR 2017)."""
+    steps = config.epochs * steps_an_epoch
+    warm_up = max(1, steps // 10)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
+    )
+
+
+def _top(evidence: keras.KerasTensor) -> keras.KerasTensor:
+    """The mean of the greatest cells, (n, 1)."""
+    cells = evidence.shape[1] * evidence.shape[2]
+    flat = keras.layers.Reshape((cells,))(evidence)
+    count = max(1, math.ceil(TRAINED_SHARE * cells))
+    greatest = keras.layers.Lambda(lambda values: keras.ops.top_k(values, count)[0], output_shape=(count,))(
+        flat
+    )
+    return keras.layers.Lambda(
+        lambda values: keras.ops.mean(values, axis=1, keepdims=True), output_shape=(1,), name="image"
+    )(greatest)
+
+
+def _cell_loss(truth: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Binary cross-entropy of the cells whose truth is known, defective and good ones with equal weight."""
+    known = keras.ops.cast(truth >= 0, "float32")
+    truth = keras.ops.maximum(truth, 0.0)
+    loss = keras.ops.softplus(logits) - truth * logits
+    bad = keras.ops.sum(loss * known * truth) / (keras.ops.sum(known * truth) + 1.0)
+    good = keras.ops.sum(loss * known * (1 - truth)) / (keras.ops.sum(known * (1 - truth)) + 1.0)
+    return bad + good
+
+
+class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the weights of the epoch that ranks the judged images best."""
+
+    def __init__(self, network: keras.Model, judged: Images) -> None:
+        super().__init__()
+        self._network, self._judged = network, judged
+        self._quality: Quality | None = None
+        self.weights = network.get_weights()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        labels = self._judged.labels.astype(np.int64)
+        pooled = pooled_logits(self._network, self._judged.pixels, Pooling("top", TRAINED_SHARE))
+        quality = Quality.of(labels, pooled)
+        log.info(
+            "epoch %d: AP %.3f, d' %.2f on %d judged images",
+            epoch + 1,
+            quality.ap,
+            quality.separation,
+            len(pooled),
+        )
+        if self._quality is None or quality.merit > self._quality.merit:
+            self._quality, self.weights = quality, self._network.get_weights()
+
+
+def pooled_logits(model: keras.Model, pixels: NDArray[np.uint8], pooling: Pooling) -> NDArray[np.float64]:
+    """One pooled logit an image, of the float model."""
+    maps = (np.asarray(model(scaled(image[np.newaxis]), training=False))[0, :, :, 0] for image in pixels)
+    return np.array([pool(values, pooling) for values in maps])

@@ -1,0 +1,82 @@
+"""Who is trained on and who is held out: stratified by kind, a group never separated, the same everywhere.
+
+Groups are put in an order by the SHA-256 of (seed, group), so a split depends on names and seed alone: not on
+the order of a folder listing, the machine, or a random generator's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from math import floor
+from typing import Protocol
+
+from device.errors import DataError
+
+
+class Member(Protocol):
+    """What a splitter needs to know of an image."""
+
+    @property
+    def label(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+
+
+Stratum = tuple[tuple[int, ...], tuple[str, ...]]
+
+
+def held_out(members: Iterable[Member], share: float, seed: int) -> frozenset[str]:
+    """The groups to hold out for testing: `share` of all groups, and of each kind's, to within one group.
+
+    Systematic sampling over the groups in stratified order: group i is taken where
+    floor(i*share + 1/2) steps.
+    Raises DataError where share is not in 0..1.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise DataError(f"test_share must be 0..1, got {share}")
+    groups = _stratified(members, seed)
+    return frozenset(
+        group
+        for index, group in enumerate(groups)
+        if floor((index + 1) * share + 0.5) > floor(index * share + 0.5)
+    )
+
+
+def folds(samples: Sequence[Member], k: int, seed: int) -> list[int]:
+    """The fold 0..k-1 of each sample, for cross-validation: stratified by kind, groups kept together.
+
+    A kind may have fewer samples than k: its groups then lie in different folds. With two or more groups of
+    each label every fold leaves both labels to train on; with fewer, DataError.
+    """
+    if k < 2:
+        raise DataError(f"cross-validation needs 2 or more folds, got {k}")
+    for label in (0, 1):
+        found = len({sample.group for sample in samples if sample.label == label})
+        if found < 2:
+            raise DataError(
+                f"cross-validation needs 2 or more groups of images with label {label}, found {found}"
+            )
+    fold_of = {group: index % k for index, group in enumerate(_stratified(samples, seed))}
+    return [fold_of[sample.group] for sample in samples]
+
+
+def _stratified(members: Iterable[Member], seed: int) -> list[str]:
+    """All groups, stratum after stratum, in a seeded order inside each.
+
+    A stratum is the labels and kinds that a group holds. Good-only, mixed and defective-only groups follow
+    one another, so the groups of either label lie side by side; `folds` rests on that.
+    """
+    labels: dict[str, set[int]] = {}
+    kinds: dict[str, set[str]] = {}
+    for member in members:
+        labels.setdefault(member.group, set()).add(member.label)
+        kinds.setdefault(member.group, set()).add(member.kind)
+
+    def key(group: str) -> tuple[Stratum, str]:
+        stratum = (tuple(sorted(labels[group])), tuple(sorted(kinds[group])))
+        return stratum, hashlib.sha256(f"{seed}\0{group}".encode()).hexdigest()
+
+    return sorted(labels, key=key)
