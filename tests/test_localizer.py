@@ -266,3 +266,27 @@ def test_neither_evidence_nor_difference_is_no_region() -> None:
 def test_padding_makes_no_difference() -> None:
     """Black padding beside a light image is an edge, and no defect."""
     assert locate(np.zeros((16, 16), np.float32), flat_input(Size(512, 200), level=220)) == ()
+
+
+# ---- a cell that looks beside its own middle
+
+
+def test_the_shift_moves_the_map_and_the_regions_right_and_down() -> None:
+    """By 8 px of the input, which on a frame of twice its size are 16."""
+    model_input = flat_input(Size(512, 512))
+    evidence = evidence_with({(8, 6): 4.0})
+    there = np.argwhere(evidence_in_frame(evidence, model_input.placement) > 3).mean(0)
+    moved = np.argwhere(evidence_in_frame(evidence, model_input.placement, 8.0) > 3).mean(0)
+    assert moved - there == pytest.approx([16, 16], abs=0.5)
+
+    [plain] = locate(evidence, model_input, LocalizationSpec(-1.0, 1, 5.0, 40.0, 0.0))
+    [shifted] = locate(evidence, model_input, LocalizationSpec(-1.0, 1, 5.0, 40.0, 8.0))
+    assert (shifted.box.x, shifted.box.y) == (plain.box.x + 16, plain.box.y + 16)
+    assert (shifted.box.width, shifted.box.height) == (plain.box.width, plain.box.height)
+    assert shifted.score == plain.score
+
+
+def test_the_shift_leaves_no_hole_at_the_edge() -> None:
+    placement = flat_input(Size(256, 256)).placement
+    evidence = evidence_with({(0, 0): 4.0})
+    assert evidence_in_frame(evidence, placement, 8.0)[0, 0] == 4.0

@@ -115,7 +115,7 @@ def _golden_spec(
 def _localization(model: Int8Model, learned: Learned) -> LocalizationSpec:
     size = learned.preprocess.size
     sigma_px = min(SIGMA_SHARE * min(size.width, size.height), SIGMA_LIMIT_PX)
-    return LocalizationSpec("otsu", model.stride**2 // 4, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))
+    return LocalizationSpec("otsu", model.stride**2, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))
 
 
 def _drift_reference(learned: Learned, scores: ScoreCalibration) -> DriftReference:

@@ -28,7 +28,6 @@ from device.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, provenance, sizing, thresholds
 from trainer.config import Config
-from trainer.data import Dataset
 from trainer.layouts import FORMATS
 
 log = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         scores,
         chosen,
         golden,
-        model_id=config.bundle.name or _name(dataset),
+        model_id=config.bundle.name or _name(options.data),
         training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
     )
     path = bundles.write(
@@ -93,10 +92,10 @@ def _weights(given: str) -> str:
     raise ConfigError(f"--weights: must be imagenet, none or a file, got {given} (no such file)")
 
 
-def _name(dataset: Dataset) -> str:
-    """Of the bundle: the data's, as far as a bundle may be called so."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset.root.resolve().name).strip("-._")
-    return words[:64].lower() or "model"
+def _name(source: Path) -> str:
+    """Of the bundle: the data's folder or manifest, in letters that a folder's name may have."""
+    words = source.stem if source.suffix.lower() == ".csv" else source.resolve().name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-._")[:64].lower() or "model"
 
 
 # ---- after it
@@ -129,7 +128,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m trainer.fit", description=__doc__.split("\n", maxsplit=1)[0]
     )
     parser.add_argument("--data", required=True, type=Path, help="a DAGM or MVTec folder, or a CSV manifest")
-    parser.add_argument("--format", default="auto", choices=FORMATS, help="layout of the data")
+    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS), help="layout of the data")
     parser.add_argument("--out", required=True, type=Path, help="folder that receives the bundle")
     parser.add_argument("--config", type=Path, help="TOML file; trainer/default.toml names every key")
     parser.add_argument(

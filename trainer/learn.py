@@ -68,8 +68,9 @@ def by_probe(
     base = network.backbone(spec.size, weights)
     judges = network.evidence_model(base, heads)
     int8_judges = Int8Model(_quantized(judges, samples, spec, config))
+    shipped = network.evidence_model(base, search.fit_on_all(best.fitted))
     return Learned(
-        content=_quantized(network.evidence_model(base, heads.mean()), samples, spec, config),
+        content=_quantized(shipped, samples, spec, config),
         preprocess=spec,
         pooling=best.pooling,
         judged=tuple(samples),

@@ -42,10 +42,6 @@ class Head:
         """One of them."""
         return Head(self.cuts, self.weights[:, index : index + 1], self.bias[index : index + 1])
 
-    def mean(self) -> Head:
-        """The one head that is the mean of them: of linear heads, also the mean of their maps."""
-        return Head(self.cuts, self.weights.mean(1, keepdims=True), self.bias.mean(keepdims=True))
-
 
 def backbone(size: Size, weights: str, alpha: float = 1.0) -> keras.Model:
     """MobileNetV2 without its top: (n, height, width, 3) in [-1, 1] to the maps of STRIDES, in that order.
@@ -118,9 +114,9 @@ def map_stride(cuts: Cuts) -> int:
 def shift_px(stride: int) -> float:
     """How far right of and below its own middle a cell looks, input px.
 
-    MobileNetV2 pads each strided convolution on one side only, which moves the middle of what a cell can see by
-    (stride - 1) / 2. What it weighs most moves by about half of that: on masks of real defects a quarter of the
-    stride gave the greatest pixel AUROC at strides 8 and 16.
+    MobileNetV2 pads each strided convolution on one side only, which moves the middle of what a cell can see
+    by (stride - 1) / 2. What it weighs most moves by about half of that: on masks of real defects a quarter
+    of the stride gave the greatest pixel AUROC at strides 8 and 16.
     """
     return stride / 4
 

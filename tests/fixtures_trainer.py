@@ -1,0 +1,146 @@
+"""What the trainer's tests share: images, weights that nobody trained, and `python -m trainer.fit`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from device.bundle import PreprocessSpec
+from device.geometry import ResizeMode, Size
+from trainer.data import Sample, load
+from trainer.synthetic import generate
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SIDE = 64  # px, of the shared images
+FAST = """
+[input]
+scales = [1.0]
+[split]
+folds = 2
+[probe]
+strengths = [1.0]
+max_megapixels = 1.0
+[scratch]
+epochs = 2
+[quantization]
+images = 8
+"""
+
+
+def make_samples(folder: Path, sizes: Sequence[tuple[int, int]], **fields: Any) -> list[Sample]:
+    """Gray images of these (width, height), every other one defective, as a data set has them."""
+    return [
+        make_sample(folder / f"{number:03d}.png", size, number, label=number % 2, **fields)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def make_sample(path: Path, size: tuple[int, int], seed: int, **fields: Any) -> Sample:
+    """One image of noise; its group is its own unless a field says otherwise."""
+    width, height = size
+    image = np.random.default_rng(seed).integers(90, 110, (height, width), dtype=np.uint8)
+    assert cv2.imwrite(str(path), image)
+    values = {
+        "name": path.name,
+        "path": path,
+        "label": 0,
+        "kind": "defective" if fields.get("label") else "good",
+        "mask": None,
+        "group": path.name,
+        "split": "train",
+        "sha256": f"{seed:064d}",
+        "size": Size(width, height),
+    }
+    return Sample(**{**values, **fields})
+
+
+def run_fit(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m trainer.fit` to its end."""
+    return subprocess.run(
+        (sys.executable, "-m", "trainer.fit", *map(str, arguments)),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=240,
+    )
+
+
+def run(model: Any, pixels: np.ndarray) -> Any:
+    """What a model with one output, or with several, gives in inference."""
+    outputs = model(pixels, training=False)
+    return [np.asarray(one) for one in outputs] if isinstance(outputs, list) else np.asarray(outputs)
+
+
+def make_head(cuts: tuple[str, ...], heads: int = 3, seed: int = 0) -> Any:
+    """Evidence heads that nobody fitted."""
+    from trainer.network import CHANNELS, Head
+
+    rng = np.random.default_rng(seed)
+    channels = sum(CHANNELS[cut] for cut in cuts)
+    return Head(
+        cuts,
+        rng.normal(0, 0.1, (channels, heads)).astype(np.float32),
+        rng.normal(0, 1, heads).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DAGM's layout, one class: 12 good and 8 defective images in each part. For reading only."""
+    folder = tmp_path_factory.mktemp("data") / "textures"
+    generate(folder, images=40, size=SIDE, defective_share=0.4, textures=("weave",))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fast_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings under which the trainer does all that it does, but less of it."""
+    path = tmp_path_factory.mktemp("config") / "fast.toml"
+    path.write_text(FAST)
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of MobileNetV2 as --weights takes them.
+
+    Random, but with statistics in its BatchNorms: without any, what it sees fades from layer to layer.
+    """
+    import keras
+
+    keras.utils.set_random_seed(3)
+    model = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.random.default_rng(3).uniform(-1, 1, (16, SIDE, SIDE, 3)).astype(np.float32), training=True)
+    path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
+    model.save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def int8_backbone(weights_file: Path, textures: Path) -> bytes:
+    """The whole backbone with all its cuts as an int8 file, for images of SIDE px."""
+    from trainer import network
+    from trainer.export import to_int8
+    from trainer.features import inputs
+
+    samples = load(textures).train[:8]
+    examples = [one.tensor for one in inputs(samples, gray_input(), "quantizing")]
+    return to_int8(network.backbone(Size(SIDE, SIDE), str(weights_file)), examples)
+
+
+def gray_input(size: Size = Size(SIDE, SIDE), resize: ResizeMode = "stretch") -> PreprocessSpec:  # noqa: B008
+    """How the shared images go into a model."""
+    return PreprocessSpec(size, resize, "gray", 114)

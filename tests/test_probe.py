@@ -1,0 +1,308 @@
+"""The probe finds what was planted, and is not taken in by what only seen images show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_trainer import SIDE, gray_input, make_sample
+
+from device.bundle import Pooling
+from device.errors import DataError
+from device.geometry import Letterbox, Size
+from trainer import config, probe
+from trainer.features import evidence
+from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
+from trainer.probe import Judged, Quality
+
+CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
+CUTS = tuple(STRIDES)
+
+
+class PlantedBackbone:
+    """Cuts of noise in which channels say what `plant` says of an image. An image's gray is its number."""
+
+    def __init__(self, plant) -> None:
+        self.plant = plant
+        self.runs = 0
+
+    def run(self, tensor):
+        number = int(tensor[0, 0, 0, 0])
+        self.runs += 1
+        for cut, stride in STRIDES.items():
+            rng = np.random.default_rng((number, stride))
+            shape = (SIDE // stride, SIDE // stride, CHANNELS[cut])
+            yield (rng.normal(0, 1, shape) + self.plant(number, cut)).astype(np.float32)
+
+
+def numbered(folder, labels, groups=None, masks=False):
+    """Flat images of gray 0, 1, 2..., with these labels."""
+    samples = []
+    for number, label in enumerate(labels):
+        path = folder / f"{number:03d}.png"
+        group = f"{groups[number]}" if groups else f"{number}"
+        sample = make_sample(path, (SIDE, SIDE), number, label=label, group=group)
+        assert cv2.imwrite(str(path), np.full((SIDE, SIDE), number, np.uint8))
+        if masks and label:
+            marked = np.zeros((SIDE, SIDE), np.uint8)
+            marked[16:32, 32:48] = 255
+            assert cv2.imwrite(str(path.with_suffix(".mask.png")), marked)
+            sample = replace(sample, mask=path.with_suffix(".mask.png"))
+        samples.append(sample)
+    return samples
+
+
+def make_search(samples, plant, *, views=("as is",), k=4, settings=CONFIG):
+    backbone = PlantedBackbone(plant)
+    size = probe.InputSize(gray_input(), backbone, samples, views)
+    return probe.Search([size], samples, settings, k, seed=0), backbone
+
+
+def pooled_mean(search, head):
+    """Of each image, the mean of one head's map."""
+    backbone = search.sizes[0].backbone
+    maps = [
+        evidence(list(backbone.run(np.full((1, SIDE, SIDE, 3), number, np.uint8))), head)
+        for number in range(len(search.samples))
+    ]
+    return np.array([values.mean() for values in maps])
+
+
+# ---- the choice
+
+
+@pytest.mark.parametrize("informative", CUTS)
+def test_the_choice_uses_the_cut_that_knows(tmp_path, informative):
+    labels = [0, 1] * 20
+    channels = np.zeros(CHANNELS[informative])
+    channels[:120] = 3.0
+
+    def plant(number, cut):
+        return channels * labels[number] if cut == informative else 0.0
+
+    best, compared = probe.choose(make_search(numbered(tmp_path, labels), plant)[0])
+    assert informative in best.fitted.cuts
+    assert best.quality.ap > 0.99
+    for judged in compared:
+        if informative not in judged.fitted.cuts:
+            assert judged.quality.ap < 0.85
+    assert compared[0] is best
+    merits = [judged.quality.merit for judged in compared]
+    assert merits == sorted(merits, reverse=True)
+
+
+def test_everything_that_was_asked_for_is_compared(tmp_path):
+    """Every cut with every pooling; the finalist with mirrored copies; the best with the other strength."""
+    labels = [0, 1] * 8
+    search, _ = make_search(
+        numbered(tmp_path, labels), lambda number, _: labels[number], views=("as is", "mirrored")
+    )
+    _, compared = probe.choose(search)
+    tried = {(one.fitted.cuts, one.fitted.views, one.fitted.strength) for one in compared}
+    plain = {cuts for cuts, views, strength in tried if (views, strength) == (1, 1.0)}
+    assert plain == set(CANDIDATE_CUTS)
+    assert len({cuts for cuts, views, _ in tried if views == 2}) == 1
+    assert [strength for *_, strength in tried if strength != 1.0] == [0.1]
+    assert {one.pooling for one in compared} == {Pooling("mean", 1.0), Pooling("top", 0.1)}
+    assert len(compared) == len(tried) * 2
+
+
+def test_only_a_few_cells_that_know_call_for_the_top_of_the_map(tmp_path):
+    """Half of the images have noise all over that the defect's one cell stands out of, but not its mean."""
+    labels = [0, 1] * 20
+    level = np.random.default_rng(2).normal(0, 0.4, len(labels))
+
+    def plant(number, cut):
+        if cut != "block_6_expand_relu":
+            return 0.0
+        values = np.full((8, 8, CHANNELS[cut]), level[number])
+        values[3, 3] += 6.0 * labels[number]
+        return values
+
+    settings = replace(CONFIG, pooling_shares=[1.0, 0.01])
+    search, _ = make_search(numbered(tmp_path, labels), plant, settings=settings)
+    fitted = search.fit(search.sizes[0], ("block_6_expand_relu",), 1, 1.0)
+    by_pooling = {one.pooling.kind: one.quality for one in search.judge([fitted])}
+    assert by_pooling["top"].separation > 1.5 * by_pooling["mean"].separation
+
+
+def test_masks_tell_how_well_the_place_is_shown(tmp_path):
+    labels = [0, 1] * 10
+    here = np.zeros((8, 8, 1))
+    here[2:4, 4:6] = 3.0
+
+    def plant(number, cut):
+        if not labels[number] or cut != "block_6_expand_relu":
+            return 0.0
+        return here * (np.arange(CHANNELS[cut]) < 60)
+
+    search, _ = make_search(numbered(tmp_path, labels, masks=True), plant)
+    fine, coarse = (
+        search.judge([search.fit(search.sizes[0], (cut,), 1, 1.0)])[0].quality.place
+        for cut in ("block_6_expand_relu", "out_relu")
+    )
+    assert fine > 0.9
+    assert coarse < 0.75
+
+
+def test_without_masks_there_is_no_place(tmp_path):
+    labels = [0, 1] * 6
+    search, _ = make_search(numbered(tmp_path, labels), lambda number, _: labels[number])
+    [judged, _] = search.judge([search.fit(search.sizes[0], CANDIDATE_CUTS[0], 1, 1.0)])
+    assert judged.quality.place == 0.0
+
+
+# ---- nobody judges what he has seen
+
+
+def test_a_head_never_judges_what_it_was_trained_on(tmp_path):
+    """Each group has a channel of its own: who saw the group knows its label, who did not knows nothing."""
+    groups = [number // 2 for number in range(48)]
+    labels = [group % 2 for group in groups]
+
+    def plant(number, cut):
+        fingerprint = np.zeros(CHANNELS[cut])
+        if cut == "block_13_expand_relu":
+            fingerprint[groups[number]] = 50.0
+        return fingerprint
+
+    search, _ = make_search(numbered(tmp_path, labels, groups), plant)
+    fitted = search.fit(search.sizes[0], ("block_13_expand_relu",), 1, 1.0)
+    seen = Quality.of(search.labels, pooled_mean(search, search.fit_on_all(fitted)))
+    assert seen.ap == 1.0
+    for judged in search.judge([fitted]):
+        assert judged.quality.ap < 0.75
+    best, _ = probe.choose(search)
+    assert best.quality.ap < 0.8
+
+
+def test_each_fold_has_a_head_that_was_trained_on_the_others(tmp_path):
+    labels = [0, 1] * 8
+    search, _ = make_search(numbered(tmp_path, labels), lambda number, _: labels[number])
+    fitted = search.fit(search.sizes[0], CANDIDATE_CUTS[0], 1, 1.0)
+    features = search.sizes[0].features(CANDIDATE_CUTS[0], 1)
+    assert fitted.heads.weights.shape == (CHANNELS["block_6_expand_relu"], 4)
+    for fold in range(4):
+        others = search.fold_of != fold
+        weights, bias = probe._fit(features[:, others], search.labels[others], 1.0)
+        np.testing.assert_array_equal(fitted.heads.weights[:, fold], weights)
+        assert fitted.heads.bias[fold] == bias
+
+
+def test_images_of_a_group_are_judged_by_the_same_head(tmp_path):
+    groups = [number // 3 for number in range(24)]
+    search, _ = make_search(numbered(tmp_path, [group % 2 for group in groups], groups), lambda *_: 0.0)
+    assert len({(group, fold) for group, fold in zip(groups, search.fold_of, strict=True)}) == len(
+        set(groups)
+    )
+    assert set(search.fold_of) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "k", "expected"), [(20, 20, 5, 5), (20, 3, 5, 3), (2, 9, 5, 2), (9, 1, 5, 2)]
+)
+def test_as_many_folds_as_groups_of_the_rarer_label(tmp_path, good, bad, k, expected):
+    assert probe.fold_count(numbered(tmp_path, [0] * good + [1] * bad), k) == expected
+
+
+def test_one_group_of_defective_images_is_too_few(tmp_path):
+    samples = numbered(tmp_path, [0] * 6 + [1] * 3, groups=[0, 1, 2, 3, 4, 5, 6, 6, 6])
+    with pytest.raises(DataError, match=r"needs 2 or more groups of images with label 1, found 1"):
+        make_search(samples, lambda *_: 0.0)
+
+
+# ---- one fit
+
+
+def planted_rows(images=40, seed=3):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(images) % 2
+    rows = rng.normal(5, [1.0, 10.0, 0.1, 1.0], (images, 4)).astype(np.float32)
+    rows[:, 1] += 15 * labels
+    return rows, labels
+
+
+def test_a_head_works_on_features_as_they_are():
+    """Fitted on standardized ones, so that a channel's unit does not matter, and turned back."""
+    rows, labels = planted_rows()
+    weights, bias = probe._fit(rows[np.newaxis], labels, 1.0)
+    assert weights.dtype == np.float32
+    logits = rows @ weights + bias
+    assert ((logits > 0) == labels).mean() > 0.75
+    scale = np.array([1.0, 0.01, 100.0, 1.0], np.float32)
+    again, _ = probe._fit((rows * scale)[np.newaxis], labels, 1.0)
+    np.testing.assert_allclose(again * scale, weights, rtol=0.05, atol=0.02)
+
+
+def test_a_view_counts_as_a_share_of_its_image():
+    rows, labels = planted_rows()
+    once, bias = probe._fit(rows[np.newaxis], labels, 1.0)
+    thrice, bias_of_three = probe._fit(np.stack([rows] * 3), labels, 1.0)
+    np.testing.assert_allclose(thrice, once, rtol=2e-2, atol=1e-3)
+    assert bias_of_three == pytest.approx(bias, abs=0.05)
+
+
+def test_few_defective_images_weigh_as_much_as_many_good_ones():
+    rows, labels = planted_rows(200)
+    few = np.flatnonzero((labels == 0) | (np.arange(200) < 20))
+    weights, bias = probe._fit(rows[np.newaxis, few], labels[few], 1.0)
+    logits = rows @ weights + bias
+    assert (logits[labels == 1] > 0).mean() > 0.6
+
+
+def test_features_are_extracted_once_and_only_where_asked_for(tmp_path):
+    samples = numbered(tmp_path, [0, 1] * 3)
+    backbone = PlantedBackbone(lambda *_: 0.0)
+    size = probe.InputSize(gray_input(), backbone, samples, ("as is", "mirrored", "turned"))
+    assert size.features(CANDIDATE_CUTS[0], 1).shape == (1, 6, 192)
+    assert backbone.runs == 6
+    assert size.features(CANDIDATE_CUTS[3], 2).shape == (4, 6, 2048)
+    assert size.features(CANDIDATE_CUTS[1], 1).shape == (1, 6, 576)
+    assert backbone.runs == 24
+
+
+# ---- how good
+
+
+def test_quality_of_a_table_made_by_hand():
+    """From the top: 1 0 1. AP is the mean of 1/1 and 2/3; the means differ by 1, both spreads counted."""
+    quality = Quality.of(np.array([1, 0, 1]), np.array([3.0, 2.0, 1.0]), place=0.25)
+    assert quality.ap == pytest.approx((1 + 2 / 3) / 2)
+    assert quality.place == 0.25
+    assert quality.separation == pytest.approx(0.0)
+    apart = Quality.of(np.array([0, 0, 1, 1]), np.array([0.0, 2.0, 9.0, 13.0]))
+    assert apart.separation == pytest.approx(10 / np.sqrt((1 + 4) / 2))
+
+
+def test_ranking_comes_before_the_place_and_the_place_before_the_distance():
+    assert Quality(0.99, 0.5, 2.0).merit > Quality(0.93, 0.5, 2.0).merit
+    assert Quality(0.99, 0.9, 2.0).merit > Quality(0.99, 0.3, 2.0).merit
+    assert Quality(0.99, 0.9, 3.0).merit > Quality(0.99, 0.9, 2.0).merit
+    assert Quality(0.99, 0.0, 2.0).merit > Quality(0.90, 1.0, 2.0).merit
+
+
+def test_the_place_of_a_perfect_map_and_of_one_that_points_elsewhere():
+    frame, target = Size(128, 128), Size(64, 64)
+    placement = Letterbox.fit(frame, target, "stretch")
+    mask = np.zeros((128, 128), np.bool_)
+    mask[32:64, 64:96] = True
+    there = np.zeros((8, 8), np.float32)
+    there[2:4, 4:6] = 5.0
+    assert probe._place(there, placement, mask) > 0.95
+    assert probe._place(-there, placement, mask) < 0.3
+    assert probe._place(there[::-1, ::-1].copy(), placement, mask) < 0.3
+
+
+def test_the_record_says_what_was_tried(tmp_path):
+    labels = [0, 1] * 6
+    search, _ = make_search(numbered(tmp_path, labels), lambda number, _: labels[number])
+    judged = search.judge([search.fit(search.sizes[0], CANDIDATE_CUTS[2], 1, 10.0)])[1]
+    assert isinstance(judged, Judged)
+    record = judged.describe()
+    assert list(record)[:5] == ["input_px", "cuts", "views", "strength", "pooling_share"]
+    assert record["input_px"] == [SIDE, SIDE]
+    assert record["cuts"] == ["block_13_expand_relu", "out_relu"]
+    assert (record["views"], record["strength"], record["pooling_share"]) == ("as is", 10.0, 0.1)
+    assert record["ap"] == round(judged.quality.ap, 4)

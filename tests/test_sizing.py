@@ -1,0 +1,141 @@
+"""The input is never smaller than the images without need, and never so small that a defect is lost."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_trainer import make_sample, make_samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from device.bundle import PreprocessSpec
+from device.errors import ConfigError
+from device.geometry import Size
+from trainer import config, sizing
+from trainer.data import Sample
+
+DEFAULT = config.load(None).input
+
+
+def sizes(specs: list[PreprocessSpec]) -> list[tuple[int, int]]:
+    return [(spec.size.width, spec.size.height) for spec in specs]
+
+
+def with_mask(sample: Sample, *boxes: tuple[int, int, int, int]) -> Sample:
+    """The sample as a defective one, with these (x, y, width, height) marked."""
+    mask = np.zeros((sample.size.height, sample.size.width), np.uint8)
+    for x, y, width, height in boxes:
+        mask[y : y + height, x : x + width] = 255
+    path = sample.path.with_suffix(".mask.png")
+    assert cv2.imwrite(str(path), mask)
+    return replace(sample, label=1, mask=path)
+
+
+def test_the_native_size_and_half_of_it(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(512, 512)] * 4)
+    assert sizing.candidates(samples, DEFAULT, None) == [
+        PreprocessSpec(Size(512, 512), "stretch", "gray", 114),
+        PreprocessSpec(Size(256, 256), "stretch", "gray", 114),
+    ]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 1024), st.integers(1, 1024), st.sampled_from([1.0, 0.7, 0.5, 0.05]))
+def test_rounding_gives_multiples_of_32_and_never_shrinks(width: int, height: int, scale: float) -> None:
+    size = sizing._rounded(Size(width, height), scale)
+    assert size.width % 32 == size.height % 32 == 0
+    assert 0 <= size.width - round(scale * width) < 32 or size.width == 32
+    assert 0 <= size.height - round(scale * height) < 32 or size.height == 32
+
+
+def test_an_oblong_image_keeps_its_proportions(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(640, 480), (640, 480)])
+    assert sizes(sizing.candidates(samples, DEFAULT, None)) == [(640, 480), (320, 256)]
+
+
+def test_of_images_of_one_aspect_the_greatest_counts(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(320, 240), (640, 480), (160, 120)])
+    assert sizing.native_size(samples) == Size(640, 480)
+
+
+def test_mixed_aspects_give_a_square_of_the_median_side(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(640, 480), (300, 500), (96, 96)])
+    assert not sizing.one_aspect(samples)
+    assert sizes(sizing.candidates(samples, DEFAULT, None)) == [(512, 512), (256, 256)]
+
+
+def test_aspects_within_two_percent_are_one(tmp_path: Path) -> None:
+    assert sizing.one_aspect(make_samples(tmp_path, [(100, 100), (102, 100)]))
+    assert not sizing.one_aspect(make_samples(tmp_path, [(100, 100), (103, 100)]))
+
+
+@pytest.mark.parametrize(("defect_px", "expected"), [(12, [256, 128]), (11, [256])])
+def test_a_scale_that_loses_the_smallest_defects_is_not_tried(
+    tmp_path: Path, defect_px: int, expected: list[int]
+) -> None:
+    """Of 12 px half of the size leaves 6, the least that [input] min_defect_px asks for."""
+    good, bad = make_samples(tmp_path, [(256, 256)] * 2)
+    marked = with_mask(bad, (100, 40, 60, defect_px), (5, 5, 3, 3))  # the widest part of a mask counts
+    assert sizes(sizing.candidates([good, marked], DEFAULT, None)) == [(side, side) for side in expected]
+
+
+def test_the_greatest_scale_is_tried_however_small_the_defects(tmp_path: Path) -> None:
+    good, bad = make_samples(tmp_path, [(256, 256)] * 2)
+    tried = replace(DEFAULT, scales=[0.25, 0.5])
+    assert sizes(sizing.candidates([good, with_mask(bad, (9, 9, 3, 3))], tried, None)) == [(128, 128)]
+
+
+def test_one_stray_mask_does_not_decide(tmp_path: Path) -> None:
+    samples = [
+        with_mask(make_sample(tmp_path / f"{n}.png", (96, 96), n), (8, 8, 40, 3 if n == 0 else 20))
+        for n in range(41)
+    ]
+    assert sizing._smallest_defect_px(samples) == 20
+
+
+def test_a_limit_that_shrinks_defects_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    samples = make_samples(tmp_path, [(800, 600)] * 2)
+    samples[1] = with_mask(samples[1], (100, 100, 50, 20))
+    with caplog.at_level(logging.WARNING):
+        specs = sizing.candidates(samples, replace(DEFAULT, max_size=416), None)
+    assert sizes(specs)[0] == (416, 320)
+    [warning] = caplog.messages
+    assert "800 px" in warning
+    assert "max_size is 416: defects shrink to 10.4 px from 20.0; raise max_size" in warning
+
+
+def test_nothing_is_said_where_nothing_shrinks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        sizing.candidates(make_samples(tmp_path, [(800, 600)] * 2), DEFAULT, None)
+    assert caplog.messages == []
+
+
+def test_one_size_that_was_asked_for(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(640, 480)] * 2)
+    assert sizes(sizing.candidates(samples, DEFAULT, 320)) == [(320, 256)]
+    assert sizes(sizing.candidates(samples, DEFAULT, 1024)) == [(1024, 768)]
+
+
+@pytest.mark.parametrize("side", [-32, 0, 16, 100, 4128])
+def test_a_size_that_the_network_cannot_have(tmp_path: Path, side: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sizing.candidates(make_samples(tmp_path, [(64, 64)] * 2), DEFAULT, side)
+    assert str(caught.value) == f"--input-size: must be a multiple of 32 from 32 to 4096, got {side}"
+
+
+def test_sizes_that_are_rounded_to_the_same_are_tried_once(tmp_path: Path) -> None:
+    assert sizes(sizing.candidates(make_samples(tmp_path, [(30, 20)] * 2), DEFAULT, None)) == [(32, 32)]
+
+
+def test_one_image_in_colour_makes_the_input_coloured(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(64, 64)] * 3)
+    assert sizing.candidates(samples, DEFAULT, 64)[0].colour == "gray"
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[0, 0] = (90, 90, 91)
+    assert cv2.imwrite(str(samples[1].path), image)
+    assert sizing.candidates(samples, DEFAULT, 64)[0].colour == "rgb"
