@@ -5,12 +5,13 @@ from __future__ import annotations
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_daemon import make_station
-from fixtures_trainer import fast_config, int8_backbone, textures, weights_file
+from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
 
 __all__ = [
     "broker",
     "bundles_folder",
     "fast_config",
+    "fitted",
     "int8_backbone",
     "make_broker",
     "make_station",

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,22 @@ def int8_backbone(weights_file: Path, textures: Path) -> bytes:
 def gray_input(size: Size = Size(SIDE, SIDE), resize: ResizeMode = "stretch") -> PreprocessSpec:  # noqa: B008
     """How the shared images go into a model."""
     return PreprocessSpec(size, resize, "gray", 114)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one run of the command left behind."""
+
+    done: subprocess.CompletedProcess[str]
+    out: Path
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def fitted(
+    textures: Path, weights_file: Path, fast_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Fitted:
+    """The probe on random weights, from the command line to the bundle. For reading only."""
+    out = tmp_path_factory.mktemp("probed") / "bundles"
+    given = ("--data", textures, "--out", out, "--weights", weights_file, "--config", fast_config)
+    return Fitted(run_fit(*given, "--input-size", str(SIDE)), out, textures)

@@ -28,7 +28,7 @@ from trainer.sizing import one_aspect
 log = logging.getLogger(__name__)
 
 SHOWN = 12  # candidates kept in the record
-BATCH = 8  # images that the float network judges at a time
+BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds the memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +66,10 @@ def by_probe(
     log.info("chosen: %s", best.describe())
     spec, heads = best.fitted.size.preprocess, best.fitted.heads
     base = network.backbone(spec.size, weights)
-    judges = network.evidence_model(base, heads)
+    typical = best.fitted.size.features(best.fitted.cuts, 1)[0].mean(0)
+    judges = network.evidence_model(base, heads, typical)
     int8_judges = Int8Model(_quantized(judges, samples, spec, config))
-    shipped = network.evidence_model(base, search.fit_on_all(best.fitted))
+    shipped = network.evidence_model(base, search.fit_on_all(best.fitted), typical)
     return Learned(
         content=_quantized(shipped, samples, spec, config),
         preprocess=spec,
@@ -103,7 +104,9 @@ def _pooled(
     """
     pooled: list[float] = []
     prepared = inputs(search.samples, best.fitted.size.preprocess, "judging")
-    while batch := list(islice(prepared, BATCH)):
+    size = best.fitted.size.preprocess.size
+    count = max(1, BATCH_PX // (size.width * size.height))
+    while batch := list(islice(prepared, count)):
         maps = run(np.concatenate([model_input.tensor for model_input in batch]))
         for model_input, values in zip(batch, maps, strict=True):
             cells = content_cells(model_input.placement, values.shape[:2])

@@ -71,16 +71,22 @@ def _no_weights(weights: str, reason: str) -> str:
     return f"--weights {weights}: must be weights of Keras's MobileNetV2 1.0, include_top=False: {reason}"
 
 
-def evidence_model(base: keras.Model, head: Head) -> keras.Model:
-    """The backbone up to the head's cuts, and the head: (n, height, width, 3) to (n, h, w, heads) logits."""
+def evidence_model(base: keras.Model, head: Head, typical: NDArray[np.float32] | None = None) -> keras.Model:
+    """The backbone up to the head's cuts, and the head: (n, height, width, 3) to (n, h, w, heads) logits.
+
+    `typical` (channels of all cuts,): their means. With them each cut's own map lies around 0; without, large
+    constants that only cancel in the sum of the cuts would use up the range of each map's int8.
+    """
     layers = {cut: keras.layers.Conv2D(head.weights.shape[1], 1, name=f"evidence_{cut}") for cut in head.cuts}
     model = keras.Model(base.input, _evidence(base, head.cuts, layers))
+    centre = np.zeros(len(head.weights), np.float32) if typical is None else typical
+    left = head.bias + centre @ head.weights
     start = 0
-    for index, (cut, layer) in enumerate(layers.items()):
-        channels = _output(base, cut).shape[-1]
-        bias = head.bias if index == 0 else np.zeros_like(head.bias)
-        layer.set_weights([head.weights[np.newaxis, np.newaxis, start : start + channels], bias])
-        start += channels
+    for cut, layer in layers.items():
+        own = slice(start, start + _output(base, cut).shape[-1])
+        bias = left - centre[own] @ head.weights[own]
+        left, start = np.zeros_like(head.bias), own.stop
+        layer.set_weights([head.weights[np.newaxis, np.newaxis, own], bias])
     return model
 
 

@@ -1,0 +1,153 @@
+"""What a bundle says of its model: checked with a tiny real one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_bundle import SIDE, TinyModel, make_image
+from fixtures_trainer import gray_input, make_sample
+
+from device import bundle as bundles
+from device.bundle import Pooling, ScoreCalibration
+from device.checks import measure
+from device.detector import pool
+from device.frame import read_image
+from device.geometry import Size
+from device.pipeline import Pipeline
+from trainer import contract, thresholds
+from trainer.export import Int8Model
+from trainer.features import inputs
+from trainer.learn import Learned
+
+
+def spotted(folder, count):
+    """Parts of which every other one has a bright spot, each a little larger than the one before."""
+    samples = []
+    for number in range(count):
+        path = folder / f"{number:02d}.png"
+        sample = make_sample(path, (SIDE, SIDE), number, label=number % 2)
+        spot = (8, 8, 6 + number, 12) if number % 2 else None
+        assert cv2.imwrite(str(path), make_image(spot=spot, seed=number))
+        samples.append(sample)
+    return tuple(samples)
+
+
+@pytest.fixture
+def learned(tmp_path, tiny_model: TinyModel) -> Learned:
+    samples = spotted(tmp_path, 12)
+    model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
+    pooled = np.array(
+        [pool(model.evidence(one), pooling) for one in inputs(samples, gray_input(), "testing")]
+    )
+    record = {"judged_by": "12 images kept aside", "chosen": {}}
+    return Learned(tiny_model.content, gray_input(), pooling, samples, pooled, pooled + 0.01, record)
+
+
+def contract_of(learned, count=3):
+    scores = thresholds.calibrate(learned.labels, learned.pooled)
+    chosen = thresholds.choose(learned.labels, learned.pooled, scores, 0.02)
+    golden = contract.golden_images(learned, scores, chosen.ng, count)
+    calibration = contract.calibration(
+        learned, scores, chosen, golden, model_id="spots", training={"seed": 0}
+    )
+    return calibration, golden
+
+
+def test_the_device_accepts_the_bundle(tmp_path, learned):
+    calibration, golden = contract_of(learned)
+    images = {name: contract.png(sample) for name, sample in golden.items()}
+    path = bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
+    pipeline = Pipeline(bundles.load(path), "press-4", "s")  # it lets the model score the golden images
+    assert pipeline.bundle.calibration == calibration
+
+
+def test_it_says_what_the_model_is(learned):
+    calibration, _ = contract_of(learned)
+    assert calibration.model_id == "spots"
+    assert calibration.pooling == learned.pooling
+    assert calibration.preprocess == learned.preprocess
+    assert calibration.input_quantization.scale == pytest.approx(1 / 127.5, rel=1e-3)
+    assert calibration.training == {"seed": 0}
+    assert calibration.metrics["judged_by"] == "12 images kept aside"
+    assert calibration.metrics["int8"]["auroc"] == 1.0
+    assert calibration.metrics["int8"]["n_defective"] == 6
+    assert calibration.metrics["int8"].keys() == calibration.metrics["float"].keys()
+
+
+def test_the_drift_reference_is_of_the_good_images(learned):
+    calibration, _ = contract_of(learned)
+    good = [sample for sample in learned.judged if sample.label == 0]
+    seen = [measure(one) for one in inputs(good, learned.preprocess, "testing")]
+    reference = calibration.drift_reference
+    assert reference.brightness_ratio.mean == pytest.approx(np.mean([one.brightness_ratio for one in seen]))
+    assert reference.focus.sd == pytest.approx(np.std([one.focus for one in seen]))
+    assert reference.score.mean < 0.2 < calibration.thresholds.ng
+
+
+@pytest.mark.parametrize(("side", "sigma_px"), [(64, 3.84), (512, 30.72), (4096, 100.0)])
+def test_the_background_is_as_wide_as_the_device_allows(learned, side, sigma_px):
+    spec = replace(learned.preprocess, size=Size(side, side))
+    found = contract._localization(Int8Model(learned.content), replace(learned, preprocess=spec))
+    assert found.difference_sigma_px == pytest.approx(sigma_px)
+    assert found.min_area_px == 64  # a cell of 8 x 8
+
+
+# ---- golden images
+
+
+def test_golden_images_are_typical_ones_and_those_nearest_to_the_threshold(learned):
+    scores = ScoreCalibration(1.0, 0.0)
+    order = np.argsort(learned.pooled, kind="stable")
+    nearest = np.argsort(np.abs(thresholds.scored(learned.pooled, scores) - 0.9), kind="stable")
+    golden = contract.golden_images(learned, scores, 0.9, 4)
+    assert [name.partition("-")[0] for name in golden] == ["0", "1", "2", "3"]
+    found = [learned.judged.index(sample) for sample in golden.values()]
+    assert found[0] == order[3]  # the middle of six good ones
+    assert found[1] == order[9]
+    assert found[2:] == [one for one in nearest if one not in found[:2]][:2]
+
+
+def test_no_more_golden_images_than_there_are(learned):
+    assert len(contract_of(learned, count=100)[1]) == 12
+    assert [sample.label for sample in contract_of(learned, count=1)[1].values()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("good", "0-good.png"),
+        ("Class8/good", "0-Class8-good.png"),
+        ("thread side", "0-thread-side.png"),
+        ("Kratzer ü/ö", "0-Kratzer-.png"),
+        ("../x", "0-..-x.png"),
+        ("x" * 300, f"0-{'x' * 64}.png"),
+    ],
+)
+def test_a_kind_of_any_name_gives_a_file_that_a_bundle_may_hold(tmp_path, learned, kind, name):
+    named = tuple(replace(sample, kind=kind) for sample in learned.judged)
+    calibration, golden = contract_of(replace(learned, judged=named), count=2)
+    assert list(golden) == [name, f"1{name[1:]}"]
+    images = {file: contract.png(sample) for file, sample in golden.items()}
+    bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_a_golden_image_is_kept_without_loss(tmp_path, coloured):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3 if coloured else 1), dtype=np.uint8)
+    sample = make_sample(tmp_path / "0.bmp", (30, 20), 0)
+    assert cv2.imwrite(str(sample.path), image)
+    (tmp_path / "copy.png").write_bytes(contract.png(sample))
+    np.testing.assert_array_equal(read_image(tmp_path / "copy.png")[0], read_image(sample.path)[0])
+
+
+@pytest.mark.parametrize(("slope", "tolerance"), [(1e-3, 0.002), (0.4, 0.4 * 0.25), (1e3, 0.2)])
+def test_the_tolerance_is_a_step_of_the_output_within_reason(learned, slope, tolerance):
+    """One step of int8 moves a score by slope * scale / 4 where the curve is steepest."""
+    model = Int8Model(learned.content)
+    golden = {"0-good.png": learned.judged[0]}
+    found = contract._golden_spec(model, learned, ScoreCalibration(slope, 0.0), golden)
+    expected = tolerance * model.output_quantization.scale if slope == 0.4 else tolerance
+    assert found.tolerance == pytest.approx(expected)

@@ -1,0 +1,252 @@
+"""`python -m trainer.fit`, as a user starts it: from images to a bundle that the device accepts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures_data import write_image
+from fixtures_trainer import FAST, REPOSITORY, SIDE, Fitted, run_fit
+
+from device import bundle as bundles
+from device.pipeline import Pipeline
+from trainer import evaluate, fit
+from trainer.data import load
+from trainer.synthetic import generate
+
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+runpy.run_module("trainer.fit", run_name="__main__")
+"""
+
+
+def left_in(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one message of a command that failed as it should."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    [message] = [line for line in lines if "error: " in line]
+    assert lines[-1] == message
+    return message.partition("error: ")[2]
+
+
+# ---- the probe
+
+
+def test_the_last_line_is_the_path_of_the_bundle(fitted: Fitted):
+    assert fitted.done.returncode == 0, fitted.done.stderr
+    [path] = fitted.done.stdout.splitlines()
+    assert Path(path).parent == fitted.out
+    assert left_in(fitted.out) == ["current", Path(path).name]
+    assert (fitted.out / "current").resolve() == Path(path)
+    assert re.fullmatch(r"textures-\d{8}T\d{6}Z-[0-9a-f]{8}", Path(path).name)
+
+
+def test_the_device_takes_the_bundle_and_its_golden_images(fitted: Fitted):
+    bundle = bundles.load(fitted.out)
+    assert len(bundle.calibration.golden.vectors) == 3
+    Pipeline(bundle, "press-4", "s")
+    assert (bundle.calibration.preprocess.size.width, bundle.calibration.preprocess.colour) == (SIDE, "gray")
+
+
+def test_the_bundle_can_be_evaluated_on_what_was_held_out(fitted: Fitted, capsys):
+    given = ["--bundle", str(fitted.out), "--data", str(fitted.data), "--json"]
+    assert evaluate.main(given) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n_images"], report["n_defective"], report["n_seen_in_training"]) == (20, 8, 0)
+    assert report["threshold"] == bundles.load(fitted.out).calibration.thresholds.ng
+    assert len({line["score"] for line in report["scores"]}) > 5
+
+
+def test_the_bundle_says_where_it_comes_from(fitted: Fitted, weights_file):
+    bundle = bundles.load(fitted.out)
+    training, dataset = bundle.calibration.training, load(fitted.data)
+    assert training["recipe"] == "probe"
+    assert training["weights"]["source"] == weights_file.name
+    assert training["data"]["digest"] == dataset.digest
+    assert training["config"]["split"]["folds"] == 2
+    assert bundle.calibration.metrics["int8"]["n_images"] == 20
+    rows = list(csv.DictReader(io.StringIO((bundle.path / "split.csv").read_text())))
+    assert {row["sha256"] for row in rows if row["split"] == "train"} == {one.sha256 for one in dataset.train}
+
+
+def test_the_log_tells_the_story(fitted: Fitted):
+    said = fitted.done.stderr
+    story = [
+        "images are 64x64 (gray); inputs to try: 64x64",
+        "chosen: {'input_px': [64, 64]",
+        "float, 2-fold cross-validation: AUROC",
+        "int8, 2-fold cross-validation: AUROC",
+        "thresholds: NG from 0.",
+    ]
+    places = [said.index(words) for words in story]
+    assert places == sorted(places)
+
+
+# ---- from random weights
+
+
+def test_random_weights_and_few_defective_images(tmp_path, capsys):
+    """Three groups are fewer than five folds: each fold must still judge one."""
+    data, out = tmp_path / "few", tmp_path / "out"
+    generate(data, images=40, size=SIDE, defective_share=0.15, textures=("weave",))
+    (tmp_path / "fit.toml").write_text(FAST.replace("folds = 2", "folds = 5") + '[bundle]\nname = "Few"\n')
+    done = run_fit("--data", data, "--out", out, "--weights", "none", "--config", tmp_path / "fit.toml")
+    assert done.returncode == 0, done.stderr
+    [path] = done.stdout.splitlines()
+    bundle = bundles.load(out)
+    assert bundle.path == Path(path)
+    assert Path(path).name.startswith("Few-")
+    assert bundle.calibration.training["recipe"] == "from random weights"
+    assert bundle.calibration.metrics["int8"]["n_defective"] == 1
+    assert "epoch 2: AP" in done.stderr
+    assert evaluate.main(["--bundle", str(out), "--data", str(data), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_seen_in_training"] == 0
+
+
+def test_an_interrupt_leaves_no_bundle(textures, tmp_path):
+    (tmp_path / "fit.toml").write_text(FAST.replace("epochs = 2", "epochs = 9999"))
+    given = ("--data", textures, "--out", tmp_path / "out", "--weights", "none", "--config", "fit.toml")
+    with subprocess.Popen(
+        (sys.executable, "-c", INTERRUPTIBLE, *map(str, given)),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("epoch 1: "):
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, "".join(said)
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+    assert said[-1] == "interrupted\n"
+    assert "Traceback" not in "".join(said)
+    assert left_in(tmp_path / "out") == []
+
+
+# ---- what it refuses
+
+
+def test_weights_that_are_not_there(textures, tmp_path):
+    done = run_fit("--data", textures, "--out", tmp_path / "out", "--weights", tmp_path / "gone.h5")
+    assert (
+        refused(done, 3)
+        == f"--weights: must be imagenet, none or a file, got {tmp_path}/gone.h5 (no such file)"
+    )
+    assert left_in(tmp_path / "out") == []
+
+
+def test_weights_that_are_none(textures, tmp_path):
+    path = tmp_path / "text.weights.h5"
+    path.write_text("text")
+    done = run_fit("--data", textures, "--out", tmp_path / "out", "--weights", path)
+    message = refused(done, 3)
+    assert message.startswith(
+        f"--weights {path}: must be weights of Keras's MobileNetV2 1.0, include_top=False: "
+    )
+    assert left_in(tmp_path / "out") == []
+
+
+def test_imagenet_weights_without_a_network(textures, tmp_path):
+    """Behind a proxy that refuses every connection, with nothing downloaded before."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
+        offline |= {"no_proxy": "", "NO_PROXY": "", "KERAS_HOME": str(tmp_path / "keras")}
+        done = run_fit("--data", textures, "--out", tmp_path / "out", **offline)
+    message = refused(done, 3)
+    assert message.startswith("--weights imagenet: Keras could not download them (")
+    assert (
+        "pass --weights FILE (Keras's MobileNetV2 1.0, include_top=False, .h5), or --weights none" in message
+    )
+    assert left_in(tmp_path / "out") == []
+
+
+def test_a_size_that_the_network_cannot_have(textures, tmp_path):
+    done = run_fit("--data", textures, "--out", tmp_path / "out", "--weights", "none", "--input-size", "100")
+    assert refused(done, 3) == "--input-size: must be a multiple of 32 from 32 to 4096, got 100"
+    assert left_in(tmp_path / "out") == []
+
+
+def test_a_file_in_the_way_of_the_bundle(textures, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = run_fit("--data", textures, "--out", tmp_path / "out", "--weights", "none")
+    assert refused(done, 9) == f"--out {tmp_path}/out: cannot be written: File exists"
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_data_without_a_defect(tmp_path):
+    for number in range(6):
+        write_image(tmp_path / "screw/train/good" / f"{number}.png", number)
+        write_image(tmp_path / "screw/test/good" / f"{number}.png", number + 10)
+    done = run_fit("--data", tmp_path / "screw", "--out", tmp_path / "out", "--weights", "none")
+    message = refused(done, 8)
+    assert message.startswith(
+        f"{tmp_path}/screw: supervised training needs good and defective images in train"
+    )
+    assert left_in(tmp_path / "out") == []
+
+
+def test_one_defective_image_is_too_few(tmp_path):
+    images = [write_image(tmp_path / f"{n}.png", n, defective=n == 0) for n in range(6)]
+    rows = [f"{path.name},{int(path == images[0])},train" for path in images]
+    (tmp_path / "parts.csv").write_text("\n".join(["path,label,split", *rows]))
+    done = run_fit("--data", tmp_path / "parts.csv", "--out", tmp_path / "out", "--weights", "none")
+    assert refused(done, 8).endswith("needs 2 or more groups of images with label 1, found 1")
+    assert left_in(tmp_path / "out") == []
+
+
+def test_a_setting_that_does_not_exist(textures, tmp_path):
+    config = tmp_path / "fit.toml"
+    config.write_text("[split]\nfold = 3\n")
+    done = run_fit("--data", textures, "--out", tmp_path / "out", "--config", config)
+    assert refused(done, 3) == f"{config}: [split] fold: unknown key; did you mean folds?"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [("--seed", "-1"), ("--seed", "x"), ("--head", "dense"), ("--mode", "good-only"), ("--format", "x")],
+)
+def test_a_wrong_command_line(tmp_path, capsys, given):
+    with pytest.raises(SystemExit) as ended:
+        fit.main(["--data", "x", "--out", str(tmp_path / "out"), *given])
+    assert ended.value.code == 2
+    assert f"argument {given[0]}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("data/Class8", "class8"),
+        ("data/Class8/.", "class8"),
+        ("data/parts.CSV", "parts"),
+        ("Teile Größe 3", "teile-gr-e-3"),
+        ("data/---", "model"),
+        ("x" * 80, "x" * 64),
+    ],
+)
+def test_a_bundle_is_called_like_its_data(source, name):
+    assert fit._name(Path(source)) == name

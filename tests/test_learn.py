@@ -1,0 +1,123 @@
+"""The two ways to a model: who judges whom, and what comes out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_bundle import TinyModel, make_image
+from fixtures_trainer import SIDE, gray_input, make_sample, make_samples
+
+from device import bundle as bundles
+from device.bundle import Pooling
+from device.geometry import Size
+from trainer import config, learn, sizing
+from trainer.data import load
+from trainer.export import Int8Model
+
+
+def samples_of(good, bad):
+    return [SimpleNamespace(label=0, number=n) for n in range(good)] + [
+        SimpleNamespace(label=1, number=n) for n in range(bad)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "count", "expected"),
+    [
+        (100, 100, 40, (20, 20)),
+        (100, 5, 40, (35, 5)),
+        (3, 100, 40, (3, 37)),
+        (3, 4, 40, (3, 4)),
+        (100, 100, 5, (3, 2)),
+        (100, 100, 2, (1, 1)),
+    ],
+)
+def test_half_of_the_representative_images_are_defective(good, bad, count, expected):
+    chosen = learn.representative(samples_of(good, bad), count)
+    assert tuple(sum(one.label == label for one in chosen) for label in (0, 1)) == expected
+
+
+def test_representative_images_are_from_all_over_the_set():
+    chosen = learn.representative(samples_of(100, 100), 10)
+    assert [one.number for one in chosen] == [0, 20, 40, 60, 80] * 2
+
+
+# ---- the probe
+
+
+@pytest.fixture(scope="module")
+def learned(textures, weights_file, fast_config):
+    """In this process what the fixture `fitted` did in another."""
+    settings = config.load(fast_config)
+    samples = load(textures, test_share=settings.split.test_share).train
+    specs = sizing.candidates(samples, settings.input, SIDE)
+    return learn.by_probe(samples, specs, settings, str(weights_file), 0)
+
+
+def test_every_image_is_judged_by_int8_and_by_float(learned, textures):
+    assert learned.judged == load(textures).train
+    assert learned.pooled.shape == learned.pooled_float.shape == (20,)
+    assert learned.labels.sum() == 8
+    assert np.corrcoef(learned.pooled, learned.pooled_float)[0, 1] > 0.8
+    assert len(set(learned.pooled)) > 10
+
+
+def test_the_model_has_one_head(learned):
+    model = Int8Model(learned.content)
+    image = np.full((1, SIDE, SIDE, 3), 100, np.uint8)
+    assert next(model.run(image)).shape == (SIDE // model.stride, SIDE // model.stride, 1)
+    assert learned.preprocess == gray_input()
+
+
+def test_the_record_says_how_it_was_chosen(learned):
+    record = learned.record
+    assert (record["recipe"], record["judged_by"]) == ("probe", "2-fold cross-validation")
+    assert record["chosen"] == record["candidates"][0]
+    assert record["chosen"]["pooling_share"] == learned.pooling.share
+    assert 4 < len(record["candidates"]) <= learn.SHOWN
+
+
+def test_the_same_seed_gives_the_same_model(learned, fitted):
+    """Byte for byte, from another process."""
+    assert bundles.load(fitted.out).model_path.read_bytes() == learned.content
+
+
+def test_each_image_is_judged_by_the_head_that_has_not_seen_it(tmp_path):
+    """Of heads that say their own number, an image gets that of its fold; on padding they say nonsense."""
+    samples = make_samples(tmp_path, [(64, 32)] * 11)
+    folds = np.array([0, 1, 2, 2, 1, 0, 0, 1, 2, 0, 1])
+    search = SimpleNamespace(samples=samples, fold_of=folds)
+    size = SimpleNamespace(preprocess=gray_input(Size(64, 64), "letterbox"))
+    best = SimpleNamespace(fitted=SimpleNamespace(size=size), pooling=Pooling("top", 0.5))
+    batches = []
+
+    def run(tensors):
+        batches.append(len(tensors))
+        maps = np.tile(np.arange(3, dtype=np.float32), (len(tensors), 8, 8, 1))
+        maps[:, :2] = maps[:, 6:] = 99.0
+        return maps
+
+    np.testing.assert_array_equal(learn._pooled(run, best, search), folds)
+    assert batches == [8, 3]
+
+
+# ---- from random weights (the whole of it: test_fit.py)
+
+
+def test_the_pooling_that_ranks_best_is_taken(tmp_path, tiny_model: TinyModel):
+    """Bright spots on parts that are darker the larger the spot: the mean says nothing, the top all."""
+    samples = []
+    for number in range(12):
+        label = number % 2
+        image = make_image(spot=(8, 8, 8, 8) if label else None, seed=number) - np.uint8(4 * label)
+        path = tmp_path / f"{number}.png"
+        sample = make_sample(path, (SIDE, SIDE), number, label=label)
+        assert cv2.imwrite(str(path), image)
+        samples.append(sample)
+    settings = config.load(None)
+    pooling, pooled = learn._best_pooling(Int8Model(tiny_model.content), samples, gray_input(), settings)
+    assert pooling.kind == "top"
+    assert pooled[1::2].min() > pooled[::2].max() + 5

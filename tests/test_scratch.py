@@ -1,0 +1,181 @@
+"""Training from random weights: the truth of cells, the batches, the losses, and the epoch that is kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from fixtures_trainer import SIDE, gray_input, make_samples
+
+from device.bundle import Pooling
+from device.detector import pool
+from trainer import config, scratch
+from trainer.network import STRIDES
+from trainer.probe import Quality
+
+CONFIG = replace(config.load(None).scratch, epochs=3, batch_size=4)
+STRIDE = STRIDES[scratch.CUT]
+CELLS = SIDE // STRIDE
+
+
+def make_images(good, bad, seed=0):
+    """Dark images of noise; a defective one has a bright cell, and its map says where."""
+    rng = np.random.default_rng(seed)
+    labels = np.array([0] * good + [1] * bad, np.float32)
+    pixels = rng.integers(40, 80, (good + bad, SIDE, SIDE, 3), dtype=np.uint8)
+    cells = np.zeros((good + bad, CELLS, CELLS), np.float32)
+    for index in range(good, good + bad):
+        row, column = rng.integers(0, CELLS, 2)
+        pixels[index, row * STRIDE : (row + 1) * STRIDE, column * STRIDE : (column + 1) * STRIDE] = 250
+        cells[index, row, column] = 1.0
+    return scratch.Images(pixels, labels, cells)
+
+
+# ---- reading
+
+
+def test_a_cell_is_as_defective_as_its_share_of_the_mask(tmp_path):
+    good, bad, unmarked = make_samples(tmp_path, [(SIDE, SIDE)] * 3)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:STRIDE, : STRIDE // 2] = mask[-STRIDE:, -STRIDE:] = 255
+    assert cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    samples = [good, replace(bad, mask=tmp_path / "mask.png"), replace(unmarked, label=1)]
+    images = scratch.read(samples, gray_input())
+
+    assert images.pixels.shape == (3, SIDE, SIDE, 3)
+    assert images.pixels.dtype == np.uint8
+    assert list(images.labels) == [0, 1, 1]
+    assert not images.cells[0].any()
+    assert images.cells[1].sum() == pytest.approx(1.5)
+    assert (images.cells[1, 0, 0], images.cells[1, -1, -1]) == (0.5, 1.0)
+    assert (images.cells[2] == scratch.UNKNOWN).all()
+
+
+def test_a_part_of_the_images():
+    images = make_images(3, 2)
+    part = images.part(np.array([True, False, False, False, True]))
+    assert list(part.labels) == [0, 1]
+    np.testing.assert_array_equal(part.pixels[1], images.pixels[4])
+    np.testing.assert_array_equal(part.cells[1], images.cells[4])
+
+
+# ---- batches
+
+
+def epoch(batches):
+    pairs = [batches[index] for index in range(len(batches))]
+    pixels = np.concatenate([inputs for inputs, _ in pairs])
+    return pixels, *(np.concatenate([targets[name] for _, targets in pairs]) for name in ("map", "image"))
+
+
+@pytest.mark.parametrize(("good", "bad"), [(9, 3), (3, 9)])
+def test_an_epoch_has_as_many_defective_as_good_images(good, bad):
+    batches = scratch.Batches(make_images(good, bad), 4, seed=0)
+    assert len(batches) == 5
+    pixels, cells, labels = epoch(batches)
+    assert pixels.shape == (18, SIDE, SIDE, 3)
+    assert cells.shape == (18, CELLS, CELLS, 1)
+    assert labels.shape == (18, 1)
+    assert labels.sum() == 9
+
+
+def test_every_image_is_seen_in_every_epoch():
+    images = make_images(7, 2)
+    batches = scratch.Batches(images, 4, seed=0)
+    sums = set(images.pixels.sum((1, 2, 3), dtype=np.int64))
+    for _ in range(3):
+        pixels, *_ = epoch(batches)
+        restored = np.round((pixels.astype(np.float64) + 1) * 127.5)
+        assert set(restored.sum((1, 2, 3)).astype(np.int64)) == sums
+        batches.on_epoch_end()
+
+
+def test_an_image_and_its_map_are_mirrored_together():
+    images = make_images(8, 8)
+    before = images.pixels.copy()
+    batches = scratch.Batches(images, 4, seed=0)
+    places = set()
+    for _ in range(4):
+        pixels, cells, _ = epoch(batches)
+        bright = pixels.reshape(-1, CELLS, STRIDE, CELLS, STRIDE, 3).mean((2, 4, 5)) > 0.5
+        np.testing.assert_array_equal(bright, cells[..., 0] == 1)
+        places |= {tuple(np.argwhere(one)[0]) for one in bright if one.any()}
+        batches.on_epoch_end()
+    assert len(places) > 8  # of 8 places some were mirrored
+    np.testing.assert_array_equal(images.pixels, before)
+
+
+def test_the_seed_decides_the_batches():
+    images = make_images(6, 2)
+    first, again, other = (scratch.Batches(images, 4, seed)[0][0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+# ---- what is learned from
+
+
+def test_the_rate_rises_and_falls_to_nothing():
+    schedule = scratch._schedule(replace(CONFIG, epochs=10, learning_rate=0.01), 20)
+    rates = [float(schedule(step)) for step in range(201)]
+    assert rates[0] == 0.0
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) == 20
+    assert rates[-1] == pytest.approx(0.0, abs=1e-6)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_the_image_is_judged_as_the_device_pools():
+    maps = np.random.default_rng(0).normal(0, 1, (3, 20, 15, 1)).astype(np.float32)
+    image = keras.Input((20, 15, 1))
+    pooled = np.asarray(keras.Model(image, scratch._top(image))(maps))
+    expected = [pool(one[:, :, 0], Pooling("top", scratch.TRAINED_SHARE)) for one in maps]
+    np.testing.assert_allclose(pooled[:, 0], expected, rtol=1e-5)
+
+
+def loss(truth, logits):
+    shape = (1, -1, 1, 1)
+    return float(scratch._cell_loss(np.reshape(truth, shape), np.reshape(logits, shape).astype(np.float32)))
+
+
+def test_the_loss_of_the_map_by_hand():
+    """One defective cell and three good ones: each kind is averaged for itself, with one cell added."""
+    softplus = np.log1p(np.exp(2.0))
+    expected = (softplus - 2.0) / 2 + (3 * np.log(2)) / 4
+    assert loss(np.float32([1, 0, 0, 0]), [2.0, 0.0, 0.0, 0.0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_cell_that_no_mask_tells_costs_nothing():
+    known = loss(np.float32([1, 0]), [0.3, -0.2])
+    assert loss(np.float32([1, 0, -1, -1]), [0.3, -0.2, 9.0, -9.0]) == pytest.approx(known, rel=1e-6)
+
+
+def test_a_better_map_costs_less():
+    truth = np.float32([1, 1, 0, 0])
+    assert loss(truth, [3, 3, -3, -3]) < loss(truth, [1, 1, -1, -1]) < loss(truth, [-1, -1, 1, 1])
+
+
+# ---- the whole
+
+
+def test_the_best_epoch_is_kept_and_shows_the_place(caplog):
+    """The weights that come back are those of the epoch that the log calls best."""
+    images = make_images(24, 24)
+    judged = np.arange(48) % 4 == 0
+    with caplog.at_level("INFO"):
+        model = scratch.train(images, judged, replace(CONFIG, epochs=4, batch_size=8), seed=1)
+    lines = [
+        re.match(r"epoch \d+: AP ([\d.]+), d' (-?[\d.]+) on 12 judged", line) for line in caplog.messages
+    ]
+    epochs = [(float(found[1]), float(found[2])) for found in lines if found]
+    assert len(epochs) == 4
+    kept = images.part(judged)
+    pooled = scratch.pooled_logits(model, kept.pixels, Pooling("top", scratch.TRAINED_SHARE))
+    quality = Quality.of(kept.labels.astype(np.int64), pooled)
+    best = max(epochs, key=lambda one: Quality(one[0], 0.0, one[1]).merit)
+    assert (quality.ap, quality.separation) == pytest.approx(best, abs=0.01)
+    assert model.output_shape == (None, CELLS, CELLS, 1)
