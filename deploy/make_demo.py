@@ -22,7 +22,8 @@ import numpy as np
 from trainer import synthetic
 from trainer.data import Sample, load
 
-IMAGES, SIDE_PX, DEFECTIVE_SHARE, SEED = 1200, 256, 0.4, 1
+IMAGES, SIDE_PX, DEFECTIVE_SHARE, SEED = 1000, 256, 0.4, 1
+TEXTURES = ("brushed", "weave")  # two of the four: each more takes the small network minutes to learn
 SHOWN = {0: 24, 1: 12}  # good and defective images of the test side that the demo replays
 DEMO = Path(__file__).parent / "demo"
 
@@ -31,7 +32,14 @@ def make(out: Path) -> None:
     """Generate, train, and pick the images to show."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "parts"
-        synthetic.generate(data, images=IMAGES, size=SIDE_PX, seed=SEED, defective_share=DEFECTIVE_SHARE)
+        synthetic.generate(
+            data,
+            images=IMAGES,
+            size=SIDE_PX,
+            seed=SEED,
+            defective_share=DEFECTIVE_SHARE,
+            textures=TEXTURES,
+        )
         for name in ("bundle", "images"):
             shutil.rmtree(out / name, ignore_errors=True)
         fit = ("--data", str(data), "--out", str(out / "bundle"), "--weights", "none", "--seed", str(SEED))

@@ -134,11 +134,11 @@ class Thresholds:
 class LocalizationSpec:
     """How regions are cut out of the evidence map, and out of the difference map where that gives none.
 
-    `cut`: logit from which evidence belongs to a region, or "otsu": chosen for each map (Otsu, IEEE SMC 1979).
-    `min_area_px`: smaller regions are dropped, frame px. `difference_sigma_px`: of the Gaussian that is the
-    background, model input px. `difference_cut`: gray levels from which a difference counts. `shift_px`: how
-    far right of and below its own middle a cell looks, model input px: MobileNetV2 pads its strided
-    convolutions on one side only.
+    `cut`: logit from which evidence belongs to a region, or "otsu": chosen for each map (Otsu, IEEE SMC
+    1979). `min_area_px`: smaller regions are dropped, frame px. `difference_sigma_px`: of the Gaussian that
+    is the background, model input px. `difference_cut`: gray levels from which a difference counts.
+    `shift_px`: how far right of and below its own middle a cell looks, model input px: MobileNetV2 pads its
+    strided convolutions on one side only.
     """
 
     cut: float | Literal["otsu"]

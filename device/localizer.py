@@ -56,9 +56,9 @@ class Localizer:
 def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float = 0.0) -> Evidence:
     """The map over the frame, float32 (H, W) of it, bilinear between the centres of the cells.
 
-    Cell (i, j) of (h, w) has its centre at ((j + 0.5) / w, (i + 0.5) / h) of the model's input, plus `shift_px`
-    in both directions (see LocalizationSpec). Beyond the outermost centres on the image their values go on;
-    padding has no influence.
+    Cell (i, j) of (h, w) has its centre at ((j + 0.5) / w, (i + 0.5) / h) of the model's input, plus
+    `shift_px` in both directions (see LocalizationSpec). Beyond the outermost centres on the image their
+    values go on; padding has no influence.
     """
     box, target, source = placement.content, placement.target, placement.source
     over_input = _shifted(_grown(_without_padding(evidence, placement), target), shift_px, shift_px)

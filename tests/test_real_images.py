@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ WEIGHTS = SHARED / "weights" / "mobilenet_v2_1.0_224_imagenet_no_top.weights.h5"
 DAGM = SHARED / "data" / "dagm" / "Class8"
 SCREW = SHARED / "data" / "mvtec" / "screw"
 TILES = SHARED / "data" / "magnetic_tile"
+FIGURES = ("n_images", "n_defective", "auroc", "ap", "pixel_auroc", "aupro", "pointing_hit_rate", "confusion")
 
 pytestmark = [
     pytest.mark.shared_data,
@@ -52,11 +54,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], dict[st
     @cache
     def fit_and_evaluate(data: Path) -> dict[str, Any]:
         out = tmp_path_factory.mktemp("fit")
+        start = time.monotonic()
         printed = run("trainer.fit", "--data", data, "--out", out, "--weights", WEIGHTS)
+        seconds = time.monotonic() - start
         bundle = Path(printed.splitlines()[-1])
         found = json.loads(
             run("trainer.evaluate", "--bundle", out, "--data", data, "--split", "test", "--json")
         )
+        print(f"{data}: fit {seconds:.0f} s,", {key: found[key] for key in FIGURES})  # shown with -s
         return {**found, "bundle_path": bundle}
 
     return fit_and_evaluate

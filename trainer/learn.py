@@ -6,7 +6,7 @@ Either ends with an int8 file and with what int8 heads said of images they had n
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -22,7 +22,7 @@ from trainer.config import Config
 from trainer.data import Sample, folds
 from trainer.export import Int8Model, to_int8
 from trainer.features import inputs, view_names
-from trainer.network import scaled
+from trainer.network import Head, scaled
 from trainer.sizing import one_aspect
 
 log = logging.getLogger(__name__)
@@ -66,16 +66,19 @@ def by_probe(
     log.info("chosen: %s", best.describe())
     spec, heads = best.fitted.size.preprocess, best.fitted.heads
     base = network.backbone(spec.size, weights)
-    typical = best.fitted.size.features(best.fitted.cuts, 1)[0].mean(0)
-    judges = network.evidence_model(base, heads, typical)
+    seen = best.fitted.size.features(best.fitted.cuts, 1)[0]
+    judges = network.evidence_model(base, heads, seen.mean(0))
     int8_judges = Int8Model(_quantized(judges, samples, spec, config))
-    shipped = network.evidence_model(base, search.fit_on_all(best.fitted), typical)
+    head = search.fit_on_all(best.fitted)
+    content = _quantized(network.evidence_model(base, head, seen.mean(0)), samples, spec, config)
+    means = [cells.mean((0, 1)) for cells in _cells(Int8Model(content).run_batch, best, search)]
+    shipped_offset = _offsets(np.array(means), best, head)[0]
     return Learned(
-        content=_quantized(shipped, samples, spec, config),
+        content=content,
         preprocess=spec,
         pooling=best.pooling,
         judged=tuple(samples),
-        pooled=_pooled(int8_judges.run_batch, best, search),
+        pooled=_pooled(int8_judges.run_batch, best, search) + shipped_offset,
         pooled_float=_pooled(lambda batch: np.asarray(judges.predict_on_batch(scaled(batch))), best, search),
         record={
             "recipe": "probe",
@@ -95,23 +98,39 @@ def _input_size(
     return probe.InputSize(spec, backbone, samples, views)
 
 
-def _pooled(
-    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], best: probe.Judged, search: probe.Search
-) -> NDArray[np.float64]:
-    """Of each sample, the pooled map of the head that has not seen it.
+# (n, h, w, 3) to the maps of all heads, (n, h', w', heads)
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-    `run`: uint8 (n, h, w, 3) to the maps of all heads (n, h', w', heads).
+
+def _pooled(run: Run, best: probe.Judged, search: probe.Search) -> NDArray[np.float64]:
+    """Of each sample, the pooled map of the head that has not seen it, less that head's offset."""
+    pooled, means = [], []
+    for cells, fold in zip(_cells(run, best, search), search.fold_of, strict=True):
+        pooled.append(pool(cells[:, :, fold], best.pooling))
+        means.append(cells.mean((0, 1)))
+    offsets = _offsets(np.array(means), best, best.fitted.heads)
+    return np.asarray(np.array(pooled) - offsets[search.fold_of], np.float64)
+
+
+def _offsets(means: NDArray[np.float32], best: probe.Judged, heads: Head) -> NDArray[np.float64]:
+    """(heads,): how far the maps' `means` (images, heads) lie above what the heads give the cached features.
+
+    Rounding moves each quantized head by a constant of its own, and the logits of different heads are
+    compared here (bias correction: Nagel et al., ICCV 2019).
     """
-    pooled: list[float] = []
-    prepared = inputs(search.samples, best.fitted.size.preprocess, "judging")
+    expected = best.fitted.size.features(heads.cuts, 1)[0] @ heads.weights + heads.bias
+    return np.asarray((means - expected).mean(0), np.float64)
+
+
+def _cells(run: Run, best: probe.Judged, search: probe.Search) -> Iterator[NDArray[np.float32]]:
+    """Of each sample, the maps of all heads without padding, (h, w, heads)."""
     size = best.fitted.size.preprocess.size
     count = max(1, BATCH_PX // (size.width * size.height))
+    prepared = inputs(search.samples, best.fitted.size.preprocess, "judging")
     while batch := list(islice(prepared, count)):
         maps = run(np.concatenate([model_input.tensor for model_input in batch]))
         for model_input, values in zip(batch, maps, strict=True):
-            cells = content_cells(model_input.placement, values.shape[:2])
-            pooled.append(pool(values[(*cells, search.fold_of[len(pooled)])], best.pooling))
-    return np.array(pooled)
+            yield values[content_cells(model_input.placement, values.shape[:2])]
 
 
 # ---- from random weights
