@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_model(learned, fitted):
 def test_each_image_is_judged_by_the_head_that_has_not_seen_it(tmp_path, monkeypatch):
     """Of heads that say their own number, an image gets that of its fold; on padding they say nonsense.
 
-    Each map is off by a constant of its own, as quantized ones are: what a head says of the features is right.
+    Each map is off by a constant of its own, as quantized ones are: what a head says of features is right.
     """
     folds = np.array([0, 1, 2, 2, 1, 0, 0, 1, 2, 0, 1])
     samples = make_samples(tmp_path, [(64, 32)] * len(folds))
