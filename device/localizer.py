@@ -164,7 +164,7 @@ class _Cells:
 
 def _points(cells: slice, points_per_cell: float, offset: float, length: int) -> NDArray[np.intp]:
     centres = (np.arange(cells.start, cells.stop) + 0.5) * points_per_cell + offset
-    return np.floor(centres).astype(np.intp).clip(0, length - 1)
+    return np.asarray(np.floor(centres).astype(np.intp).clip(0, length - 1), np.intp)
 
 
 def _grown(values: Evidence, size: Size) -> Evidence:
