@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 DEADLINE_S = 30.0
 _MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
@@ -82,18 +85,26 @@ class Broker:
 
 
 class Subscriber:
-    """Everything that arrives under a topic filter, in order, and waits for what should arrive."""
+    """Everything that arrives under a topic filter, in order, and waits for what should arrive.
+
+    Its session outlives a restart of the broker, which persists it: what a station sends before the
+    subscriber is back waits for it.
+    """
 
     def __init__(self, port: int, topics: str = "#") -> None:
         self.messages: list[MQTTMessage] = []
         self._arrived = threading.Condition()
         self._subscribed = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = Client(
+            CallbackAPIVersion.VERSION2, f"test-{uuid.uuid4().hex[:12]}", protocol=MQTTProtocolVersion.MQTTv5
+        )
         self._client.on_message = self._on_message
         self._client.on_connect = lambda *_: self._client.subscribe(topics, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.reconnect_delay_set(1, 1)
-        self._client.connect("127.0.0.1", port)
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 3600
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
         self._client.loop_start()
         assert self._subscribed.wait(DEADLINE_S), "the test's subscriber got no SUBACK"
 

@@ -149,11 +149,14 @@ def test_the_broker_may_go_and_come_back(
     subscriber.forget()
     broker.start()
     subscriber.wait_payload(f"{ROOT}/status", "online")
-    subscriber.wait(lambda _: len(set(seqs(subscriber, "inspection"))) == 199, "everything that waited")
-    subscriber.wait(lambda _: len(set(seqs(subscriber, "defect"))) == 199, "every defect that waited")
+    waited = list(range(1, 200))
+    subscriber.wait(lambda _: {*waited} <= {*seqs(subscriber, "inspection")}, "everything that waited")
+    subscriber.wait(lambda _: {*waited} <= {*seqs(subscriber, "defect")}, "every defect that waited")
     subscriber.wait(lambda _: seqs(subscriber, "inspection/last")[-1:] == [199], "the latest")
     publisher.stop("stopped")
-    assert list(dict.fromkeys(seqs(subscriber, "inspection"))) == list(range(1, 200))  # in order
+    came = dict.fromkeys(seqs(subscriber, "inspection"))
+    came.pop(0, None)  # the broker may repeat the one whose acknowledgement its kill cut off
+    assert list(came) == waited  # in order
     assert publisher.delivery().dropped == 0
     levels = [(r.levelname, r.getMessage()) for r in caplog.records]
     assert sum(level == "WARNING" for level, _ in levels) == 1
