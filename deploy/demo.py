@@ -203,7 +203,7 @@ def listening(port: int) -> Iterator[SimpleQueue[Message]]:
 def service_config(bundle: Path, images: Path, port: int) -> str:
     """The service's config.toml. JSON's strings are TOML's as well."""
     return (
-        f"[station]\nname = {json.dumps(STATION)}\n"
+        f'[station]\nname = {json.dumps(STATION)}\nstate = "state"\nruntime = "run"\n'
         f"[bundle]\npath = {json.dumps(str(bundle.resolve()))}\n"
         f"[camera]\nsource = {json.dumps(str(images.resolve()))}\n"
         f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'

@@ -20,6 +20,8 @@ _LEVELS = Matching(
 )
 LIMITS: Limits = {
     ("station", "name"): Matching(f"({_NAME})?", 'empty, or 1..64 letters, digits, ".", "_" or "-"'),
+    ("station", "state"): Matching(r".+", "a path"),
+    ("station", "runtime"): Matching(r".+", "a path"),
     ("bundle", "path"): Matching(r".+", "a path"),
     ("model", "threads"): Within(1, 64, or_zero=True),
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
@@ -78,6 +80,8 @@ class Config:
 
     path: Path
     station: str
+    state: Path
+    runtime: Path
     bundle: Path
     model: ModelConfig
     camera: CameraConfig
@@ -135,6 +139,8 @@ def _config(path: Path, tables: Tables) -> Config:
     return Config(
         path=path,
         station=station,
+        state=folder / tables["station"]["state"],
+        runtime=folder / tables["station"]["runtime"],
         bundle=folder / tables["bundle"]["path"],
         model=ModelConfig(threads=model["threads"] or None, runtime=model["runtime"]),
         camera=CameraConfig(**{**camera, "source": folder / camera["source"]}),

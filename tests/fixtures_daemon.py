@@ -76,7 +76,7 @@ class Station:
     def configure(self, camera: str = "", mqtt: str = "", more: str = "") -> Path:
         """Write config.toml; the arguments are further lines of these sections, and further sections."""
         self.config.write_text(
-            f'[station]\nname = "{STATION}"\n'
+            f'[station]\nname = "{STATION}"\nstate = "state"\nruntime = "run"\n'
             f'[bundle]\npath = "{self.bundle}"\n'
             f'[camera]\nsource = "images"\n{camera}\n'
             f'[mqtt]\nhost = "127.0.0.1"\nport = {self.port}\nkeepalive_s = 5\n{mqtt}\n'
