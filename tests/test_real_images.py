@@ -113,7 +113,8 @@ def test_the_daemon_says_what_evaluate_said(
         shutil.copy(DAGM / scored["path"], images)
     config = tmp_path / "config.toml"
     config.write_text(
-        f'[station]\nname = "line"\nstate = "state"\nruntime = "run"\n[bundle]\npath = "{found["bundle_path"]}"\n'
+        f'[station]\nname = "line"\nstate = "state"\nruntime = "run"\n'
+        f'[bundle]\npath = "{found["bundle_path"]}"\n'
         f'[camera]\nkind = "replay"\nsource = "{images}"\nrate_hz = 0.0\n[mqtt]\nport = {broker.port}\n'
     )
     done = run_device("run", "--config", config)
