@@ -19,7 +19,7 @@ from device.geometry import Box, Size
 SCHEMA_VERSION = 1
 
 Word = Literal["OK", "NG", "MARGINAL", "ERROR"]
-Method = Literal["evidence", "difference"]
+Method = Literal["evidence", "reference", "difference"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_IN_MS = 1_000_000
@@ -31,7 +31,8 @@ class Region:
 
     `area_px`: of the region itself, which fills its box only in part. `score`: 1 / (1 + exp(-e)), where e is
     the evidence (a logit) of the region's strongest cell; it ranks regions and is not the frame's score.
-    `method`: the map it was cut from, evidence or intensity difference.
+    `method`: the map it was cut from: the model's evidence, the difference from the golden reference, or the
+    difference from the local background.
     """
 
     box: Box
@@ -42,7 +43,19 @@ class Region:
     def __post_init__(self) -> None:
         _require(self.area_px >= 1, "region.area_px", ">= 1", self.area_px)
         _require(0 <= self.score <= 1, "region.score", "0..1", self.score)
-        _require(self.method in get_args(Method), "region.method", "evidence or difference", self.method)
+        methods = get_args(Method)
+        _require(self.method in methods, "region.method", f"one of {', '.join(methods)}", self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a frame that the model saw by itself, in px of the frame, and its score."""
+
+    box: Box
+    score: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.score <= 1, "tile.score", "0..1", self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class Verdict:
 
     `captured_ns`: UTC, and not to be trusted unless `clock_synced`. `historical`: delivered later than it
     should have been. `threshold`: the score from which a frame is NG. `image_size` and `image_sha256` are
-    None where unknown. `timing_ms`: duration of each stage.
+    None where unknown. `timing_ms`: duration of each stage. `tiles`: empty where the model saw the frame as one.
     """
 
     event_id: str
@@ -83,6 +96,7 @@ class Verdict:
     timing_ms: Mapping[str, float]
     camera: str
     checks: Checks | None
+    tiles: tuple[Tile, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.verdict in get_args(Word), "verdict", "OK, NG, MARGINAL or ERROR", self.verdict)
@@ -116,6 +130,7 @@ class Verdict:
             "threshold": self.threshold,
             "model": {"id": self.model.id, "version": self.model.version, "sha256": self.model.sha256},
             "regions": [_region_content(region, size) for region in self.regions if size is not None],
+            "tiles": [{"bbox_px": _box_content(tile.box), "score": tile.score} for tile in self.tiles],
             "image": {
                 "w": size.width if size else None,
                 "h": size.height if size else None,
@@ -152,6 +167,7 @@ class Verdict:
             captured_ns=_ns(content["ts"]),
             model=Model(**content["model"]),
             regions=tuple(_region(region) for region in content["regions"]),
+            tiles=tuple(Tile(Box(*tile["bbox_px"]), tile["score"]) for tile in content["tiles"]),
             image_size=None if image["w"] is None else Size(image["w"], image["h"]),
             image_sha256=image["sha256"],
             image_path=image["path"],
@@ -172,12 +188,16 @@ def decide(score: float, thresholds: Thresholds) -> Word:
 def _region_content(region: Region, size: Size) -> dict[str, Any]:
     box = region.box
     return {
-        "bbox_px": [box.x, box.y, box.width, box.height],
+        "bbox_px": _box_content(box),
         "bbox_norm": [round(share, 6) for share in box.normalized(size)],
         "area_px": region.area_px,
         "score": region.score,
         "method": region.method,
     }
+
+
+def _box_content(box: Box) -> list[int]:
+    return [box.x, box.y, box.width, box.height]
 
 
 def _region(content: dict[str, Any]) -> Region:

@@ -15,7 +15,7 @@ from device import verdict as verdicts
 from device.calibration import Thresholds
 from device.checks import Checks
 from device.geometry import Box, Size
-from device.verdict import Model, Region, Verdict, decide
+from device.verdict import Model, Region, Tile, Verdict, decide
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEMA = json.loads(Path(verdicts.__file__).with_name("verdict.schema.json").read_text())
@@ -37,8 +37,9 @@ NG = Verdict(
     model=Model("tiny", "20260304T050607Z-abcdef01", "abcdef01" * 8),
     regions=(
         Region(Box(10, 20, 30, 40), 900, 0.96875, "evidence"),
-        Region(Box(0, 0, 7, 5), 35, 0.5, "evidence"),
+        Region(Box(0, 0, 7, 5), 35, 0.5, "reference"),
     ),
+    tiles=(Tile(Box(0, 0, 320, 480), 0.9375), Tile(Box(320, 0, 320, 480), 0.25)),
     image_size=Size(640, 480),
     image_sha256="0123456789abcdef" * 4,
     image_path="part 12.png",
@@ -46,12 +47,13 @@ NG = Verdict(
     camera="replay",
     checks=Checks(0.5, 123.25),
 )
-OK = replace(NG, verdict="OK", score=0.0625, regions=(), part_id=None, image_sha256=None, image_path=None)
+OK = replace(NG, verdict="OK", score=0.0625, regions=(), tiles=(), part_id=None, image_sha256=None, image_path=None)
 ERROR = replace(
     NG,
     verdict="ERROR",
     score=None,
     regions=(),
+    tiles=(),
     part_id=None,
     image_size=None,
     image_sha256=None,
@@ -85,7 +87,7 @@ def test_exactly_the_promised_keys_in_their_order() -> None:
     content = json.loads(NG.to_json())
     assert " ".join(content) == (
         "schema event_id session_id seq historical ts clock_synced station part_id trigger verdict score "
-        "threshold model regions image timing_ms camera checks"
+        "threshold model regions tiles image timing_ms camera checks"
     )
     assert content["ts"] == "2026-09-21T14:13:20.123Z"
     assert content["regions"][0]["bbox_norm"] == [0.015625, 0.041667, 0.046875, 0.083333]
