@@ -7,22 +7,34 @@ from typing import Protocol
 
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.frame import Frame
+from device.frame import FREE_RUN, Frame
 
 
 class BadFrame(FrameError):
     """One frame could not be read; the next may well be. The service gives it an ERROR verdict and goes on.
 
     `seq` is the number that the frame would have had, `path` its file as in Frame.path, `captured_ns` when
-    the fault was met (UTC).
+    the fault was met (UTC); `part_id` and `trigger` as in Frame.
     """
 
-    def __init__(self, message: str, *, seq: int, path: str | None, captured_ns: int, camera: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        seq: int,
+        path: str | None,
+        captured_ns: int,
+        camera: str,
+        part_id: str | None = None,
+        trigger: str = FREE_RUN,
+    ) -> None:
         super().__init__(message)
         self.seq = seq
         self.path = path
         self.captured_ns = captured_ns
         self.camera = camera
+        self.part_id = part_id
+        self.trigger = trigger
 
 
 class Camera(Protocol):
@@ -32,11 +44,15 @@ class Camera(Protocol):
     def name(self) -> str:
         """The kind of camera and what it looks at, for the log."""
 
+    @property
+    def live(self) -> bool:
+        """Whether frames pass by while nobody reads. A recording waits, and nothing of it is skipped."""
+
     def open(self) -> None:
         """Get ready to read. Raises FrameError when that cannot be."""
 
-    def read(self, timeout_s: float) -> Frame | None:
-        """The next frame, or None at the end of a finite source.
+    def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
+        """The next frame, or None at the end of a finite source. `flush`: one exposed after this call began.
 
         Raises BadFrame when this one frame is lost, FrameError when the camera is (no frame within timeout_s,
         or nothing left to read from).

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from device.image_file import FORMATS, fault_of
 
 Pixels = NDArray[np.uint8]
 
+FREE_RUN: Final = "free-run"  # Frame.trigger of a camera that nobody asks
 REPLAY = "replay"  # Frame.camera of what came from the disk
 
 
@@ -32,6 +35,8 @@ class Frame:
     path: str | None  # the file it came from, as the camera names it
     sha256: str | None  # of that file's bytes, hex
     part_id: str | None = None
+    trigger: str = FREE_RUN  # what asked for it: TriggerEvent.kind
+    metadata: Mapping[str, float | str] = field(default_factory=dict)  # exposure_us, analogue_gain and so on
 
     def __post_init__(self) -> None:
         image = self.image

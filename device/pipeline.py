@@ -16,8 +16,6 @@ from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
 from device.verdict import Model, Verdict, decide
 
-TRIGGER = "free-run"  # every frame that the camera gives is inspected
-
 
 class Pipeline:
     """A bundle at work for a station. `station` and `session_id` are written on every verdict."""
@@ -80,7 +78,7 @@ class Pipeline:
             clock_synced=clock_synced(),
             station=self.station,
             part_id=frame.part_id,
-            trigger=TRIGGER,
+            trigger=frame.trigger,
             verdict=word,
             score=prediction.score,
             threshold=self._thresholds.ng,
@@ -92,6 +90,7 @@ class Pipeline:
             timing_ms=watch.timing_ms(),
             camera=frame.camera,
             checks=checks,
+            camera_metadata=frame.metadata,
         )
 
     def unseen(self, fault: BadFrame) -> Verdict:
@@ -104,8 +103,8 @@ class Pipeline:
             captured_ns=fault.captured_ns,
             clock_synced=clock_synced(),
             station=self.station,
-            part_id=None,
-            trigger=TRIGGER,
+            part_id=fault.part_id,
+            trigger=fault.trigger,
             verdict="ERROR",
             score=None,
             threshold=self._thresholds.ng,
@@ -117,6 +116,7 @@ class Pipeline:
             timing_ms={},
             camera=fault.camera,
             checks=None,
+            reason=str(fault),
         )
 
     def _event_id(self, seq: int) -> str:

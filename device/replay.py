@@ -84,12 +84,16 @@ class ReplayCamera:
     def name(self) -> str:
         return f"{REPLAY} of {self._source}"
 
+    @property
+    def live(self) -> bool:
+        return False
+
     def open(self) -> None:
         """Look at the source. Raises FrameError: missing, unreadable, or without any frame."""
         self._shots = self._pass()
         self._due_s = time.monotonic()
 
-    def read(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
         """The next frame when it is due; None at the end of a source that is not looped.
 
         Raises BadFrame for a file that is no whole image; FrameError when the next frame is not due within

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -59,6 +59,19 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
+class Votes:
+    """How many (`ng`) of the last `of` frames were NG by themselves; `needed` of them make the word NG."""
+
+    ng: int
+    of: int
+    needed: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.ng <= self.of, "votes.ng", f"0..{self.of}", self.ng)
+        _require(self.needed >= 1, "votes.needed", ">= 1", self.needed)
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """The model behind a verdict: its id, Calibration.version, and the SHA-256 of its file in hex."""
 
@@ -73,7 +86,9 @@ class Verdict:
 
     `captured_ns`: UTC, and not to be trusted unless `clock_synced`. `historical`: delivered later than it
     should have been. `threshold`: the score from which a frame is NG. `image_size` and `image_sha256` are
-    None where unknown. `timing_ms`: duration of each stage. `tiles`: empty where the model saw the frame as one.
+    None where unknown. `timing_ms`: duration of each stage. `reason`: why ERROR, or None.
+    `votes`: None without voting. `tiles`: empty where the frame was looked at as a whole. `camera_metadata`:
+    what the camera says of the frame (exposure_us, analogue_gain).
     """
 
     event_id: str
@@ -96,10 +111,14 @@ class Verdict:
     timing_ms: Mapping[str, float]
     camera: str
     checks: Checks | None
+    reason: str | None = None
+    votes: Votes | None = None
     tiles: tuple[Tile, ...] = ()
+    camera_metadata: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.verdict in get_args(Word), "verdict", "OK, NG, MARGINAL or ERROR", self.verdict)
+        _require(self.reason is None or self.verdict == "ERROR", "reason", "null but with ERROR", self.reason)
         if self.verdict == "ERROR":
             _require(self.score is None, "score", "null with ERROR", self.score)
         else:
@@ -109,6 +128,7 @@ class Verdict:
         _require(found or not self.regions, "regions", f"empty with {self.verdict}", len(self.regions))
         located = self.image_size is not None or not self.regions
         _require(located, "image_size", "known where there are regions", self.image_size)
+        _require("name" not in self.camera_metadata, "camera_metadata", "without `name`", self.camera)
         _require(self.seq >= 0, "seq", ">= 0", self.seq)
 
     def to_json(self) -> str:
@@ -126,6 +146,8 @@ class Verdict:
             "part_id": self.part_id,
             "trigger": self.trigger,
             "verdict": self.verdict,
+            "reason": self.reason,
+            "votes": _votes_content(self.votes),
             "score": self.score,
             "threshold": self.threshold,
             "model": {"id": self.model.id, "version": self.model.version, "sha256": self.model.sha256},
@@ -138,7 +160,7 @@ class Verdict:
                 "path": self.image_path,
             },
             "timing_ms": dict(self.timing_ms),
-            "camera": {"name": self.camera},
+            "camera": {"name": self.camera, **self.camera_metadata},
             "checks": {
                 "brightness_ratio": self.checks.brightness_ratio if self.checks else None,
                 "focus": self.checks.focus if self.checks else None,
@@ -151,7 +173,7 @@ class Verdict:
         """The inverse of to_json, up to its milliseconds. Raises ValueError naming the wrong field."""
         content = strict_json.parse(text)
         strict_json.check(content, _validate())
-        image, checks = content["image"], content["checks"]
+        image, checks, camera = content["image"], content["checks"], content["camera"]
         same = (
             "event_id",
             "session_id",
@@ -161,18 +183,25 @@ class Verdict:
             "station",
             "part_id",
             "trigger",
+            "verdict",
+            "reason",
+            "score",
+            "threshold",
+            "timing_ms",
         )
         return cls(
-            **{name: content[name] for name in (*same, "verdict", "score", "threshold", "timing_ms")},
+            **{name: content[name] for name in same},
             captured_ns=_ns(content["ts"]),
             model=Model(**content["model"]),
             regions=tuple(_region(region) for region in content["regions"]),
-            tiles=tuple(Tile(Box(*tile["bbox_px"]), tile["score"]) for tile in content["tiles"]),
             image_size=None if image["w"] is None else Size(image["w"], image["h"]),
             image_sha256=image["sha256"],
             image_path=image["path"],
-            camera=content["camera"]["name"],
+            camera=camera["name"],
             checks=None if checks["focus"] is None else Checks(**checks),
+            votes=Votes(**content["votes"]) if content["votes"] else None,
+            tiles=tuple(Tile(Box(*tile["bbox_px"]), tile["score"]) for tile in content["tiles"]),
+            camera_metadata={key: value for key, value in camera.items() if key != "name"},
         )
 
 
@@ -198,6 +227,10 @@ def _region_content(region: Region, size: Size) -> dict[str, Any]:
 
 def _box_content(box: Box) -> list[int]:
     return [box.x, box.y, box.width, box.height]
+
+
+def _votes_content(votes: Votes | None) -> dict[str, int] | None:
+    return {"ng": votes.ng, "of": votes.of, "needed": votes.needed} if votes else None
 
 
 def _region(content: dict[str, Any]) -> Region:

@@ -15,7 +15,7 @@ from device import verdict as verdicts
 from device.calibration import Thresholds
 from device.checks import Checks
 from device.geometry import Box, Size
-from device.verdict import Model, Region, Tile, Verdict, decide
+from device.verdict import Model, Region, Tile, Verdict, Votes, decide
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEMA = json.loads(Path(verdicts.__file__).with_name("verdict.schema.json").read_text())
@@ -39,21 +39,35 @@ NG = Verdict(
         Region(Box(10, 20, 30, 40), 900, 0.96875, "evidence"),
         Region(Box(0, 0, 7, 5), 35, 0.5, "reference"),
     ),
-    tiles=(Tile(Box(0, 0, 320, 480), 0.9375), Tile(Box(320, 0, 320, 480), 0.25)),
     image_size=Size(640, 480),
     image_sha256="0123456789abcdef" * 4,
     image_path="part 12.png",
     timing_ms={"preprocess": 0.125, "checks": 0.0625, "inference": 3.5, "localization": 0.25, "total": 4.0},
     camera="replay",
     checks=Checks(0.5, 123.25),
+    votes=Votes(2, 3, 2),
+    tiles=(Tile(Box(0, 0, 320, 480), 0.9375), Tile(Box(320, 0, 320, 480), 0.25)),
+    camera_metadata={"exposure_us": 4000, "analogue_gain": 1.5, "sensor": "imx296"},
 )
-OK = replace(NG, verdict="OK", score=0.0625, regions=(), tiles=(), part_id=None, image_sha256=None, image_path=None)
-ERROR = replace(
+OK = replace(
     NG,
+    verdict="OK",
+    score=0.0625,
+    regions=(),
+    part_id=None,
+    image_sha256=None,
+    image_path=None,
+    votes=None,
+    tiles=(),
+    camera_metadata={},
+)
+ERROR = replace(
+    OK,
+    image_path="part 12.png",
     verdict="ERROR",
+    reason="part 12.png: truncated PNG",
     score=None,
     regions=(),
-    tiles=(),
     part_id=None,
     image_size=None,
     image_sha256=None,
@@ -86,8 +100,8 @@ def test_there_and_back(name: str) -> None:
 def test_exactly_the_promised_keys_in_their_order() -> None:
     content = json.loads(NG.to_json())
     assert " ".join(content) == (
-        "schema event_id session_id seq historical ts clock_synced station part_id trigger verdict score "
-        "threshold model regions tiles image timing_ms camera checks"
+        "schema event_id session_id seq historical ts clock_synced station part_id trigger verdict reason "
+        "votes score threshold model regions tiles image timing_ms camera checks"
     )
     assert content["ts"] == "2026-09-21T14:13:20.123Z"
     assert content["regions"][0]["bbox_norm"] == [0.015625, 0.041667, 0.046875, 0.083333]
@@ -110,6 +124,8 @@ def test_a_path_that_is_not_utf8_can_be_sent() -> None:
         ({"verdict": "OK"}, "regions: must be empty with OK, got 2"),
         ({"image_size": None}, "image_size: must be known where there are regions, got None"),
         ({"seq": -1}, "seq: must be >= 0, got -1"),
+        ({"reason": "dark"}, "reason: must be null but with ERROR, got 'dark'"),
+        ({"camera_metadata": {"name": "x"}}, "camera_metadata: must be without `name`, got 'replay'"),
     ],
 )
 def test_a_verdict_checks_itself(changes: dict[str, Any], message: str) -> None:
@@ -124,6 +140,15 @@ def test_a_verdict_checks_itself(changes: dict[str, Any], message: str) -> None:
 def test_a_region_checks_itself(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"region.{next(iter(changes))}: must be "):
         replace(NG.regions[0], **changes)
+
+
+def test_votes_and_tiles_check_themselves() -> None:
+    with pytest.raises(ValueError, match=r"votes.ng: must be 0..3, got 4"):
+        Votes(4, 3, 2)
+    with pytest.raises(ValueError, match=r"votes.needed: must be >= 1, got 0"):
+        Votes(1, 3, 0)
+    with pytest.raises(ValueError, match=r"tile.score: must be 0..1, got 2"):
+        Tile(Box(0, 0, 1, 1), 2)
 
 
 @pytest.mark.parametrize(
