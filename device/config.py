@@ -18,6 +18,7 @@ _LEVELS = Matching(
     r"[^\s/+#$][^\s/+#]*(/[^\s/+#]+)*",
     "topic levels separated by single slashes, without spaces, +, # or a leading $",
 )
+COMMANDS = ("trigger", "rebirth", "reload", "threshold", "model", "rollback", "review")
 LIMITS: Limits = {
     ("station", "name"): Matching(f"({_NAME})?", 'empty, or 1..64 letters, digits, ".", "_" or "-"'),
     ("station", "state"): Matching(r".+", "a path"),
@@ -36,6 +37,9 @@ LIMITS: Limits = {
     ("mqtt", "client_id"): Matching(r"[^\x00\s]{0,128}", "at most 128 characters without spaces"),
     ("mqtt", "keepalive_s"): Within(5, 3600),
     ("mqtt", "queue_limit"): Within(1, 1_000_000),
+    ("commands", "allow"): OneOf(COMMANDS),
+    ("commands", "rate_hz"): Within(0.01, 1000),
+    ("home_assistant", "prefix"): _LEVELS,
     ("log", "level"): OneOf(("debug", "info", "warning", "error")),
 }
 
@@ -75,6 +79,23 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandsConfig:
+    """[commands]"""
+
+    enabled: bool
+    allow: tuple[str, ...]
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAssistantConfig:
+    """[home_assistant]"""
+
+    enabled: bool
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What config.toml says; see default.toml for the meaning of each value."""
 
@@ -86,6 +107,8 @@ class Config:
     model: ModelConfig
     camera: CameraConfig
     mqtt: MqttConfig
+    commands: CommandsConfig
+    home_assistant: HomeAssistantConfig
     password_file: Path | None
     log_level: str
 
@@ -104,6 +127,8 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
         problems.append(
             f"[camera] timeout_s: must be more than 1/rate_hz = {1 / rate_hz:g}, got {timeout_s:g}"
         )
+    if tables["commands"]["enabled"] and not tables["commands"]["allow"]:
+        problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
         problems.append("[mqtt] password_file: needs a username beside it")
     try:
@@ -154,6 +179,8 @@ def _config(path: Path, tables: Tables) -> Config:
             password=_read_password(mqtt, folder),
             queue_limit=mqtt["queue_limit"],
         ),
+        commands=CommandsConfig(**{**tables["commands"], "allow": tuple(tables["commands"]["allow"])}),
+        home_assistant=HomeAssistantConfig(**tables["home_assistant"]),
         password_file=folder / password_file if password_file else None,
         log_level=tables["log"]["level"],
     )

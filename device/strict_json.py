@@ -17,7 +17,7 @@ def parse(text: str | bytes) -> Any:
     """The value of a JSON text. Raises ValueError: not UTF-8, not JSON, a number not finite, a key twice."""
     try:
         return json.loads(
-            text,
+            text if isinstance(text, str) else text.decode(),  # json would take UTF-16 and UTF-32 as well
             parse_constant=_no_constant,
             parse_float=_finite,
             parse_int=_whole,

@@ -113,3 +113,14 @@ def test_a_password_without_a_user(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("secret")
     [problem] = problems(tmp_path, '[mqtt]\npassword_file = "pw"')
     assert problem.endswith("[mqtt] password_file: needs a username beside it")
+
+
+def test_commands_are_off_and_must_be_allowed_by_name(tmp_path: Path) -> None:
+    assert load(tmp_path, "").commands.enabled is False
+    assert load(tmp_path, "").home_assistant.enabled is False
+    [problem] = problems(tmp_path, "[commands]\nenabled = true")
+    assert problem.endswith("[commands] allow: must name one command or more where they are enabled, got []")
+    [problem] = problems(tmp_path, '[commands]\nallow = ["shutdown"]')
+    assert "[commands] allow: every item must be one of " in problem
+    text = '[commands]\nenabled = true\nallow = ["trigger", "reload"]'
+    assert load(tmp_path, text).commands.allow == ("trigger", "reload")

@@ -1,0 +1,387 @@
+"""Commands from the broker: what they must look like, who may give them, and what became of them.
+
+    <prefix>/<station>/cmd/<name>            a JSON object (commands.schema.json), or nothing for {}
+    <prefix>/<station>/response/...          the answer (answer.schema.json), to an MQTT 5 response topic
+    <prefix>/<station>/cmd/<name>/response   the answer to a command without a response topic
+
+A command passes these gates in this order; the first that is closed refuses it, with a reason in the answer
+and in the log: not retained (it would be executed again on every connect, and is not even answered); within
+the rate; a name that is known and allowed; not too large; a response topic below response/; a payload as its
+schema says; not a repetition. A repetition (QoS 1 may deliver twice) gets the answer of the first, marked
+`repeated`.
+
+What changes the station is audited (audit.py): before it is done, so that a command that is delivered again
+after a crash in the middle of it is not executed twice, and after. A trigger and a rebirth change nothing;
+they are in the log, and a trigger in the verdict that follows.
+
+One thread calls `handle`. Nothing that arrives makes it raise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import fastjsonschema
+
+from device import strict_json
+from device.audit import AuditLog
+from device.config import COMMANDS
+from device.errors import EdgeVisionError
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+NAMES = COMMANDS
+HARMLESS = ("trigger", "rebirth")  # change nothing, so are not in the audit log
+LIMIT_BYTES = 4096  # of a payload
+REPEAT_S = 600.0  # for so long, and for the last _REMEMBERED commands, a repetition is known as one
+BURST = 10  # so many may come at once, whatever the rate
+_REMEMBERED = 256
+_CORRELATION_LIMIT_BYTES = 128
+_RESPONSE_TOPIC = re.compile(r"response(/[A-Za-z0-9._-]{1,64}){1,8}")
+_OF_THE_AUDIT = ("phase", "by", "fingerprint")  # what a record has beside the answer
+_UNKNOWN_END = "it was begun, and its end is not known: see the state of the station"
+_SCHEMAS = Path(__file__).with_name("commands.schema.json")
+_ANSWER_SCHEMA = Path(__file__).with_name("answer.schema.json")
+
+
+class Refused(Exception):
+    """An action that cannot be done now; the message is the reason in the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an action changed: JSON values."""
+
+    old: Any
+    new: Any
+
+    def content(self) -> dict[str, Any]:
+        return {"old": self.old, "new": self.new}
+
+
+class Actions(Protocol):
+    """What a station does on command. Each raises Refused or an EdgeVisionError where it did not do it."""
+
+    def trigger(self, part_id: str | None) -> None:
+        """Inspect the next part now."""
+
+    def rebirth(self) -> None:
+        """Publish all retained state again."""
+
+    def reload(self) -> Change:
+        """Load the bundle that `current` leads to."""
+
+    def set_threshold(self, ng: float | None, marginal: float | None) -> Change:
+        """Decide by these scores from now on; None and None: by those of the bundle."""
+
+    def activate(self, version: str) -> Change:
+        """Change to the bundle of that version, which is on the device."""
+
+    def rollback(self) -> Change:
+        """Change to the bundle before this one."""
+
+    def review(self, event_id: str, label: str, by: str | None) -> Change:
+        """Note what a person says that a verdict should have been."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message on cmd/<name> as it arrived.
+
+    `response_topic` is what follows <prefix>/<station>/ where the topic lies below it, else the whole topic.
+    `retained` and `repeated` are the message's retain and DUP flags. `user`: who says so, unproven.
+    """
+
+    name: str
+    payload: bytes
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    user: str | None = None
+    retained: bool = False
+    repeated: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same command by the same requester under the same correlation data."""
+        parts = (self.name.encode(), (self.response_topic or "").encode("utf-8", "replace"))
+        digest = hashlib.sha256()
+        for part in (*parts, self.correlation or b"", self.payload):
+            digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()
+
+
+Reply = Callable[[str, str, bytes | None], None]
+"""Publishes an answer: the topic below <prefix>/<station>/, the payload, the correlation data."""
+
+
+class Commands:
+    """The gates, the audit and the answers; `actions` does the work."""
+
+    def __init__(
+        self,
+        actions: Actions,
+        reply: Reply,
+        audit: AuditLog,
+        session_id: str,
+        *,
+        allow: tuple[str, ...],
+        rate_hz: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Reads the audit log's tail, to know repetitions from before a restart. Raises StorageError."""
+        self._actions = actions
+        self._reply = reply
+        self._audit = audit
+        self._session_id = session_id
+        self._allow = allow
+        self._bucket = _Bucket(rate_hz, BURST, monotonic)
+        self._monotonic = monotonic
+        self._answers: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
+        self._recall()
+
+    def handle(self, request: Request) -> None:
+        """Refuse or execute a command, and answer. Never raises."""
+        try:
+            self._handle(request)
+        except Exception:
+            log.exception("fault after command %s", _shown(request.name))
+
+    def _handle(self, request: Request) -> None:
+        within_rate = self._bucket.take()
+        if request.retained:
+            if within_rate:
+                log.warning("command %s: retained, so ignored", _shown(request.name))
+            return
+        if not within_rate:
+            self._answer(request, self._outcome(request, None, reason=self._bucket.refusal()))
+            return
+        try:
+            content = self._checked(request)
+        except ValueError as problem:
+            reason = _printable(str(problem))
+            log.warning("command %s refused: %s", _shown(request.name), reason)
+            self._answer(request, self._outcome(request, _request_id(request.payload), reason=reason))
+            return
+        if (known := self._known(request, content)) is not None:
+            log.info("command %s: a repetition, not executed again", request.name)
+            self._answer(request, {**known, "repeated": True})
+            return
+        self._execute(request, content)
+
+    # -- the gates
+
+    def _checked(self, request: Request) -> dict[str, Any]:
+        """The payload's content. Raises ValueError with the reason for a refusal."""
+        if request.name not in NAMES:
+            raise ValueError(f"unknown command; known are {', '.join(NAMES)}")
+        if request.name not in self._allow:
+            raise ValueError("not among [commands] allow of this station")
+        if len(request.payload) > LIMIT_BYTES:
+            raise ValueError(f"payload: must be {LIMIT_BYTES} bytes or fewer, got {len(request.payload)}")
+        if request.correlation is not None and len(request.correlation) > _CORRELATION_LIMIT_BYTES:
+            raise ValueError(f"correlation data: must be {_CORRELATION_LIMIT_BYTES} bytes or fewer")
+        if request.response_topic is not None and not _RESPONSE_TOPIC.fullmatch(request.response_topic):
+            raise ValueError("response topic: must be response/... of this station")
+        content: dict[str, Any] = strict_json.parse(request.payload or b"{}")
+        strict_json.check(content, _validators()[request.name])
+        if request.name == "threshold":
+            _require_thresholds(content["ng"], content["marginal"])
+        return content
+
+    def _known(self, request: Request, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer to this very command when it has been executed already.
+
+        Without correlation data or a request id, equal commands are repetitions only when the broker says so.
+        """
+        if request.correlation is None and "request_id" not in content and not request.repeated:
+            return None
+        executed_s, answer = self._answers.get(request.fingerprint, (-REPEAT_S, None))
+        return answer if self._monotonic() - executed_s < REPEAT_S else None
+
+    # -- the work
+
+    def _execute(self, request: Request, content: Mapping[str, Any]) -> None:
+        by = _printable(request.user or "")[:128] or content.get("by")
+        request_id = content.get("request_id")
+        try:
+            self._note("begun", request, by, self._outcome(request, request_id, reason=_UNKNOWN_END))
+            change = self._act(request.name, content, by)
+        except (Refused, EdgeVisionError) as problem:
+            outcome = self._outcome(request, request_id, reason=_printable(str(problem)))
+            log.warning("command %s by %s: %s", request.name, _shown(by), outcome["reason"])
+        except Exception:
+            log.exception("fault in command %s by %s", request.name, _shown(by))
+            outcome = self._outcome(request, request_id, reason="a fault of the station: see its log")
+        else:
+            outcome = self._outcome(request, request_id, change=change)
+            changed = "" if change is None else f": {_shown(change.old)} -> {_shown(change.new)}"
+            log.info("command %s by %s: done%s", request.name, _shown(by), changed)
+        self._answer(request, outcome)
+        self._note("done", request, by, outcome)
+
+    def _act(self, name: str, content: Mapping[str, Any], by: str | None) -> Change | None:
+        match name:
+            case "trigger":
+                self._actions.trigger(content.get("part_id"))
+            case "rebirth":
+                self._actions.rebirth()
+            case "reload":
+                return self._actions.reload()
+            case "threshold":
+                return self._actions.set_threshold(content["ng"], content["marginal"])
+            case "model":
+                return self._actions.activate(content["version"])
+            case "rollback":
+                return self._actions.rollback()
+            case "review":
+                return self._actions.review(content["event_id"], content["label"], by)
+        return None
+
+    def _note(self, phase: str, request: Request, by: str | None, outcome: dict[str, Any]) -> None:
+        """Remember the outcome, and audit what is more than harmless. Raises StorageError."""
+        self._remember(request.fingerprint, self._monotonic(), outcome)
+        if request.name not in HARMLESS:
+            self._audit.write({"phase": phase, "by": by, "fingerprint": request.fingerprint, **outcome})
+
+    # -- what was executed
+
+    def _remember(self, fingerprint: str, when_s: float, outcome: dict[str, Any]) -> None:
+        self._answers[fingerprint] = when_s, outcome
+        self._answers.move_to_end(fingerprint)
+        if len(self._answers) > _REMEMBERED:
+            self._answers.popitem(last=False)
+
+    def _recall(self) -> None:
+        """Remember what the audit log knows of the last minutes: the broker may deliver it again."""
+        now = datetime.now(UTC)
+        check = strict_json.compile_schema(_ANSWER_SCHEMA)
+        for record in self._audit.records()[-2 * _REMEMBERED :]:
+            fingerprint = str(record.get("fingerprint"))
+            answer = {key: value for key, value in record.items() if key not in _OF_THE_AUDIT}
+            try:
+                strict_json.check(answer, check)
+                age_s = max(0.0, (now - datetime.fromisoformat(answer["ts"])).total_seconds())
+            except ValueError:
+                continue  # not a record of ours; the log is there for people, and a person may have edited it
+            self._remember(fingerprint, self._monotonic() - age_s, answer)
+
+    # -- the answers
+
+    def _outcome(
+        self,
+        request: Request,
+        request_id: str | None,
+        *,
+        reason: str | None = None,
+        change: Change | None = None,
+    ) -> dict[str, Any]:
+        """An answer (answer.schema.json); `reason` is why it was not done."""
+        return {
+            "schema": SCHEMA,
+            "ts": _now(),
+            "session_id": self._session_id,
+            "command": request.name if request.name in NAMES else None,
+            "request_id": request_id,
+            "ok": reason is None,
+            "reason": reason,
+            "change": None if change is None else change.content(),
+            "repeated": False,
+        }
+
+    def _answer(self, request: Request, outcome: dict[str, Any]) -> None:
+        """To the response topic; where there is none, or none that is legal, to the command's own."""
+        topic = request.response_topic
+        if topic is None or not _RESPONSE_TOPIC.fullmatch(topic):
+            if request.name not in NAMES:
+                return
+            topic = f"cmd/{request.name}/response"
+        correlation = request.correlation
+        if correlation is not None and len(correlation) > _CORRELATION_LIMIT_BYTES:
+            correlation = None
+        self._reply(topic, json.dumps(outcome, separators=(",", ":"), allow_nan=False), correlation)
+
+
+class _Bucket:
+    """`rate_hz` in the long run, `burst` at once. What is over it is logged twice: that, and how many."""
+
+    def __init__(self, rate_hz: float, burst: int, monotonic: Callable[[], float]) -> None:
+        self._rate_hz = rate_hz
+        self._burst = burst
+        self._monotonic = monotonic
+        self._tokens = float(burst)
+        self._filled_s = monotonic()
+        self._refused = 0
+
+    def take(self) -> bool:
+        """Whether one more is within the rate."""
+        now_s = self._monotonic()
+        self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate_hz)
+        self._filled_s = now_s
+        if self._tokens < 1:
+            self._refused += 1
+            if self._refused == 1:
+                log.warning("commands: %s; they are refused from now on", self.refusal())
+            return False
+        self._tokens -= 1
+        if self._refused:
+            log.warning("commands: %d over the rate were refused", self._refused)
+            self._refused = 0
+        return True
+
+    def refusal(self) -> str:
+        """The reason in the answer."""
+        return f"more than {self._rate_hz:g} commands a second ([commands] rate_hz)"
+
+
+@cache
+def _validators() -> dict[str, strict_json.Validate]:
+    """The check of each command's payload."""
+    schemas = json.loads(_SCHEMAS.read_text("utf-8"))
+    definitions = schemas["definitions"]
+    return {name: fastjsonschema.compile({**definitions[name], "definitions": definitions}) for name in NAMES}
+
+
+def _require_thresholds(ng: float | None, marginal: float | None) -> None:
+    """Both numbers, 0 <= marginal <= ng <= 1, or both null. Raises ValueError."""
+    if (ng is None) != (marginal is None):
+        raise ValueError("ng, marginal: must be two numbers, or both null for those of the bundle")
+    if ng is not None and marginal is not None and marginal > ng:
+        raise ValueError(f"marginal: must be 0..{ng:g} (ng), got {marginal:g}")
+
+
+def _request_id(payload: bytes) -> str | None:
+    """The request id of a payload that is refused, where it has one, so that the answer can be told apart."""
+    if len(payload) > LIMIT_BYTES:
+        return None
+    try:
+        content = strict_json.parse(payload)
+    except ValueError:
+        return None
+    found = content.get("request_id") if isinstance(content, dict) else None
+    return _printable(found)[:128] if isinstance(found, str) else None
+
+
+def _printable(text: str) -> str:
+    """The text as any log, terminal and JSON reader can take it: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _shown(value: Any) -> str:
+    return _printable(strict_json.shown(value))
+
+
+def _now() -> str:
+    """RFC 3339, UTC, whole milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
