@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from device.config import CameraConfig
 from device.errors import FrameError
+from device.faults import FaultScript
 from device.frame import FREE_RUN, Frame
 
 
@@ -38,7 +40,10 @@ class BadFrame(FrameError):
 
 
 class Camera(Protocol):
-    """A source of frames. Every wait is bounded; no call returns an old frame in place of a missing one."""
+    """A source of frames. Every wait is bounded; no call returns an old frame in place of a missing one.
+
+    One thread calls open, read and close, one after the other. `dropped` may be read from any.
+    """
 
     @property
     def name(self) -> str:
@@ -48,12 +53,18 @@ class Camera(Protocol):
     def live(self) -> bool:
         """Whether frames pass by while nobody reads. A recording waits, and nothing of it is skipped."""
 
+    @property
+    def dropped(self) -> int:
+        """Frames lost in the camera or overtaken by newer ones: each is a gap of one in Frame.seq."""
+
     def open(self) -> None:
         """Get ready to read. Raises FrameError when that cannot be."""
 
     def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
-        """The next frame, or None at the end of a finite source. `flush`: one exposed after this call began.
+        """The next frame, or None at the end of a finite source.
 
+        `flush`: the frame must have been exposed after the call, which is what a trigger wants. A source that
+        is no camera (a folder, a file) gives its next image.
         Raises BadFrame when this one frame is lost, FrameError when the camera is (no frame within timeout_s,
         or nothing left to read from).
         """
@@ -63,7 +74,11 @@ class Camera(Protocol):
 
 
 def make_camera(config: CameraConfig, wait: Callable[[float], object]) -> Camera:
-    """The camera that is configured. `wait(seconds)` is how it waits, so that a signal can cut it short."""
-    from device.replay import ReplayCamera  # imported when chosen: other kinds need what a PC has not
+    """The camera that is configured. `wait(seconds)` is how it waits, so that a signal can cut it short.
 
-    return ReplayCamera(config.source, config.rate_hz, config.loop, wait)
+    Each kind is imported when it is chosen: the others need what this machine may not have.
+    """
+    from device.replay import ReplayCamera
+
+    script = FaultScript(config.faults, config.fault_seed)
+    return ReplayCamera(Path(config.source), config.rate_hz, config.loop, wait, script)

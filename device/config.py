@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from device import faults
 from device.errors import ConfigError
 from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables
 
@@ -19,6 +20,8 @@ _LEVELS = Matching(
     "topic levels separated by single slashes, without spaces, +, # or a leading $",
 )
 COMMANDS = ("trigger", "rebirth", "reload", "threshold", "model", "rollback", "review")
+_PIN = Within(0, 27)  # GPIO0 to GPIO27 lead to the header of every Pi
+_PIN_OR_NONE = Within(-1, 27)
 LIMITS: Limits = {
     ("station", "name"): Matching(f"({_NAME})?", 'empty, or 1..64 letters, digits, ".", "_" or "-"'),
     ("station", "state"): Matching(r".+", "a path"),
@@ -26,11 +29,41 @@ LIMITS: Limits = {
     ("bundle", "path"): Matching(r".+", "a path"),
     ("model", "threads"): Within(1, 64, or_zero=True),
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
-    ("camera", "kind"): OneOf(("replay",)),
-    ("camera", "source"): Matching(r".+", "a path"),
+    ("camera", "kind"): OneOf(("replay", "opencv", "picamera2")),
+    ("camera", "source"): Matching(r".+", "a path or an address"),
+    ("camera", "number"): Within(0, 7),
+    ("camera", "width_px"): Within(16, 16384, or_zero=True),
+    ("camera", "height_px"): Within(16, 16384, or_zero=True),
+    ("camera", "stream"): OneOf(("main", "lores")),
+    ("camera", "lores_width_px"): Within(16, 16384),
+    ("camera", "lores_height_px"): Within(16, 16384),
+    ("camera", "exposure_us"): Within(1, 200_000_000, or_zero=True),
+    ("camera", "gain_ratio"): Within(1, 64, or_zero=True),
+    ("camera", "colour_gains"): Within(0.1, 32, or_zero=True),
+    ("camera", "latency_ms"): Within(0, 10_000),
+    ("camera", "faults"): Matching(faults.PATTERN, faults.EXPECTED),
+    ("camera", "fault_seed"): Within(0, 2**31),
     ("camera", "rate_hz"): Within(0.05, 1000, or_zero=True),
     ("camera", "timeout_s"): Within(0.1, 60),
     ("camera", "max_failures"): Within(1, 1000),
+    ("trigger", "kind"): OneOf(("free-run", "interval", "gpio", "mqtt")),
+    ("trigger", "interval_s"): Within(0.01, 86_400),
+    ("trigger", "pin"): _PIN,
+    ("trigger", "edge"): OneOf(("rising", "falling")),
+    ("trigger", "pull"): OneOf(("up", "down", "none")),
+    ("trigger", "debounce_ms"): Within(0, 10_000),
+    ("trigger", "queue_limit"): Within(1, 1000),
+    ("trigger", "timeout_s"): Within(0.05, 60),
+    ("outputs", "reject_pin"): _PIN_OR_NONE,
+    ("outputs", "reject_active"): OneOf(("high", "low")),
+    ("outputs", "reject_on"): OneOf(("NG", "MARGINAL", "ERROR")),
+    ("outputs", "reject_after_parts"): Within(0, 1000),
+    ("outputs", "reject_delay_ms"): Within(0, 600_000),
+    ("outputs", "reject_pulse_ms"): Within(1, 10_000),
+    ("outputs", "busy_pin"): _PIN_OR_NONE,
+    ("outputs", "busy_active"): OneOf(("high", "low")),
+    ("outputs", "ready_pin"): _PIN_OR_NONE,
+    ("outputs", "ready_active"): OneOf(("high", "low")),
     ("mqtt", "host"): Matching(r"\S+", "a host name or an address"),
     ("mqtt", "port"): Within(1, 65535),
     ("mqtt", "prefix"): _LEVELS,
@@ -57,11 +90,55 @@ class CameraConfig:
     """[camera]"""
 
     kind: str
-    source: Path
+    source: str
+    number: int
+    width_px: int
+    height_px: int
     rate_hz: float
     loop: bool
     timeout_s: float
     max_failures: int
+    stream: str
+    lores_width_px: int
+    lores_height_px: int
+    exposure_us: int
+    gain_ratio: float
+    colour_gains: tuple[float, ...]
+    mirror: bool
+    flip: bool
+    latency_ms: float
+    faults: tuple[str, ...]
+    fault_seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerConfig:
+    """[trigger]"""
+
+    kind: str
+    interval_s: float
+    pin: int
+    edge: str
+    pull: str
+    debounce_ms: float
+    queue_limit: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsConfig:
+    """[outputs]; a pin of -1 is not used"""
+
+    reject_pin: int
+    reject_active: str
+    reject_on: tuple[str, ...]
+    reject_after_parts: int
+    reject_delay_ms: float
+    reject_pulse_ms: float
+    busy_pin: int
+    busy_active: str
+    ready_pin: int
+    ready_active: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +183,8 @@ class Config:
     bundle: Path
     model: ModelConfig
     camera: CameraConfig
+    trigger: TriggerConfig
+    outputs: OutputsConfig
     mqtt: MqttConfig
     commands: CommandsConfig
     home_assistant: HomeAssistantConfig
@@ -121,12 +200,7 @@ def load(path: Path) -> Config:
 
 def _conflicts(tables: Tables, folder: Path) -> list[str]:
     """What is legal key by key and cannot be together, and a password file that gives no password."""
-    problems = []
-    rate_hz, timeout_s = tables["camera"]["rate_hz"], tables["camera"]["timeout_s"]
-    if rate_hz and timeout_s <= 1 / rate_hz:
-        problems.append(
-            f"[camera] timeout_s: must be more than 1/rate_hz = {1 / rate_hz:g}, got {timeout_s:g}"
-        )
+    problems = _camera_conflicts(tables["camera"]) + _pin_conflicts(tables)
     if tables["commands"]["enabled"] and not tables["commands"]["allow"]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
@@ -135,6 +209,36 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
         _read_password(tables["mqtt"], folder)
     except ConfigError as error:
         problems.append(str(error))
+    return problems
+
+
+def _camera_conflicts(camera: dict[str, Any]) -> list[str]:
+    problems = []
+    rate_hz, timeout_s = camera["rate_hz"], camera["timeout_s"]
+    if rate_hz and timeout_s <= 1 / rate_hz:
+        problems.append(
+            f"[camera] timeout_s: must be more than 1/rate_hz = {1 / rate_hz:g}, got {timeout_s:g}"
+        )
+    if bool(camera["width_px"]) != bool(camera["height_px"]):
+        problems.append("[camera] width_px: must be given together with height_px, or neither")
+    gains = camera["colour_gains"]
+    if len(gains) != 2 or any(gains) != all(gains):
+        problems.append(f"[camera] colour_gains: must be [red, blue], both above 0 or both 0, got {gains}")
+    return problems
+
+
+def _pin_conflicts(tables: Tables) -> list[str]:
+    """A pin that is given two tasks."""
+    tasks = {f"[outputs] {key}": tables["outputs"][key] for key in ("reject_pin", "busy_pin", "ready_pin")}
+    if tables["trigger"]["kind"] == "gpio":
+        tasks["[trigger] pin"] = tables["trigger"]["pin"]
+    used: dict[int, str] = {}
+    problems = []
+    for task, pin in tasks.items():
+        if pin in used:
+            problems.append(f"{task}: must be another pin than {used[pin]}, got {pin} for both")
+        elif pin >= 0:
+            used[pin] = task
     return problems
 
 
@@ -168,7 +272,9 @@ def _config(path: Path, tables: Tables) -> Config:
         runtime=folder / tables["station"]["runtime"],
         bundle=folder / tables["bundle"]["path"],
         model=ModelConfig(threads=model["threads"] or None, runtime=model["runtime"]),
-        camera=CameraConfig(**{**camera, "source": folder / camera["source"]}),
+        camera=_camera(camera, folder),
+        trigger=TriggerConfig(**tables["trigger"]),
+        outputs=OutputsConfig(**_frozen(tables["outputs"])),
         mqtt=MqttConfig(
             host=mqtt["host"],
             port=mqtt["port"],
@@ -184,6 +290,18 @@ def _config(path: Path, tables: Tables) -> Config:
         password_file=folder / password_file if password_file else None,
         log_level=tables["log"]["level"],
     )
+
+
+def _camera(camera: dict[str, Any], folder: Path) -> CameraConfig:
+    """A source with a scheme ("rtsp://...") is an address, any other a path."""
+    source = camera["source"]
+    return CameraConfig(
+        **{**_frozen(camera), "source": source if "://" in source else str(folder / source)},
+    )
+
+
+def _frozen(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
 def _host_name() -> str:

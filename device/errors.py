@@ -45,6 +45,12 @@ class BrokerError(EdgeVisionError, OSError):
     exit_code = 7
 
 
+class PinError(EdgeVisionError, OSError):
+    """A pin of the Pi's header cannot be used."""
+
+    exit_code = 10
+
+
 class DataError(EdgeVisionError, ValueError):
     """The trainer's data set cannot be used."""
 

@@ -25,10 +25,14 @@ REPLAY = "replay"  # Frame.camera of what came from the disk
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One image as the camera gave it. The image is not copied and must not be written to."""
+    """One image as the camera gave it. The image is not copied and must not be written to.
+
+    It may be a view of the camera's own memory, which stays as it is for as long as any array looks at it.
+    The camera lends only a few frames at a time and copies the others, so that a frame may be kept.
+    """
 
     image: Pixels  # (H, W, 3), RGB
-    seq: int  # counts the frames of a camera from 0
+    seq: int  # counts the frames of a camera from 0; a gap is frames that nobody can see any more
     captured_ns: int  # UTC, ns since 1970
     monotonic_ns: int  # the same moment on the monotonic clock, for intervals
     camera: str

@@ -16,10 +16,12 @@ import numpy as np
 
 from device.camera import BadFrame
 from device.errors import FrameError
+from device.faults import Fault, FaultScript
 from device.frame import REPLAY, Frame, Pixels, read_image
 
 log = logging.getLogger(__name__)
 
+_NOTHING = Fault("none")
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -60,7 +62,8 @@ class ReplayCamera:
 
     `source`: a folder of images, an image, or a video that OpenCV can read. `rate_hz`: frames a second, paced
     by the monotonic clock without catching up on a late one; 0 gives them as fast as they are read. `loop`:
-    begin again at the end (a folder is listed afresh). `wait`: how to wait, in seconds.
+    begin again at the end (a folder is listed afresh). `wait`: how to wait, in seconds. `faults`: what goes
+    wrong with which frame; they are counted from 0 as the source gives them, also round a loop.
 
     Frame.path is the file's path from the folder (an image: its name; a video: name#index, counted from 0).
     """
@@ -71,11 +74,16 @@ class ReplayCamera:
         rate_hz: float = 0.0,
         loop: bool = False,
         wait: Callable[[float], object] = time.sleep,
+        faults: FaultScript | None = None,
     ) -> None:
         self._source = source
         self._period_s = 1 / rate_hz if rate_hz else 0.0
         self._loop = loop
         self._wait = wait
+        self._faults = faults or FaultScript()
+        self._current = _NOTHING
+        self._fault_of = -1  # the frame that it is about
+        self.dropped = 0
         self._shots: Iterator[_Shot] = iter(())
         self._due_s = 0.0
         self._seq = 0
@@ -99,19 +107,37 @@ class ReplayCamera:
         Raises BadFrame for a file that is no whole image; FrameError when the next frame is not due within
         timeout_s, or when the source cannot be begun again.
         """
-        self._await_due(timeout_s)
-        shot = next(self._shots, None)
-        if shot is None and self._loop:
-            self._shots = self._pass()
-            shot = next(self._shots, None)
-        return None if shot is None else self._frame(shot)
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            fault = self._fault()
+            self._await_due(deadline_s, timeout_s)
+            if fault.kind == "die":
+                raise FrameError(f"{self.name}: the camera is gone (frame {self._seq} of the fault script)")
+            shot = self._next_shot()
+            if shot is None:
+                return None
+            if fault.kind != "drop":
+                return self._frame(shot, fault, deadline_s, timeout_s)
+            self._seq += 1
+            self.dropped += 1
 
     def close(self) -> None:
         self._shots = iter(())
 
-    def _await_due(self, timeout_s: float) -> None:
+    def _fault(self) -> Fault:
+        """What happens to the frame whose turn it is. A stall begins when it is asked for the first time."""
+        if self._fault_of != self._seq:
+            self._fault_of = self._seq
+            self._current = self._faults.at(self._seq) or _NOTHING
+            if self._current.kind == "stall":
+                self._due_s = max(self._due_s, time.monotonic()) + self._current.seconds
+        return self._current
+
+    def _await_due(self, deadline_s: float, timeout_s: float) -> None:
+        """Wait for the beat. Raises FrameError, at the deadline, when it comes after that."""
         left_s = self._due_s - time.monotonic()
-        if left_s > timeout_s:
+        if self._due_s > deadline_s:
+            self._wait(max(0.0, deadline_s - time.monotonic()))
             raise FrameError(
                 f"{self.name}: no frame within {timeout_s:g} s, the next is due in {left_s:.1f} s"
             )
@@ -122,19 +148,33 @@ class ReplayCamera:
         if self._due_s <= now_s:  # late by more than a period: the beat starts anew
             self._due_s = now_s + self._period_s
 
-    def _frame(self, shot: _Shot) -> Frame:
+    def _next_shot(self) -> _Shot | None:
+        shot = next(self._shots, None)
+        if shot is None and self._loop:
+            self._shots = self._pass()
+            shot = next(self._shots, None)
+        return shot
+
+    def _frame(self, shot: _Shot, fault: Fault, deadline_s: float, timeout_s: float) -> Frame:
         seq, self._seq = self._seq, self._seq + 1
+        captured_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()
         try:
-            image, sha256 = shot.load()
+            image, sha256 = _with_fault(shot.load, fault, seq)
         except FrameError as error:
             raise BadFrame(
-                str(error), seq=seq, path=shot.path, captured_ns=time.time_ns(), camera=REPLAY
+                str(error), seq=seq, path=shot.path, captured_ns=captured_ns, camera=REPLAY
             ) from None
+        if fault.seconds and fault.kind == "slow":
+            left_s = deadline_s - time.monotonic()
+            self._wait(max(0.0, min(fault.seconds, left_s)))
+            if fault.seconds > left_s:
+                self.dropped += 1
+                raise FrameError(f"{self.name}: no frame within {timeout_s:g} s, frame {seq} comes too late")
         return Frame(
             image=image,
             seq=seq,
-            captured_ns=time.time_ns(),
-            monotonic_ns=time.monotonic_ns(),
+            captured_ns=captured_ns,
+            monotonic_ns=monotonic_ns,
             camera=REPLAY,
             path=shot.path,
             sha256=sha256,
@@ -152,6 +192,21 @@ class ReplayCamera:
         if source.suffix.lower() in IMAGE_SUFFIXES:
             return _of_images([source])
         return _of_video(source, _open_video(source))
+
+
+def _with_fault(
+    load: Callable[[], tuple[Pixels, str | None]], fault: Fault, seq: int
+) -> tuple[Pixels, str | None]:
+    """The image with what happens to it; it is then no longer that of the file, and has no digest."""
+    if fault.kind == "fail":
+        raise FrameError(f"frame {seq} cannot be read (fault script)")
+    image, sha256 = load()
+    if fault.kind == "black":
+        return np.zeros_like(image), None
+    if fault.size is not None:
+        resized = cv2.resize(image, (fault.size.width, fault.size.height), interpolation=cv2.INTER_AREA)
+        return np.asarray(resized, np.uint8), None
+    return image, sha256
 
 
 def _of_images(files: list[Path]) -> Iterator[_Shot]:

@@ -53,7 +53,7 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     text = '[bundle]\npath = "b"\n[camera]\nsource = "/x/y"\n[mqtt]\nusername = "u"\npassword_file = "secret"'
     loaded = load(tmp_path, text)
     assert loaded.bundle == tmp_path / "b"
-    assert loaded.camera.source == Path("/x/y")
+    assert loaded.camera.source == "/x/y"
     assert loaded.password_file == tmp_path / "secret"
     assert loaded.mqtt.password == "pass word"
     assert "pass word" not in repr(loaded)
@@ -64,7 +64,7 @@ def test_the_message_names_file_section_key_and_value(tmp_path: Path) -> None:
     assert problems(tmp_path, '[mqtt]\nkeepalive_s = -1\nprot = 1883\n[camera]\nkind = "usb"\n') == [
         f"{path}: [mqtt] keepalive_s: must be 5..3600, got -1",
         f"{path}: [mqtt] prot: unknown key; did you mean port?",
-        f'{path}: [camera] kind: must be "replay", got "usb"',
+        f'{path}: [camera] kind: must be one of "replay", "opencv", "picamera2", got "usb"',
     ]
 
 
@@ -124,3 +124,45 @@ def test_commands_are_off_and_must_be_allowed_by_name(tmp_path: Path) -> None:
     assert "[commands] allow: every item must be one of " in problem
     text = '[commands]\nenabled = true\nallow = ["trigger", "reload"]'
     assert load(tmp_path, text).commands.allow == ("trigger", "reload")
+
+
+def test_an_address_is_no_path(tmp_path: Path) -> None:
+    source = "rtsp://u:p@10.0.0.9/stream"
+    assert load(tmp_path, f'[camera]\nkind = "opencv"\nsource = "{source}"').camera.source == source
+    assert load(tmp_path, '[camera]\nsource = "images"').camera.source == str(tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[camera]\nwidth_px = 640", "[camera] width_px: must be given together with height_px"),
+        (
+            "[camera]\ncolour_gains = [2.0]",
+            "[camera] colour_gains: must be [red, blue], both above 0 or both 0",
+        ),
+        (
+            "[camera]\ncolour_gains = [2, 0]",
+            "[camera] colour_gains: must be [red, blue], both above 0 or both 0",
+        ),
+        (
+            '[camera]\nfaults = ["soon:drop"]',
+            '[camera] faults: every item must be "WHEN:WHAT" as "120:stall:2.0"',
+        ),
+        (
+            '[trigger]\nkind = "gpio"\npin = 4\n[outputs]\nready_pin = 4',
+            "[trigger] pin: must be another pin than [outputs] ready_pin, got 4 for both",
+        ),
+        (
+            "[outputs]\nreject_pin = 4\nbusy_pin = 4",
+            "[outputs] busy_pin: must be another pin than [outputs] reject_pin, got 4 for both",
+        ),
+        ('[outputs]\nreject_on = ["OK"]', "[outputs] reject_on: "),
+    ],
+)
+def test_what_a_camera_a_trigger_or_an_output_cannot_be(tmp_path: Path, text: str, problem: str) -> None:
+    [found] = problems(tmp_path, text)
+    assert problem in found
+
+
+def test_everything_that_is_not_ok_is_thrown_out_by_default(tmp_path: Path) -> None:
+    assert load(tmp_path, "").outputs.reject_on == ("NG", "MARGINAL", "ERROR")

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from device import config
 from device.camera import BadFrame, make_camera
-from device.config import CameraConfig
 from device.errors import FrameError
+from device.faults import FaultScript
 from device.frame import Frame
 from device.replay import ReplayCamera, image_files
 
@@ -148,9 +149,9 @@ def test_a_frame_that_is_not_due_in_time_is_a_dead_camera(tmp_path: Path) -> Non
     camera.open()
     camera.read(0.5)
     with pytest.raises(
-        FrameError, match=r"replay of .*: no frame within 0.5 s, the next is due in (10.0|9.9) s"
+        FrameError, match=r"replay of .*: no frame within 0.1 s, the next is due in (10.0|9.9) s"
     ):
-        camera.read(0.5)
+        camera.read(0.1)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,8 @@ def test_a_video_that_ends_early_is_told(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_the_configured_camera_is_made(tmp_path: Path) -> None:
     write(tmp_path / "1.png")
-    config = CameraConfig("replay", tmp_path, rate_hz=0.0, loop=False, timeout_s=1.0, max_failures=3)
-    camera = make_camera(config, time.sleep)
+    (tmp_path / "config.toml").write_text('[camera]\nsource = "."\nfaults = ["7:drop"]\n')
+    camera = make_camera(config.load(tmp_path / "config.toml").camera, time.sleep)
     assert camera.name == f"replay of {tmp_path}"
     camera.open()
     assert camera.read(1.0) is not None
@@ -220,3 +221,76 @@ def test_a_folder_that_vanishes_in_a_loop_ends_it(tmp_path: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(FrameError, match="cannot be read: No such file or directory"):
         camera.read(1.0)
+
+
+def scripted(folder: Path, *lines: str, seed: int = 0) -> ReplayCamera:
+    for index in range(6):
+        write(folder / f"{index}.png", 40 * index + 10)
+    return ReplayCamera(folder, faults=FaultScript(lines, seed))
+
+
+def test_a_dropped_frame_leaves_a_gap_that_is_counted(tmp_path: Path) -> None:
+    camera = scripted(tmp_path, "0:drop", "2:drop", "3:drop")
+    frames = read_all(camera)
+    assert [(f.seq, f.path) for f in frames] == [(1, "1.png"), (4, "4.png"), (5, "5.png")]
+    assert camera.dropped == 3
+
+
+def test_a_frame_that_fails_by_script_is_a_bad_frame(tmp_path: Path) -> None:
+    seen = read_all(scripted(tmp_path, "1:fail"))
+    assert [type(f) for f in seen] == [Frame, BadFrame, Frame, Frame, Frame, Frame]
+    assert (seen[1].seq, seen[1].path) == (1, "1.png")
+
+
+def test_a_black_frame_and_a_frame_of_another_size(tmp_path: Path) -> None:
+    frames = read_all(scripted(tmp_path, "1:black", "2:size:10x20"))
+    assert [(f.size.width, f.size.height, f.image.any()) for f in frames[:4]] == [
+        (32, 24, True),
+        (32, 24, False),
+        (10, 20, True),
+        (32, 24, True),
+    ]
+    assert [f.sha256 is None for f in frames[:4]] == [False, True, True, False]
+
+
+def test_a_camera_that_dies_stays_dead(tmp_path: Path) -> None:
+    camera = scripted(tmp_path, "1:die")
+    camera.open()
+    camera.read(1.0)
+    for _ in range(2):
+        with pytest.raises(FrameError, match="the camera is gone") as caught:
+            camera.read(1.0)
+        assert not isinstance(caught.value, BadFrame)
+
+
+def test_a_stall_within_the_limit_is_waited_out_and_a_longer_one_is_a_dead_camera(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        nonlocal now_s
+        waits.append(round(seconds, 6))
+        now_s += seconds
+
+    monkeypatch.setattr("device.replay.time.monotonic", lambda: now_s)
+    write(tmp_path / "1.png")
+    camera = ReplayCamera(tmp_path, loop=True, wait=wait, faults=FaultScript(["1:stall:0.5", "2:stall:7"]))
+    camera.open()
+    assert [camera.read(5.0).seq for _ in range(2)] == [0, 1]
+    assert waits == [0.5]
+    with pytest.raises(FrameError, match=r"no frame within 5 s, the next is due in 7.0 s"):
+        camera.read(5.0)
+    assert camera.read(5.0).seq == 2  # the stall has passed
+    assert waits == [0.5, 5.0, 2.0]
+
+
+def test_a_slow_frame_is_as_old_as_it_is_late(tmp_path: Path) -> None:
+    camera = scripted(tmp_path, "0:slow:0.05", "1:slow:9")
+    camera.open()
+    frame = camera.read(1.0)
+    assert time.monotonic_ns() - frame.monotonic_ns >= 50_000_000
+    with pytest.raises(FrameError, match=r"no frame within 0.01 s, frame 1 comes too late"):
+        camera.read(0.01)
+    assert (camera.read(1.0).seq, camera.dropped) == (2, 1)

@@ -22,8 +22,11 @@ OF_THE_DEVICE = {
     "cv2",
     "device",
     "fastjsonschema",
+    "gpiozero",
+    "libcamera",
     "numpy",
     "paho",
+    "picamera2",
     "systemd",
     "tflite_runtime",
 }
