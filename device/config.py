@@ -73,6 +73,14 @@ LIMITS: Limits = {
     ("commands", "allow"): OneOf(COMMANDS),
     ("commands", "rate_hz"): Within(0.01, 1000),
     ("home_assistant", "prefix"): _LEVELS,
+    ("archive", "max_bytes"): Within(1_000_000, 1e15, or_zero=True),
+    ("archive", "max_days"): Within(1, 36_500),
+    ("archive", "min_free_bytes"): Within(0, 1e15),
+    ("archive", "ok_ratio"): Within(0, 1),
+    ("archive", "format"): OneOf(("jpeg", "png")),
+    ("archive", "jpeg_quality"): Within(1, 100),
+    ("archive", "queue_bytes"): Within(0, 1e10),
+    ("archive", "publish_image_max_bytes"): Within(1000, 1_000_000, or_zero=True),
     ("log", "level"): OneOf(("debug", "info", "warning", "error")),
 }
 
@@ -173,6 +181,20 @@ class HomeAssistantConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """[archive]"""
+
+    max_bytes: int
+    max_days: int
+    min_free_bytes: int
+    ok_ratio: float
+    format: str
+    jpeg_quality: int
+    queue_bytes: int
+    publish_image_max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What config.toml says; see default.toml for the meaning of each value."""
 
@@ -188,6 +210,7 @@ class Config:
     mqtt: MqttConfig
     commands: CommandsConfig
     home_assistant: HomeAssistantConfig
+    archive: ArchiveConfig
     password_file: Path | None
     log_level: str
 
@@ -287,6 +310,7 @@ def _config(path: Path, tables: Tables) -> Config:
         ),
         commands=CommandsConfig(**{**tables["commands"], "allow": tuple(tables["commands"]["allow"])}),
         home_assistant=HomeAssistantConfig(**tables["home_assistant"]),
+        archive=ArchiveConfig(**tables["archive"]),
         password_file=folder / password_file if password_file else None,
         log_level=tables["log"]["level"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_daemon import make_station
+from fixtures_disk import make_disk, small_disk
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "fitted",
     "int8_backbone",
     "make_broker",
+    "make_disk",
     "make_station",
+    "small_disk",
     "subscriber",
     "textures",
     "tiny_bundle",

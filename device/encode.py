@@ -1,0 +1,48 @@
+"""Pixels to the bytes of an image file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from device.frame import Pixels
+
+LEAST_SIDE_PX = 32  # below this nothing can be seen, and most of the bytes are the JPEG's own tables
+_QUALITIES = (85, 70, 50)
+_SHRINK = 0.75
+
+
+def jpeg(image: Pixels, quality: int) -> bytes:
+    """An RGB image (H, W, 3) as a JPEG file; `quality` 1..100."""
+    return _encoded(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+
+
+def png(image: Pixels) -> bytes:
+    """An RGB image (H, W, 3) as a PNG file, without loss."""
+    return _encoded(".png", image, ())
+
+
+def thumbnail(image: Pixels, max_bytes: int) -> bytes | None:
+    """An RGB image (H, W, 3) as a JPEG of at most `max_bytes`, of the same aspect and as large as fits.
+
+    Nothing is drawn into it: a verdict's `bbox_norm` fits at every size. None where even LEAST_SIDE_PX on the
+    greater side would be too much.
+    """
+    while max(image.shape[:2]) >= LEAST_SIDE_PX:
+        for quality in _QUALITIES:
+            content = jpeg(image, quality)
+            if len(content) <= max_bytes:
+                return content
+        height, width = image.shape[:2]
+        smaller = (max(1, round(width * _SHRINK)), max(1, round(height * _SHRINK)))
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return None
+
+
+def _encoded(suffix: str, image: Pixels, parameters: Sequence[int]) -> bytes:
+    encoded, content = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
+    if not encoded:
+        raise ValueError(f"an image of {image.shape} cannot be written as {suffix}")
+    return content.tobytes()

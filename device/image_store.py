@@ -1,0 +1,362 @@
+"""Images of events on the disk, each with its verdict beside it, under quotas, the oldest removed first.
+
+    archive/2026-11-24/<event_id>.jpg      the image (or .png)
+    archive/2026-11-24/<event_id>.json     its verdict, as it went to MQTT; written last
+    archive/2026-11-24/<event_id>.pinned   empty: this image is never removed
+
+Files are written under a name with a leading dot, synced, and renamed. What a power cut leaves behind (such a
+draft, an image without its verdict) is removed by the next open(). One process writes and removes; others may
+find() and pin() at the same time: a lock on the archive's folder keeps a removal and a pin apart.
+
+Which image is the oldest is told by the files' modification times, and these are not left to the clock: each
+is later than that of the image before. So the order holds when the clock is set back, and after a restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import heapq
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+FOLDER = "archive"  # in the station's state folder
+SIDECAR = ".json"
+PIN = ".pinned"
+IMAGES = (".jpg", ".png")
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_BATCH = 512  # of the oldest images whose names are held in memory while images are being removed
+_FILES = 4  # that a picture may need: image, verdict, and two folders
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What the images may take: in all, for how long, and what they must leave free on their file system."""
+
+    max_bytes: int
+    max_days: int
+    min_free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is kept of an event: the bytes of an image file, and the text of its verdict.
+
+    `captured_ns` (UTC) chooses the day; where the clock is not `clock_synced`, never one before the latest.
+    """
+
+    event_id: str
+    captured_ns: int
+    clock_synced: bool
+    image: bytes
+    suffix: str
+    sidecar: str
+
+    def __post_init__(self) -> None:
+        if not is_event_id(self.event_id):
+            raise ValueError(f"event_id must be letters, digits, '_' or '-', got {self.event_id!r}")
+        if self.suffix not in IMAGES:
+            raise ValueError(f"suffix must be one of {', '.join(IMAGES)}, got {self.suffix!r}")
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.image) + len(self.sidecar.encode())
+
+
+@dataclass(slots=True)
+class _Day:
+    """What a day's folder holds. `order_ns`: of its oldest picture, or of one that was older."""
+
+    order_ns: int
+    images: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A picture on the disk."""
+
+    order_ns: int
+    event_id: str
+    day: str
+    size_bytes: int
+
+
+# ---- for every process
+
+
+def is_event_id(text: str) -> bool:
+    """Whether a text can be an event's id, and so the name of a file. A path never is."""
+    return _EVENT_ID.fullmatch(text) is not None
+
+
+def find(folder: Path, event_id: str) -> Path | None:
+    """The image of an event; None where there is none with a verdict beside it. Raises OSError."""
+    if not is_event_id(event_id):
+        return None
+    for day in _days(folder):
+        for suffix in IMAGES:
+            image = folder / day / f"{event_id}{suffix}"
+            if image.is_file() and image.with_suffix(SIDECAR).is_file():
+                return image
+    return None
+
+
+def pin(folder: Path, event_id: str) -> Path | None:
+    """Keep the image of an event for good; None where there is none. Raises OSError."""
+    if not folder.is_dir():
+        return None
+    with _locked(folder):
+        image = find(folder, event_id)
+        if image is not None:
+            image.with_suffix(PIN).touch()
+            _sync_folder(image.parent)
+    return image
+
+
+class ImageStore:
+    """The process that writes. Not for several threads at once; every method may raise OSError."""
+
+    def __init__(self, folder: Path, quotas: Quotas) -> None:
+        self._folder = folder
+        self._quotas = quotas
+        self._index: dict[str, _Day] = {}
+        self._last_ns = 0
+        self._oldest: deque[_Kept] = deque()  # the next to be removed
+        self._spent: set[str] = set()  # days in which nothing may be removed
+        self._removed = 0
+
+    @property
+    def images(self) -> int:
+        return sum(day.images for day in self._index.values())
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(day.size_bytes for day in self._index.values())
+
+    @property
+    def removed(self) -> int:
+        """Pictures that had to make room, or had become too old."""
+        return self._removed
+
+    def open(self) -> None:
+        """Make the folder, remove what a power cut left half done, count what is there.
+
+        In memory is then a line a day, not a line an image.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._index.clear()
+        self._oldest.clear()
+        self._spent.clear()
+        for day in _days(self._folder):
+            self._recount(day)
+
+    def put(self, picture: Picture) -> str | None:
+        """Store a picture, removing older ones as far as needed; why there is no room for it, or None."""
+        if reason := self._make_room(picture.size_bytes):
+            return reason
+        self._write(picture)
+        return None
+
+    def expire(self, today: date) -> None:
+        """Remove what is older than max_days. Only for a date that can be believed."""
+        first = str(today - timedelta(days=self._quotas.max_days))
+        self._oldest.clear()
+        for day in [day for day in self._index if day < first]:
+            while day in self._index and day not in self._spent:
+                for kept in self._oldest_of(day):
+                    self._remove(kept)
+
+    # ---- making room
+
+    def _make_room(self, needed_bytes: int) -> str | None:
+        while self._lack(needed_bytes):
+            if not self._remove_oldest():
+                return self._lack(needed_bytes)  # looked at anew: files that a person removed are known now
+        return None
+
+    def _lack(self, needed_bytes: int) -> str | None:
+        """Why a picture of this size does not fit, or None."""
+        quotas, disk = self._quotas, os.statvfs(self._folder)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if self.size_bytes + needed_bytes > quotas.max_bytes:
+            lack = f"max_bytes = {quotas.max_bytes} is reached"
+        elif free_bytes < quotas.min_free_bytes + needed_bytes + _FILES * disk.f_frsize:
+            lack = f"the disk has {free_bytes} bytes left, min_free_bytes = {quotas.min_free_bytes}"
+        elif disk.f_files and disk.f_favail < _FILES:
+            lack = f"the disk has room for {disk.f_favail} files"
+        else:
+            return None
+        return f"{lack}, and no image that is left may be removed"
+
+    def _remove_oldest(self) -> bool:
+        """Remove a picture, the oldest that is not pinned; False where there is none."""
+        while not self._oldest:
+            days = self._index.keys() - self._spent
+            if not days:
+                return False
+            self._oldest.extend(self._oldest_of(min(days, key=lambda day: self._index[day].order_ns)))
+        self._remove(self._oldest.popleft())
+        return True
+
+    def _oldest_of(self, day: str) -> list[_Kept]:
+        """Some pictures of a day that are not pinned, the oldest first. A day without one is spent."""
+        with os.scandir(self._folder / day) as scan:
+            pinned = {stem for stem, suffix in (_split(item.name) for item in scan) if suffix == PIN}
+        images = (
+            (item.stat().st_mtime_ns, item.name, item.stat().st_size)
+            for item in self._files(day)
+            if not item.name.endswith(SIDECAR) and _split(item.name)[0] not in pinned
+        )
+        oldest = [
+            _Kept(order_ns, _split(name)[0], day, size_bytes + _sidecar_bytes(self._folder / day / name))
+            for order_ns, name, size_bytes in heapq.nsmallest(_BATCH, images)
+        ]
+        if not oldest:
+            self._spent.add(day)
+            self._recount(day)
+        return oldest
+
+    def _remove(self, kept: _Kept) -> None:
+        """The verdict first: what a power cut leaves is an image without one."""
+        stem = self._folder / kept.day / kept.event_id
+        with _locked(self._folder):
+            if stem.with_suffix(PIN).exists():
+                return
+            for suffix in (SIDECAR, *IMAGES):
+                stem.with_suffix(suffix).unlink(missing_ok=True)
+        day = self._index[kept.day]
+        day.images -= 1
+        day.size_bytes -= kept.size_bytes
+        day.order_ns = kept.order_ns
+        self._removed += 1
+        if day.images <= 0:
+            self._recount(kept.day)
+
+    # ---- counting
+
+    def _recount(self, day: str) -> None:
+        """Count a day's pictures, remove what is incomplete, and its folder when nothing is left in it."""
+        counted = _Day(order_ns=sys.maxsize)
+        halves: dict[str, tuple[Path, int]] = {}
+        for item in self._files(day):
+            stem, status = _split(item.name)[0], item.stat()
+            if stem.startswith("."):
+                Path(item.path).unlink()  # a draft
+            elif (other := halves.pop(stem, None)) is None:
+                halves[stem] = Path(item.path), status.st_size
+            else:
+                counted.images += 1
+                counted.size_bytes += status.st_size + other[1]
+                counted.order_ns = min(counted.order_ns, status.st_mtime_ns)
+                self._last_ns = max(self._last_ns, status.st_mtime_ns)
+        for path, _ in halves.values():
+            path.unlink()
+        self._index[day] = counted
+        if not counted.images:
+            self._forget(day)
+
+    def _files(self, day: str) -> Iterator[os.DirEntry[str]]:
+        """The images and verdicts of a day, drafts among them, in any order."""
+        with os.scandir(self._folder / day) as scan:
+            yield from (item for item in scan if _split(item.name)[1] in (SIDECAR, *IMAGES))
+
+    def _forget(self, day: str) -> None:
+        with contextlib.suppress(OSError):  # a pin without its image is left, or what a person put there
+            (self._folder / day).rmdir()
+        del self._index[day]
+        self._spent.discard(day)
+
+    # ---- writing
+
+    def _write(self, picture: Picture) -> None:
+        day = self._day_of(picture)
+        folder = self._folder / day
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            _sync_folder(self._folder)
+        order_ns = max(time.time_ns(), self._last_ns + 1)
+        drafts = [folder / f".{picture.event_id}{suffix}" for suffix in (picture.suffix, SIDECAR)]
+        try:
+            for draft, content in zip(drafts, (picture.image, picture.sidecar.encode()), strict=True):
+                _write_synced(draft, content, order_ns)
+            for draft in drafts:
+                draft.rename(folder / draft.name[1:])
+        except OSError:
+            for draft in drafts:
+                with contextlib.suppress(OSError):
+                    draft.unlink(missing_ok=True)
+            raise
+        _sync_folder(folder)
+        self._last_ns = order_ns
+        counted = self._index.setdefault(day, _Day(order_ns))
+        counted.images += 1
+        counted.size_bytes += picture.size_bytes
+        self._spent.discard(day)
+
+    def _day_of(self, picture: Picture) -> str:
+        captured = datetime.fromtimestamp(picture.captured_ns // 1_000_000_000, UTC)
+        day = str(captured.date())
+        return day if picture.clock_synced else max((day, *self._index))
+
+
+# ---- files
+
+
+def _days(folder: Path) -> list[str]:
+    """The names of the days' folders, the earliest first."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as scan:
+        return sorted(item.name for item in scan if _DAY.fullmatch(item.name))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """("abc", ".jpg") of "abc.jpg"."""
+    stem, dot, end = name.rpartition(".")
+    return stem, dot + end
+
+
+def _sidecar_bytes(image: Path) -> int:
+    """0 where a person has removed it."""
+    try:
+        return image.with_suffix(SIDECAR).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _write_synced(path: Path, content: bytes, modified_ns: int) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.utime(file.fileno(), ns=(modified_ns, modified_ns))
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name in a folder survives a power cut only once the folder itself is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among the processes that hold this lock; a read-only disk is no hindrance."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
