@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from device import strict_json
+from device import durable, strict_json
 from device.errors import StorageError
 
 LIMIT_BYTES = 4 * 1024 * 1024
@@ -45,7 +45,7 @@ class AuditLog:
                 file.write(line if _ends_with_a_line(file) else b"\n" + line)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(self._path.parent)
+            durable.sync_folder(self._path.parent)
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
@@ -86,11 +86,3 @@ def _ends_with_a_line(file: Any) -> bool:
         return True
     file.seek(-1, os.SEEK_END)
     return bool(file.read(1) == b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

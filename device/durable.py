@@ -1,0 +1,50 @@
+"""Files that are there after a power cut: whole, with the content before or after a change, never half."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from device.errors import StorageError
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file in place of the one before it, in one step; it is on the disk when this returns.
+
+    Its folder is made where it is missing. Raises StorageError; what was there is untouched then.
+    """
+    fresh = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with fresh.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file where there is one; it is gone for good when this returns. Raises StorageError."""
+    try:
+        path.unlink()
+        sync_folder(path.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be removed: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """A name in a folder, new or gone, survives a power cut only once the folder itself is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,47 @@
+"""Files that survive: replaced whole, on a real disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from device import durable
+from device.errors import StorageError
+
+
+def test_a_file_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    durable.write(path, b"one")
+    before = path.open("rb")
+    durable.write(path, b"two")
+    assert before.read() == b"one"  # whoever reads has the old one to its end
+    before.close()
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_what_was_there_stays_when_the_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    durable.write(path, b"one")
+
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(StorageError, match="file: cannot be written: No space left on device"):
+        durable.write(path, b"two")
+    assert path.read_bytes() == b"one"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_removing_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    durable.write(path, b"one")
+    durable.remove(path)
+    durable.remove(path)
+    assert not path.exists()
+    path.mkdir()
+    with pytest.raises(StorageError, match="file: cannot be removed: "):
+        durable.remove(path)
