@@ -171,11 +171,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class DriftReference:
-    """What good images looked like: see checks.Checks for the first two."""
+    """What good images looked like: see checks.Checks for all but the score.
+
+    `evidence` is None in a bundle from before it was kept; then it is not watched.
+    """
 
     brightness_ratio: Reference
     focus: Reference
     score: Reference
+    evidence: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,10 @@ class Calibration:
     def to_json(self) -> str:
         """The text of calibration.json. Raises BundleError: a number not finite, a value not JSON's."""
         try:
-            return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+            content = asdict(self)
+            if self.drift_reference.evidence is None:
+                del content["drift_reference"]["evidence"]
+            return json.dumps(content, indent=2, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise BundleError(f"{FILE}: {error}") from None
 
@@ -268,7 +275,7 @@ def _thresholds(value: dict[str, Any]) -> Thresholds:
 
 
 def _drift_reference(value: dict[str, Any]) -> DriftReference:
-    return DriftReference(**{name: Reference(**reference) for name, reference in value.items()})
+    return DriftReference(**{name: Reference(**item) for name, item in value.items()})
 
 
 def _golden(value: dict[str, Any]) -> GoldenSpec:

@@ -1,4 +1,4 @@
-"""Whether the picture itself is fit to be judged: how bright and how sharp it is."""
+"""Whether the picture is fit to be judged: how bright and how sharp it is, and what the model sees in it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ BAND_ROWS = 16  # 64 rows say enough about light and focus, and cost an eighth o
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """`brightness_ratio`: mean luma, 0 black to 1 white. `focus`: variance of the Laplacian, gray levels²."""
+    """`brightness_ratio`: mean luma, 0 black to 1 white. `focus`: variance of the Laplacian, gray levels².
+
+    `evidence`: the mean of the evidence map where it lies on the image, a logit: one number for the model's
+    features. None before the model has seen the picture.
+    """
 
     brightness_ratio: float
     focus: float
+    evidence: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.brightness_ratio <= 1:
             raise ValueError(f"brightness_ratio must be 0..1, got {self.brightness_ratio}")
         if not 0 <= self.focus < math.inf:
             raise ValueError(f"focus must be a finite number >= 0, got {self.focus}")
+        if self.evidence is not None and not math.isfinite(self.evidence):
+            raise ValueError(f"evidence must be a finite number, got {self.evidence}")
 
 
 def measure(model_input: ModelInput) -> Checks:

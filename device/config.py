@@ -81,6 +81,22 @@ LIMITS: Limits = {
     ("archive", "jpeg_quality"): Within(1, 100),
     ("archive", "queue_bytes"): Within(0, 1e10),
     ("archive", "publish_image_max_bytes"): Within(1000, 1_000_000, or_zero=True),
+    ("health", "dark_ratio"): Within(0, 1),
+    ("health", "bright_ratio"): Within(0, 1),
+    ("health", "focus_ratio"): Within(0, 1),
+    ("health", "frozen_frames"): Within(2, 1000, or_zero=True),
+    ("health", "moved_ratio"): Within(0.002, 0.5, or_zero=True),
+    ("health", "drift_limit"): Within(4, 100, or_zero=True),
+    ("health", "skipped_ratio"): Within(0, 1),
+    ("health", "temperature_warn_c"): Within(30, 120),
+    ("health", "temperature_alert_c"): Within(30, 120),
+    ("health", "disk_warn_ratio"): Within(0, 1),
+    ("health", "disk_alert_ratio"): Within(0, 1),
+    ("health", "memory_warn_mib"): Within(0, 100_000),
+    ("health", "resident_warn_mib"): Within(0, 100_000),
+    ("health", "broker_warn_s"): Within(1, 1_000_000),
+    ("health", "broker_alert_s"): Within(1, 1_000_000),
+    ("health", "clock_warn_s"): Within(0, 1_000_000),
     ("log", "level"): OneOf(("debug", "info", "warning", "error")),
 }
 
@@ -195,6 +211,28 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """[health]"""
+
+    dark_ratio: float
+    bright_ratio: float
+    focus_ratio: float
+    frozen_frames: int
+    moved_ratio: float
+    drift_limit: float
+    skipped_ratio: float
+    temperature_warn_c: float
+    temperature_alert_c: float
+    disk_warn_ratio: float
+    disk_alert_ratio: float
+    memory_warn_mib: float
+    resident_warn_mib: float
+    broker_warn_s: float
+    broker_alert_s: float
+    clock_warn_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What config.toml says; see default.toml for the meaning of each value."""
 
@@ -211,6 +249,7 @@ class Config:
     commands: CommandsConfig
     home_assistant: HomeAssistantConfig
     archive: ArchiveConfig
+    health: HealthConfig
     password_file: Path | None
     log_level: str
 
@@ -223,7 +262,7 @@ def load(path: Path) -> Config:
 
 def _conflicts(tables: Tables, folder: Path) -> list[str]:
     """What is legal key by key and cannot be together, and a password file that gives no password."""
-    problems = _camera_conflicts(tables["camera"]) + _pin_conflicts(tables)
+    problems = _camera_conflicts(tables["camera"]) + _pin_conflicts(tables) + _unordered(tables["health"])
     if tables["commands"]["enabled"] and not tables["commands"]["allow"]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
@@ -262,6 +301,22 @@ def _pin_conflicts(tables: Tables) -> list[str]:
             problems.append(f"{task}: must be another pin than {used[pin]}, got {pin} for both")
         elif pin >= 0:
             used[pin] = task
+    return problems
+
+
+def _unordered(health: dict[str, Any]) -> list[str]:
+    """An alert that would come before its own warning."""
+    problems = []
+    for name, sign, words in (
+        ("temperature_{}_c", 1, "at least"),
+        ("broker_{}_s", 1, "at least"),
+        ("disk_{}_ratio", -1, "at most"),
+    ):
+        warn, alert = (name.format(word) for word in ("warn", "alert"))
+        if sign * health[alert] < sign * health[warn]:
+            problems.append(
+                f"[health] {alert}: must be {words} {warn} = {health[warn]:g}, got {health[alert]:g}"
+            )
     return problems
 
 
@@ -311,6 +366,7 @@ def _config(path: Path, tables: Tables) -> Config:
         commands=CommandsConfig(**{**tables["commands"], "allow": tuple(tables["commands"]["allow"])}),
         home_assistant=HomeAssistantConfig(**tables["home_assistant"]),
         archive=ArchiveConfig(**tables["archive"]),
+        health=HealthConfig(**tables["health"]),
         password_file=folder / password_file if password_file else None,
         log_level=tables["log"]["level"],
     )

@@ -83,6 +83,12 @@ def pool(evidence: NDArray[np.floating[Any]], pooling: Pooling) -> float:
     return float(np.partition(evidence, -count, axis=None)[-count:].mean(dtype=np.float64))
 
 
+def mean_evidence(model_input: ModelInput, prediction: Prediction) -> float:
+    """The mean of all cells that lie on the image, a logit."""
+    rows, columns = content_cells(model_input.placement, prediction.evidence.shape)
+    return float(prediction.evidence[rows, columns].mean())
+
+
 @lru_cache(maxsize=8)
 def content_cells(placement: Letterbox, shape: tuple[int, int]) -> tuple[slice, slice]:
     """(rows, columns) of the cells of an (h, w) map whose centres lie on the image, not on padding.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from device import bundle as bundles
@@ -10,7 +11,7 @@ from device.bundle import Bundle, Thresholds
 from device.camera import BadFrame
 from device.checks import measure
 from device.clock import clock_synced
-from device.detector import Detector, Prediction
+from device.detector import Detector, Prediction, mean_evidence
 from device.frame import Frame, frame_from_file
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
@@ -65,6 +66,7 @@ class Pipeline:
         checks = measure(model_input)  # before inference, while the image is still in the processor's cache
         watch.lap("checks")
         prediction = self._detector.detect(model_input)
+        checks = replace(checks, evidence=mean_evidence(model_input, prediction))
         watch.lap("inference")
         word = decide(prediction.score, self._thresholds)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)

@@ -140,7 +140,7 @@ class Verdict:
             "session_id": self.session_id,
             "seq": self.seq,
             "historical": self.historical,
-            "ts": _rfc3339(self.captured_ns),
+            "ts": rfc3339(self.captured_ns),
             "clock_synced": self.clock_synced,
             "station": self.station,
             "part_id": self.part_id,
@@ -164,6 +164,7 @@ class Verdict:
             "checks": {
                 "brightness_ratio": self.checks.brightness_ratio if self.checks else None,
                 "focus": self.checks.focus if self.checks else None,
+                "evidence": self.checks.evidence if self.checks else None,
             },
         }
         return json.dumps(content, separators=(",", ":"), allow_nan=False)
@@ -242,7 +243,7 @@ def _validate() -> strict_json.Validate:
     return strict_json.compile_schema(Path(__file__).with_name("verdict.schema.json"))
 
 
-def _rfc3339(utc_ns: int) -> str:
+def rfc3339(utc_ns: int) -> str:
     """RFC 3339 in UTC with milliseconds, cut and not rounded: no verdict comes from the future."""
     time = _EPOCH + timedelta(milliseconds=utc_ns // _NS_IN_MS)
     return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"

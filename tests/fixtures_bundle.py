@@ -86,7 +86,9 @@ def make_calibration(**changes: Any) -> Calibration:
         score_calibration=ScoreCalibration(1.0, 0.0),
         thresholds=Thresholds(0.6, 0.3, "chosen by hand", (ThresholdRow(0.6, 1.0, 0.9, 0.947, 9, 0, 10, 1),)),
         localization=LocalizationSpec("otsu", 4, 5.0, 40.0, 0.0),
-        drift_reference=DriftReference(Reference(0.2, 0.05), Reference(300.0, 100.0), Reference(0.1, 0.05)),
+        drift_reference=DriftReference(
+            Reference(0.2, 0.05), Reference(300.0, 100.0), Reference(0.1, 0.05), Reference(-6.0, 0.5)
+        ),
         golden=GoldenSpec(0.02, (GoldenVector(GOLDEN, 0.0),)),
         training={"seed": 0, "data": {"digest": "ab", "images": 20}},
         metrics={"float": {"auroc": 0.99}, "int8": {"auroc": 0.98, "ap": None}},

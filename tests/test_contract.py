@@ -85,6 +85,9 @@ def test_the_drift_reference_is_of_the_good_images(learned):
     assert reference.brightness_ratio.mean == pytest.approx(np.mean([one.brightness_ratio for one in seen]))
     assert reference.focus.sd == pytest.approx(np.std([one.focus for one in seen]))
     assert reference.score.mean < 0.2 < calibration.thresholds.ng
+    model = Int8Model(learned.content)
+    maps = [model.evidence(one) for one in inputs(good, learned.preprocess, "testing")]
+    assert reference.evidence.mean == pytest.approx(np.mean([one.mean() for one in maps]))
 
 
 @pytest.mark.parametrize(("side", "sigma_px"), [(64, 3.84), (512, 30.72), (4096, 100.0)])

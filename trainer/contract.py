@@ -64,7 +64,7 @@ def calibration(
         score_calibration=scores,
         thresholds=thresholds,
         localization=_localization(model, learned),
-        drift_reference=_drift_reference(learned, scores),
+        drift_reference=_drift_reference(model, learned, scores),
         golden=_golden_spec(model, learned, scores, golden),
         training=training,
         metrics={
@@ -118,14 +118,18 @@ def _localization(model: Int8Model, learned: Learned) -> LocalizationSpec:
     return LocalizationSpec("otsu", model.stride**2, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))
 
 
-def _drift_reference(learned: Learned, scores: ScoreCalibration) -> DriftReference:
+def _drift_reference(model: Int8Model, learned: Learned, scores: ScoreCalibration) -> DriftReference:
     good = [sample for sample in learned.judged if sample.label == 0]
     few = good[:: max(1, len(good) // DRIFT_IMAGES)]
-    seen = [measure(model_input) for model_input in inputs(few, learned.preprocess, "light and focus")]
+    seen, evidence = [], []
+    for model_input in inputs(few, learned.preprocess, "light and focus"):
+        seen.append(measure(model_input))
+        evidence.append(float(model.evidence(model_input).mean()))
     return DriftReference(
         brightness_ratio=_reference([checks.brightness_ratio for checks in seen]),
         focus=_reference([checks.focus for checks in seen]),
         score=_reference(scored(learned.pooled[learned.labels == 0], scores)),
+        evidence=_reference(evidence),
     )
 
 

@@ -1,0 +1,114 @@
+"""Whether the camera moved: pictures of a fixture with a part that changes, and others without."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.view import LEARNED_FROM, View
+
+WIDTH, HEIGHT = 640, 480
+
+
+def scene(seed: int, shift: tuple[int, int] = (0, 0), turn: float = 0.0) -> np.ndarray:
+    """A fixture that stands still, with a part in it that lies a little different each time, and noise."""
+    draw = np.random.default_rng(7)
+    canvas = np.full((HEIGHT + 200, WIDTH + 200, 3), 90, np.uint8)
+    for _ in range(60):
+        x, y = int(draw.integers(0, WIDTH + 150)), int(draw.integers(0, HEIGHT + 150))
+        level = int(draw.integers(20, 230))
+        cv2.rectangle(canvas, (x, y), (x + 50, y + 30), (level, level, level), -1)
+    random = np.random.default_rng(seed)
+    x, y = (int(value) for value in random.integers(-6, 6, 2))
+    cv2.circle(canvas, (420 + x, 340 + y), 35, (200, 190, 180), -1)
+    if turn:
+        matrix = cv2.getRotationMatrix2D((150, 150), turn, 1.0)
+        canvas = cv2.warpAffine(canvas, matrix, (WIDTH + 200, HEIGHT + 200))
+    dx, dy = shift
+    image = canvas[100 + dy : 100 + dy + HEIGHT, 100 + dx : 100 + dx + WIDTH].astype(np.int16)
+    return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def learned(path: Path | None = None) -> View:
+    view = View(path)
+    for seed in range(LEARNED_FROM):
+        assert not view.learned
+        view.learn(scene(seed))
+    assert view.learned
+    return view
+
+
+def test_a_camera_that_stands_still_has_not_moved() -> None:
+    view = learned()
+    shifts = [view.shift_ratio(scene(seed)) for seed in range(100, 120)]
+    assert max(shifts) < 0.02  # the part itself moves by 0.01
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"), [((20, 0), 20 / WIDTH), ((-40, 6), 40 / WIDTH), ((0, 24), 24 / HEIGHT)]
+)
+def test_the_shift_is_measured(shift: tuple[int, int], expected: float) -> None:
+    assert learned().shift_ratio(scene(50, shift)) == pytest.approx(expected, abs=0.012)
+
+
+def test_a_turned_camera_sees_another_scene() -> None:
+    assert learned().shift_ratio(scene(50, turn=40)) == math.inf
+
+
+def test_darkness_says_nothing() -> None:
+    assert learned().shift_ratio(np.zeros((HEIGHT, WIDTH, 3), np.uint8)) is None
+
+
+def test_before_it_is_learned_there_is_no_word() -> None:
+    assert View(None).shift_ratio(scene(1)) is None
+
+
+def test_dark_frames_teach_nothing() -> None:
+    view = View(None)
+    for _ in range(2 * LEARNED_FROM):
+        view.learn(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    assert not view.learned
+    assert view.watched
+
+
+def test_where_nothing_stands_still_nothing_is_watched(caplog: pytest.LogCaptureFixture) -> None:
+    view = View(None)
+    with caplog.at_level(logging.INFO):
+        for seed in range(LEARNED_FROM):
+            texture = np.random.default_rng(seed).integers(0, 255, (HEIGHT // 4, WIDTH // 4, 3), np.uint8)
+            view.learn(cv2.resize(texture, (WIDTH, HEIGHT)))
+    assert not view.watched
+    assert view.shift_ratio(scene(1)) is None
+    assert "not watched" in caplog.text
+
+
+def test_it_is_remembered_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "view.npz"
+    learned(path)
+    again = View(path)
+    assert again.learned
+    assert again.shift_ratio(scene(50, (20, 0))) == pytest.approx(20 / WIDTH, abs=0.012)
+    assert [file.name for file in tmp_path.iterdir()] == ["view.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a view", b"PK\x03\x04 cut off"])
+def test_a_damaged_memory_is_learned_anew(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "view.npz"
+    path.write_bytes(content)
+    learned(path)
+    assert "learned anew" in caplog.text
+    assert View(path).learned
+
+
+def test_a_place_that_cannot_be_written_is_told_and_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learned(tmp_path / "missing" / "view.npz")
+    assert "cannot be written" in caplog.text
