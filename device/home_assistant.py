@@ -14,7 +14,10 @@ from device import __version__
 # Home Assistant knows two words for a status; `stopped` is not available either.
 _IS_AVAILABLE = "{{ 'online' if value == 'online' else 'offline' }}"
 _HAS_PROBLEM = "{{ {'init': None, 'ready': 'OFF'}.get(value_json.state, 'ON') }}"
-_YIELD_PERCENT = "{{ None if value_json.yield_ratio is none else (100 * value_json.yield_ratio) | round(2) }}"
+_YIELD_PERCENT = (
+    "{% set seen = value_json.ok + value_json.ng + value_json.marginal %}"
+    "{{ (100 * value_json.ok / seen) | round(2) if seen else None }}"
+)
 
 
 def discovery_topic(prefix: str, station: str) -> str:
