@@ -1,8 +1,8 @@
 """The pins of the Pi's header, through gpiozero.
 
 It looks for a back-end and takes the next one when one fails, which would make pins that work by halves. Here
-it is lgpio's, which knows every Pi, unless the environment variable GPIOZERO_PIN_FACTORY names another. "mock"
-is pins that exist in memory alone.
+it is lgpio's, which knows every Pi, unless the environment variable GPIOZERO_PIN_FACTORY names another.
+"mock" is pins that exist in memory alone.
 """
 
 from __future__ import annotations
