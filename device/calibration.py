@@ -17,9 +17,11 @@ from typing import Any, Literal, get_args
 
 from device import strict_json
 from device.errors import BundleError
-from device.geometry import ResizeMode, Size
+from device.geometry import Polygon, ResizeMode, Size
+from device.region_of_interest import RegionOfInterest
+from device.tiles import STEP
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE = "calibration.json"
 
 Colour = Literal["rgb", "gray"]
@@ -31,18 +33,34 @@ class PreprocessSpec:
     """How a frame becomes the model's input.
 
     `size`: of the input, px. `resize`: see geometry.Letterbox. `colour` "gray": luma in all three channels.
-    `pad_value`: the level 0..255 around a letterboxed image.
+    `pad_value`: the level 0..255 around a letterboxed image, and beyond the edge of a tiled one.
+    `roi`, `ignore`: see RegionOfInterest; in px of the frame.
+    `tiles`: how much of the frame one input shows, frame px; as many as it takes cover the frame. None: one
+    input shows all of it, whatever its size. `overlap`: the least share of its side, 0..0.5, that a tile has
+    in common with its neighbour.
     """
 
     size: Size
     resize: ResizeMode
     colour: Colour
     pad_value: int
+    roi: tuple[Polygon, ...] = ()
+    ignore: tuple[Polygon, ...] = ()
+    tiles: Size | None = None
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
         _require_choice("preprocess.resize", self.resize, ResizeMode)
         _require_choice("preprocess.colour", self.colour, Colour)
         _require(0 <= self.pad_value <= 255, "preprocess.pad_value", "0..255", self.pad_value)
+        _require(0 <= self.overlap <= 0.5, "preprocess.overlap", "0..0.5", self.overlap)
+        legal = self.tiles is None or self.size.width % STEP == self.size.height % STEP == 0
+        _require(legal, "preprocess.size", f"multiples of {STEP} with tiles", str(self.size))
+
+    @property
+    def region(self) -> RegionOfInterest:
+        """What the bundle looks at."""
+        return RegionOfInterest(self.roi, self.ignore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +257,27 @@ class Calibration:
     def to_json(self) -> str:
         """The text of calibration.json. Raises BundleError: a number not finite, a value not JSON's."""
         try:
-            content = asdict(self)
-            if self.drift_reference.evidence is None:
-                del content["drift_reference"]["evidence"]
-            return json.dumps(content, indent=2, allow_nan=False) + "\n"
+            return json.dumps(self._content(), indent=2, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise BundleError(f"{FILE}: {error}") from None
 
+    def _content(self) -> dict[str, Any]:
+        content = asdict(self)
+        for name in ("roi", "ignore"):
+            polygons = getattr(self.preprocess, name)
+            content["preprocess"][name] = [polygon.corners for polygon in polygons]
+        if self.drift_reference.evidence is None:
+            del content["drift_reference"]["evidence"]
+        return content
+
     @classmethod
     def from_json(cls, text: str | bytes, source: str = FILE) -> Calibration:
-        """The inverse of to_json. Raises BundleError naming `source`, the field and what is wrong."""
+        """The inverse of to_json; what an older version lacked is as it was then.
+
+        Raises BundleError naming `source`, the field and what is wrong.
+        """
         try:
-            content = strict_json.parse(text)
+            content = _upgraded(strict_json.parse(text))
             strict_json.check(content, _validate())
             return cls(**{name: _PARSERS.get(name, _as_is)(value) for name, value in content.items()})
         except ValueError as error:
@@ -266,8 +293,35 @@ def _as_is(value: Any) -> Any:
     return value
 
 
+def _upgraded(content: Any) -> Any:
+    """Version 1 knew no region of interest, tiles or golden reference: it looked at all of a frame as one."""
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != 1 or isinstance(version, bool):
+        return content
+    upgraded = {**content, "schema_version": SCHEMA_VERSION}
+    for section, added in _ADDED_IN_2.items():
+        if isinstance(content.get(section), dict):
+            upgraded[section] = {**content[section], **added}
+    return upgraded
+
+
+_ADDED_IN_2: dict[str, dict[str, Any]] = {
+    "preprocess": {"roi": [], "ignore": [], "tiles": None, "overlap": 0.0},
+}
+
+
 def _preprocess(value: dict[str, Any]) -> PreprocessSpec:
-    return PreprocessSpec(**{**value, "size": Size(**value["size"])})
+    parsed = {
+        "size": Size(**value["size"]),
+        "roi": _polygons(value["roi"]),
+        "ignore": _polygons(value["ignore"]),
+        "tiles": Size(**value["tiles"]) if value["tiles"] else None,
+    }
+    return PreprocessSpec(**{**value, **parsed})
+
+
+def _polygons(value: list[list[list[int]]]) -> tuple[Polygon, ...]:
+    return tuple(Polygon(tuple((x, y) for x, y in corners)) for corners in value)
 
 
 def _thresholds(value: dict[str, Any]) -> Thresholds:

@@ -10,6 +10,8 @@ from typing import Any
 
 from device import faults
 from device.errors import ConfigError
+from device.geometry import Polygon
+from device.region_of_interest import RegionOfInterest
 from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
@@ -29,6 +31,8 @@ LIMITS: Limits = {
     ("bundle", "path"): Matching(r".+", "a path"),
     ("model", "threads"): Within(1, 64, or_zero=True),
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
+    ("inspection", "roi"): Within(0, 65535),
+    ("inspection", "ignore"): Within(0, 65535),
     ("camera", "kind"): OneOf(("replay", "opencv", "picamera2")),
     ("camera", "source"): Matching(r".+", "a path or an address"),
     ("camera", "number"): Within(0, 7),
@@ -107,6 +111,13 @@ class ModelConfig:
 
     threads: int | None
     runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionConfig:
+    """[inspection]"""
+
+    region: RegionOfInterest
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +253,7 @@ class Config:
     runtime: Path
     bundle: Path
     model: ModelConfig
+    inspection: InspectionConfig
     camera: CameraConfig
     trigger: TriggerConfig
     outputs: OutputsConfig
@@ -267,10 +279,15 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
         problems.append("[mqtt] password_file: needs a username beside it")
-    try:
-        _read_password(tables["mqtt"], folder)
-    except ConfigError as error:
-        problems.append(str(error))
+    for read in (
+        lambda: _read_password(tables["mqtt"], folder),
+        lambda: _polygons(tables, "roi"),
+        lambda: _polygons(tables, "ignore"),
+    ):
+        try:
+            read()
+        except ConfigError as error:
+            problems.append(str(error))
     return problems
 
 
@@ -320,6 +337,18 @@ def _unordered(health: dict[str, Any]) -> list[str]:
     return problems
 
 
+def _polygons(tables: Tables, key: str) -> tuple[Polygon, ...]:
+    """Raises ConfigError naming the first that is none."""
+    polygons = []
+    for number, corners in enumerate(tables["inspection"][key], start=1):
+        where = f"[inspection] {key}: polygon {number}"
+        try:
+            polygons.append(Polygon(tuple((x, y) for x, y in corners)))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where} must be a list of 3 corners [x, y] or more, got {corners}") from error
+    return tuple(polygons)
+
+
 def _read_password(mqtt: dict[str, Any], folder: Path) -> str | None:
     """The first line of the password file; None without one. Raises ConfigError when it gives no password."""
     if not mqtt["password_file"]:
@@ -350,6 +379,9 @@ def _config(path: Path, tables: Tables) -> Config:
         runtime=folder / tables["station"]["runtime"],
         bundle=folder / tables["bundle"]["path"],
         model=ModelConfig(threads=model["threads"] or None, runtime=model["runtime"]),
+        inspection=InspectionConfig(
+            RegionOfInterest(*(_polygons(tables, key) for key in ("roi", "ignore"))),
+        ),
         camera=_camera(camera, folder),
         trigger=TriggerConfig(**tables["trigger"]),
         outputs=OutputsConfig(**_frozen(tables["outputs"])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.calibration import LocalizationSpec, sigmoid
-from device.detector import Evidence, Prediction, content_cells
-from device.geometry import Box, Letterbox, Size
+from device.detector import Evidence, Prediction
+from device.framing import Framing, content_cells
+from device.geometry import Box, Letterbox, Size, whole
 from device.preprocess import ModelInput
 from device.verdict import Method, Region
 
@@ -23,11 +25,11 @@ Mask = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Marked:
-    """The image's part of a grid over the model's input, and which of its points are marked."""
+    """The image's part of a grid over the canvas, and which of its points are marked."""
 
     mask: Mask  # (part.height, part.width), 0 or 1
     part: Box  # on the grid
-    grid: Letterbox  # source: the model's input, target: the grid
+    grid: Letterbox  # source: the canvas, target: the grid
     method: Method
 
 
@@ -41,11 +43,11 @@ class Localizer:
         """The regions, largest score first; of more than MAX_REGIONS those with the largest boxes.
 
         They are the 8-connected parts of the evidence map above the cut, each of spec.min_area_px or more.
-        What lies in a hole of a region belongs to it.
+        What lies in a hole of a region belongs to it, and what is masked to none.
         Where there is none: of the difference between the image and its Gaussian background, in gray levels.
         """
         placement, evidence = model_input.placement, prediction.evidence
-        marked = _mark_evidence(evidence, placement, self._spec)
+        marked = _mark_evidence(evidence, model_input.framing, self._spec)
         regions = _regions(marked, evidence, placement, self._spec)
         if not regions:
             marked = _mark_difference(model_input, self._spec)
@@ -56,46 +58,65 @@ class Localizer:
 def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float = 0.0) -> Evidence:
     """The map over the frame, float32 (H, W) of it, bilinear between the centres of the cells.
 
-    Cell (i, j) of (h, w) has its centre at ((j + 0.5) / w, (i + 0.5) / h) of the model's input, plus
-    `shift_px` in both directions (see LocalizationSpec). Beyond the outermost centres on the image their
-    values go on; padding has no influence.
+    Cell (i, j) of (h, w) has its centre at ((j + 0.5) / w, (i + 0.5) / h) of the canvas, plus `shift_px` in
+    both directions (see LocalizationSpec). Beyond the outermost centres on the image their values go on;
+    padding has no influence. Outside the region that was cut out of the frame it is the least of the map.
     """
-    box, target, source = placement.content, placement.target, placement.source
-    over_input = _shifted(_grown(_without_padding(evidence, placement), target), shift_px, shift_px)
-    return _grown(over_input[box.y : box.y + box.height, box.x : box.x + box.width], source)
+    target, source, region = placement.target, placement.source, placement.region
+    over_canvas = _shifted(_grown(_without_padding(evidence, placement), target), shift_px, shift_px)
+    shown = _grown(placement.content.of(over_canvas), Size(region.width, region.height))
+    if region == whole(source):
+        return shown
+    over_frame = np.full((source.height, source.width), evidence.min(), np.float32)
+    region.of(over_frame)[:] = shown
+    return over_frame
 
 
-def _mark_evidence(evidence: Evidence, placement: Letterbox, spec: LocalizationSpec) -> _Marked:
+def _mark_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec) -> _Marked:
     """Where the evidence, on a grid of CELL_STEPS points a cell, reaches the cut."""
     height, width = evidence.shape
-    target = placement.target
+    placement, target = framing.placement, framing.placement.target
     size = Size(min(width * CELL_STEPS, target.width), min(height * CELL_STEPS, target.height))
     grid = Letterbox.fit(target, size, "stretch")
     part = grid.forward(placement.content)
     fine = _grown(_without_padding(evidence, placement), size)
     fine = _shifted(fine, spec.shift_px * grid.scale_x, spec.shift_px * grid.scale_y)
-    fine = fine[part.y : part.y + part.height, part.x : part.x + part.width]
-    mask = _above_otsu(fine) if isinstance(spec.cut, str) else (fine >= spec.cut).astype(np.uint8)
-    return _Marked(mask, part, grid, "evidence")
+    fine, seen = part.of(fine), _seen(framing, grid, part)
+    above = _above_otsu(fine, seen) if isinstance(spec.cut, str) else fine >= spec.cut
+    return _Marked(above.astype(np.uint8) & seen, part, grid, "evidence")
+
+
+def _above_otsu(values: Evidence, seen: Mask) -> NDArray[np.bool_]:
+    """The upper of the two classes that Otsu's rule makes of the seen values; none of a flat map."""
+    judged = values[seen > 0]
+    low, high = float(judged.min()), float(judged.max())
+    if low == high:
+        return np.zeros(values.shape, np.bool_)
+    scale = np.float32(255.0 / (high - low))
+    levels = ((judged - np.float32(low)) * scale).astype(np.uint8)
+    cut, _ = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return np.asarray((values - np.float32(low)) * scale >= cut + 1, np.bool_)
+
+
+@lru_cache(maxsize=8)
+def _seen(framing: Framing, grid: Letterbox, part: Box) -> Mask:
+    """1 for the points of a part of the grid that are looked at, else 0."""
+    if framing.seen is None:
+        return np.ones((part.height, part.width), np.uint8)
+    size = (grid.target.width, grid.target.height)
+    shares = cv2.resize(framing.seen.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(part.of(shares) >= 0.5, np.uint8)
 
 
 def _mark_difference(model_input: ModelInput, spec: LocalizationSpec) -> _Marked:
-    """Where the image differs from its Gaussian background by the cut or more, px by px of the input."""
+    """Where the image differs from its Gaussian background by the cut or more, px by px of the canvas."""
     placement = model_input.placement
     gray = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
     background = cv2.GaussianBlur(gray, (0, 0), spec.difference_sigma_px)
     mask = (cv2.absdiff(gray, background) >= spec.difference_cut).astype(np.uint8)
     grid = Letterbox.fit(placement.target, placement.target, "stretch")
+    mask &= _seen(model_input.framing, grid, placement.content)
     return _Marked(mask, placement.content, grid, "difference")
-
-
-def _above_otsu(values: Evidence) -> Mask:
-    """The upper of the two classes that Otsu's rule makes of the values' own range; none of a flat map."""
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        return np.zeros(values.shape, np.uint8)
-    levels = ((values - low) * (255.0 / (high - low))).astype(np.uint8)
-    return np.asarray(cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1], np.uint8)
 
 
 def _regions(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from device import bundle as bundles
 from device.bundle import Bundle, Thresholds
@@ -15,7 +14,8 @@ from device.detector import Detector, Prediction, mean_evidence
 from device.frame import Frame, frame_from_file
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
-from device.verdict import Model, Verdict, decide
+from device.region_of_interest import EVERYTHING, RegionOfInterest
+from device.verdict import Model, Tile, Verdict, decide
 
 
 class Pipeline:
@@ -28,18 +28,26 @@ class Pipeline:
         session_id: str,
         threads: int | None = None,
         runtime: str = "auto",
+        region: RegionOfInterest = EVERYTHING,
     ) -> None:
-        """Opens the model and lets it score the golden images. Raises InterpreterError, BundleError."""
+        """Opens the model and lets it score the golden images. Raises InterpreterError, BundleError.
+
+        `region`: where the station looks, beside what the bundle says. The golden images are not cut by it.
+        """
         calibration = bundle.calibration
         self.bundle = bundle
         self.station = station
         self.session_id = session_id
         self.model = Model(calibration.model_id, calibration.version, bundle.sha256)
         self._thresholds = calibration.thresholds
-        self._preprocessor = Preprocessor(calibration.preprocess)
+        self._preprocessor = Preprocessor(calibration.preprocess, region)
         self._detector = Detector(bundle, threads, runtime)
         self._localizer = Localizer(calibration.localization)
-        bundles.check_golden(bundle, self._score_file)
+        golden = Preprocessor(calibration.preprocess)
+        bundles.check_golden(
+            bundle,
+            lambda path: self._detector.detect(golden.prepare(frame_from_file(path, seq=0))).score,
+        )
 
     @property
     def runtime(self) -> str:
@@ -92,6 +100,7 @@ class Pipeline:
             timing_ms=watch.timing_ms(),
             camera=frame.camera,
             checks=checks,
+            tiles=_tiles(model_input, prediction),
             camera_metadata=frame.metadata,
         )
 
@@ -124,8 +133,11 @@ class Pipeline:
     def _event_id(self, seq: int) -> str:
         return f"{self.session_id}-{seq:08d}"
 
-    def _score_file(self, path: Path) -> float:
-        return self.predict(frame_from_file(path, seq=0))[1].score
+
+def _tiles(model_input: ModelInput, prediction: Prediction) -> tuple[Tile, ...]:
+    """With their boxes in px of the frame."""
+    inverse = model_input.placement.inverse
+    return tuple(Tile(inverse(tile.tile), tile.score) for tile in prediction.tiles)
 
 
 class _StopWatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -10,56 +11,76 @@ from numpy.typing import NDArray
 
 from device.calibration import PreprocessSpec
 from device.frame import Frame
-from device.geometry import Letterbox, Size
+from device.framing import Framing
+from device.geometry import Box, Letterbox, Size
+from device.region_of_interest import EVERYTHING, RegionOfInterest
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelInput:
-    """What the model sees, and how it lies on the frame. The tensor may share the frame's memory."""
+    """What the model sees, and how it lies on the frame. The canvas may share the frame's memory."""
 
-    tensor: Pixels  # (1, h, w, 3), C-contiguous
-    placement: Letterbox  # source: the frame, target: the tensor
+    canvas: Pixels  # (h, w, 3) of framing.placement.target
+    framing: Framing
 
     def __post_init__(self) -> None:
-        tensor, target = self.tensor, self.placement.target
-        expected = (1, target.height, target.width, 3)
-        if tensor.dtype != np.uint8 or tensor.shape != expected:
-            raise ValueError(f"tensor must be uint8 {expected}, got {tensor.dtype} {tensor.shape}")
+        canvas, target = self.canvas, self.framing.placement.target
+        expected = (target.height, target.width, 3)
+        if canvas.dtype != np.uint8 or canvas.shape != expected:
+            raise ValueError(f"canvas must be uint8 {expected}, got {canvas.dtype} {canvas.shape}")
+
+    @property
+    def placement(self) -> Letterbox:
+        """Source: the frame, target: the canvas."""
+        return self.framing.placement
 
     @property
     def content(self) -> Pixels:
-        """The tensor without its padding, (h, w, 3), not copied."""
-        box = self.placement.content
-        return self.tensor[0, box.y : box.y + box.height, box.x : box.x + box.width]
+        """The canvas without its padding, (h, w, 3), not copied."""
+        return self.placement.content.of(self.canvas)
+
+    @property
+    def tensor(self) -> Pixels:
+        """The model's input where there is one tile, (1, h, w, 3), C-contiguous."""
+        return self.cut(self.framing.tiles[0])
+
+    def cut(self, tile: Box) -> Pixels:
+        """The model's input for a tile of the framing, (1, h, w, 3), C-contiguous."""
+        return np.ascontiguousarray(tile.of(self.canvas)[np.newaxis])
 
 
 class Preprocessor:
-    """Colour, size and padding of a PreprocessSpec."""
+    """Cut, colour, size and padding of a PreprocessSpec."""
 
-    def __init__(self, spec: PreprocessSpec) -> None:
+    def __init__(self, spec: PreprocessSpec, station: RegionOfInterest = EVERYTHING) -> None:
+        """`station`: what is looked at beside what the bundle says."""
         self._spec = spec
+        self._framing = lru_cache(maxsize=8)(partial(Framing.of, spec=spec, station=station))
 
     def prepare(self, frame: Frame) -> ModelInput:
-        """The frame as model input; not copied where its size and colour are right already."""
-        spec = self._spec
-        placement = Letterbox.fit(frame.size, spec.size, spec.resize)
+        """The frame as model input; not copied where its size and colour are right already.
+
+        Raises BundleError, ConfigError for a frame of a size that the region of interest is not made for.
+        """
+        framing = self._framing(frame.size)
+        placement = framing.placement
         content = Size(placement.content.width, placement.content.height)
-        image = frame.image
-        if spec.colour == "gray":
+        image = placement.region.of(frame.image)
+        if self._spec.colour == "gray":
             luma = _resize(_converted(image, cv2.COLOR_RGB2GRAY), content)
             image = _converted(luma, cv2.COLOR_GRAY2RGB)
         else:
             image = _resize(image, content)
-        if content != spec.size:
-            image = self._pad(image, placement)
-        return ModelInput(np.ascontiguousarray(image[np.newaxis]), placement)
+        if content != placement.target:
+            image = self._padded(image, placement)
+        return ModelInput(image, framing)
 
-    def _pad(self, image: Pixels, placement: Letterbox) -> Pixels:
-        box, target = placement.content, placement.target
+    def _padded(self, image: Pixels, placement: Letterbox) -> Pixels:
+        target = placement.target
         canvas = np.full((target.height, target.width, 3), self._spec.pad_value, np.uint8)
-        canvas[box.y : box.y + box.height, box.x : box.x + box.width] = image
+        placement.content.of(canvas)[:] = image
         return canvas
 
 

@@ -66,6 +66,7 @@ class Service:
             session_id=uuid.uuid4().hex,
             threads=config.model.threads,
             runtime=config.model.runtime,
+            region=config.inspection.region,
         )
         self._camera = make_camera(config.camera, stop.wait)
         self._publisher = Publisher(

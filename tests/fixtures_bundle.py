@@ -29,6 +29,7 @@ from device.bundle import (
     ThresholdRow,
     Thresholds,
 )
+from device.calibration import SCHEMA_VERSION
 from device.detector import Detector
 from device.frame import Frame
 from device.geometry import Size
@@ -75,7 +76,7 @@ def png_bytes(image: np.ndarray) -> bytes:
 def make_calibration(**changes: Any) -> Calibration:
     """A legal calibration of no model in particular, with fields replaced."""
     calibration = Calibration(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         model_id="tiny",
         created="2026-03-04T05:06:07Z",
         model_sha256="0" * 64,

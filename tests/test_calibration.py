@@ -26,9 +26,10 @@ from device.calibration import (
     sigmoid,
 )
 from device.errors import BundleError
-from device.geometry import Size
+from device.geometry import Polygon, Size
 
 GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
+VERSION_1 = GOLDEN.with_name("calibration-1.json")
 FREE = ("training", "metrics")  # of any content
 
 
@@ -93,6 +94,48 @@ def test_a_bundle_from_before_the_evidence_was_kept() -> None:
     assert Calibration.from_json(old.to_json()) == old
 
 
+def test_regions_and_tiles_there_and_back() -> None:
+    triangle, square = Polygon(((0, 0), (9, 0), (0, 9))), Polygon(((5, 5), (9, 5), (9, 9), (5, 9)))
+    spec = PreprocessSpec(
+        Size(64, 96), "stretch", "gray", 0, (triangle, square), (square,), Size(128, 192), 0.25
+    )
+    calibration = make_calibration(preprocess=spec)
+    written = json.loads(calibration.to_json())["preprocess"]
+    assert written["roi"] == [[[0, 0], [9, 0], [0, 9]], [[5, 5], [9, 5], [9, 9], [5, 9]]]
+    assert written["tiles"] == {"width": 128, "height": 192}
+    assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+def test_a_file_of_version_1_looks_at_all_of_a_frame_as_one() -> None:
+    calibration = Calibration.from_json(VERSION_1.read_bytes())
+    drift = replace(make_calibration().drift_reference, evidence=None)
+    assert calibration == make_calibration(drift_reference=drift)
+    assert (calibration.preprocess.roi, calibration.preprocess.tiles) == ((), None)
+
+
+def test_a_file_of_version_1_is_as_strict() -> None:
+    old = json.loads(VERSION_1.read_text())
+    assert refused({**old, "preprocess": None}).startswith("preprocess: must be an object")
+    del old["preprocess"]["resize"]
+    assert refused(old) == "preprocess.resize: missing"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("roi", [[[0, 0], [1, 1]]], "preprocess.roi[0]: must be a list of 3 items or more"),
+        ("ignore", [[[0, 0], [1, -1], [2, 2]]], "preprocess.ignore[0][1][1]: must be a whole number from 0"),
+        ("roi", [[[0, 0], [1, 1], [0, 0]]], "a polygon must have 3 different corners"),
+        ("tiles", {"width": 4}, "preprocess.tiles: must be a size or null"),
+        ("overlap", 0.6, "preprocess.overlap: must be a number 0..0.5"),
+    ],
+)
+def test_regions_and_tiles_that_are_none(field: str, value: Any, message: str) -> None:
+    changed = content()
+    changed["preprocess"][field] = value
+    assert refused(changed).startswith(message)
+
+
 @pytest.mark.parametrize("path", [path for path in ALL if path != OPTIONAL], ids=named)
 def test_a_missing_field(path: tuple[Any, ...]) -> None:
     changed = content()
@@ -107,7 +150,13 @@ def test_an_unknown_field(path: tuple[Any, ...]) -> None:
     assert refused(changed) == f"{named((*path, 'thresold'))}: unknown field"
 
 
-LEGAL = [(("thresholds", "rule"), "\n"), (("thresholds", "rule"), "x" * 200), (("thresholds", "table"), [])]
+LEGAL = [
+    (("thresholds", "rule"), "\n"),
+    (("thresholds", "rule"), "x" * 200),
+    (("thresholds", "table"), []),
+    (("preprocess", "roi"), []),
+    (("preprocess", "ignore"), []),
+]
 WRONG = [(path, value) for path in ALL for value in ([], True, "\n", "x" * 200) if (path, value) not in LEGAL]
 
 
@@ -155,7 +204,7 @@ def test_not_even_among_what_is_free() -> None:
         (("model_sha256"), "0" * 63, f'model_sha256: must be 64 lower-case hex digits, got "{"0" * 63}"'),
         (("created"), "2026-02-30T00:00:00Z", "created: must be an RFC 3339 time with its offset"),
         (("created"), "2026-02-03 00:00:00", "created: must be an RFC 3339 time with its offset"),
-        (("schema_version"), 2, "schema_version: must be 1, got 2"),
+        (("schema_version"), 3, "schema_version: must be 2 (or 1, which is read as well), got 3"),
         (
             ("golden", "vectors", 0, "file"),
             "../x.png",
@@ -186,6 +235,8 @@ def test_the_same_golden_file_twice() -> None:
     "make",
     [
         lambda: PreprocessSpec(Size(1, 1), "crop", "rgb", 0),
+        lambda: PreprocessSpec(Size(1, 1), "stretch", "rgb", 0, overlap=0.6),
+        lambda: PreprocessSpec(Size(40, 64), "stretch", "rgb", 0, tiles=Size(80, 80)),
         lambda: PreprocessSpec(Size(1, 1), "stretch", "bgr", 0),
         lambda: PreprocessSpec(Size(1, 1), "stretch", "rgb", -1),
         lambda: Quantization(0.0, 0),

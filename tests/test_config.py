@@ -10,6 +10,8 @@ import pytest
 
 from device import config
 from device.errors import ConfigError
+from device.geometry import Polygon
+from device.region_of_interest import EVERYTHING
 
 
 def load(folder: Path, text: str) -> config.Config:
@@ -166,3 +168,28 @@ def test_what_a_camera_a_trigger_or_an_output_cannot_be(tmp_path: Path, text: st
 
 def test_everything_that_is_not_ok_is_thrown_out_by_default(tmp_path: Path) -> None:
     assert load(tmp_path, "").outputs.reject_on == ("NG", "MARGINAL", "ERROR")
+
+
+def test_where_to_look(tmp_path: Path) -> None:
+    text = "[inspection]\nroi = [[[1, 2], [3, 4], [5, 0]]]\nignore = [[[0, 0], [1, 1], [0, 1], [9, 9]]]\n"
+    region = load(tmp_path, text).inspection.region
+    assert region.roi == (Polygon(((1, 2), (3, 4), (5, 0))),)
+    assert region.ignore[0].corners[3] == (9, 9)
+    assert load(tmp_path, "").inspection.region == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("[[1, 2], [3, 4], [5, 0]]", "polygon 1 must be a list of 3 corners [x, y] or more, got [1, 2]"),
+        ("[[[1, 2], [3, 4]]]", "polygon 1 must be a list of 3 corners [x, y] or more, got [[1, 2], [3, 4]]"),
+        ("[[[1, 2, 3], [3, 4, 5], [1, 1, 1]]]", "polygon 1 must be a list of 3 corners"),
+        ("[[[1, 2], [3, 4], [5, -1]]]", "must be 0..65535, got -1"),
+        ("[[[1.5, 2.0], [3.0, 4.0], [5.0, 1.0]]]", "polygon 1 must be"),
+        ("7", "must be an array, got 7"),
+    ],
+)
+def test_a_polygon_that_is_none(tmp_path: Path, value: str, problem: str) -> None:
+    [found] = problems(tmp_path, f"[inspection]\nroi = {value}\n")
+    assert found.startswith(f"{tmp_path}/config.toml: [inspection] roi: ")
+    assert problem in found

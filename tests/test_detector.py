@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
-from device.detector import Detector, Prediction, content_cells, pool
+from device.detector import Detector, Prediction, pool
 from device.errors import InterpreterError
+from device.framing import content_cells
 from device.geometry import Letterbox, Size
 from device.interpreter import Interpreter, Tensor
 from device.preprocess import Preprocessor

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.geometry import Box, Letterbox, Size
+from device.geometry import Box, Letterbox, Polygon, Size
 
 sides = st.integers(1, 5000)
 sizes = st.builds(Size, sides, sides)
@@ -50,6 +51,18 @@ def test_a_box_measures() -> None:
         box.clipped(Size(10, 1000))
 
 
+def test_a_polygon_has_three_different_corners() -> None:
+    assert Polygon(((0, 0), (1, 0), (0, 1))).corners[2] == (0, 1)
+    with pytest.raises(ValueError, match="a polygon must have 3 different corners or more, got 2"):
+        Polygon(((0, 0), (1, 1), (0, 0)))
+
+
+def test_a_box_cuts_its_part_out_of_an_image() -> None:
+    image = np.arange(24).reshape(4, 6)
+    assert Box(1, 2, 3, 1).of(image).tolist() == [[13, 14, 15]]
+    assert np.shares_memory(Box(1, 2, 3, 1).of(image), image)
+
+
 def test_letterbox_keeps_proportions_and_centres() -> None:
     placement = Letterbox.fit(Size(1000, 500), Size(64, 64), "letterbox")
     assert placement.content == Box(0, 16, 64, 32)
@@ -82,9 +95,9 @@ def test_an_unknown_mode_and_an_image_outside_are_refused() -> None:
     with pytest.raises(ValueError, match="mode must be one of letterbox, stretch, got 'crop'"):
         Letterbox.fit(Size(1, 1), Size(1, 1), "crop")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must lie inside the target"):
-        Letterbox(Size(10, 10), Size(10, 10), 1.0, 1.0, 1, 0)
+        Letterbox(Size(10, 10), Box(0, 0, 10, 10), Size(10, 10), 1.0, 1.0, 1, 0)
     with pytest.raises(ValueError, match=r"scale_y must be a finite number > 0, got nan"):
-        Letterbox(Size(10, 10), Size(10, 10), 1.0, float("nan"), 0, 0)
+        Letterbox(Size(10, 10), Box(0, 0, 10, 10), Size(10, 10), 1.0, float("nan"), 0, 0)
 
 
 @given(st.data(), sizes, sizes, modes)
@@ -97,6 +110,19 @@ def test_there_and_back_covers_the_box(data: st.DataObject, source: Size, target
     assert contains(back, box)
     assert back.x >= box.x - 1 / placement.scale_x - 1
     assert back.x + back.width <= box.x + box.width + 1 / placement.scale_x + 1
+
+
+@given(st.data(), sizes, sizes, modes)
+def test_there_and_back_from_a_region(data: st.DataObject, source: Size, target: Size, mode: str) -> None:
+    region = data.draw(boxes_in(source))
+    placement = Letterbox.fit(source, target, mode, region)
+    inner = data.draw(boxes_in(Size(region.width, region.height)))
+    box = Box(region.x + inner.x, region.y + inner.y, inner.width, inner.height)
+    assert contains(placement.content, placement.forward(box))
+    back = placement.inverse(placement.forward(box))
+    assert contains(back, box)
+    assert contains(region, back)
+    assert placement.inverse(placement.content) == region
 
 
 @given(sizes, sizes)

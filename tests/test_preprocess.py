@@ -7,7 +7,8 @@ import pytest
 from fixtures_bundle import make_frame, make_image
 
 from device.calibration import PreprocessSpec
-from device.geometry import Box, Letterbox, Size
+from device.framing import Framing
+from device.geometry import Box, Size
 from device.preprocess import ModelInput, Preprocessor
 
 
@@ -22,7 +23,7 @@ def test_the_right_size_is_not_copied() -> None:
     assert np.shares_memory(prepared.tensor, image)
 
 
-def test_a_view_of_a_larger_image_becomes_contiguous() -> None:
+def test_a_framing_of_a_larger_image_becomes_contiguous() -> None:
     image = make_image(width=64, height=64)[:, 10:42]
     prepared = prepare(image, Size(32, 64))
     assert prepared.tensor.flags.c_contiguous
@@ -92,8 +93,8 @@ def test_any_size_fits(width: int, height: int, resize: str, colour: str) -> Non
 
 
 def test_a_model_input_checks_itself() -> None:
-    placement = Letterbox.fit(Size(8, 8), Size(8, 8), "stretch")
-    with pytest.raises(ValueError, match=r"tensor must be uint8 \(1, 8, 8, 3\), got float32 \(1, 8, 8, 3\)"):
-        ModelInput(np.zeros((1, 8, 8, 3), np.float32), placement)
-    with pytest.raises(ValueError, match=r"got uint8 \(8, 8, 3\)"):
-        ModelInput(np.zeros((8, 8, 3), np.uint8), placement)
+    framing = Framing.of(Size(8, 8), PreprocessSpec(Size(8, 8), "stretch", "rgb", 0))
+    with pytest.raises(ValueError, match=r"canvas must be uint8 \(8, 8, 3\), got float32 \(8, 8, 3\)"):
+        ModelInput(np.zeros((8, 8, 3), np.float32), framing)
+    with pytest.raises(ValueError, match=r"got uint8 \(8, 8\)"):
+        ModelInput(np.zeros((8, 8), np.uint8), framing)

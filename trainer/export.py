@@ -12,8 +12,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from device.bundle import Quantization
-from device.detector import content_cells
 from device.errors import InterpreterError
+from device.framing import content_cells
 from device.interpreter import default_threads
 from device.preprocess import ModelInput
 from trainer.network import scaled

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.bundle import PreprocessSpec
-from device.detector import content_cells
 from device.frame import frame_from_file
+from device.framing import content_cells
 from device.preprocess import ModelInput, Preprocessor
 from trainer.data import Sample
 from trainer.export import Int8Model

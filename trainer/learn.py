@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import Pooling, PreprocessSpec
-from device.detector import content_cells, pool
+from device.detector import pool
+from device.framing import content_cells
 from trainer import network, probe, scratch
 from trainer.config import Config
 from trainer.data import Sample, folds

@@ -19,7 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from device.bundle import Pooling, PreprocessSpec
-from device.detector import content_cells, pool
+from device.detector import pool
+from device.framing import content_cells
 from device.geometry import Letterbox
 from device.localizer import evidence_in_frame
 from trainer import metrics
