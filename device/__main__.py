@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 
 from device.errors import EdgeVisionError
@@ -96,5 +97,14 @@ def _log_to_stderr(level: str) -> None:
     )
 
 
+def _leave(exit_code: int) -> None:
+    """End. A thread that still runs had its time and hangs (in a camera's driver, say): it is left behind."""
+    if threading.active_count() > 1:
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -6,6 +6,7 @@
       golden/            images with the scores they must give
       manifest.json      see manifest.py; written last, so a folder without it is no bundle
     current              a link beside the bundles, to the one in use
+    previous             a link to the one that was in use before it
 
 A bundle is checked as a whole before anything of it is used, and never changed after it was written.
 """
@@ -58,14 +59,18 @@ __all__ = [
     "ScoreCalibration",
     "ThresholdRow",
     "Thresholds",
+    "activate",
     "check_golden",
+    "keep",
     "load",
+    "rollback",
     "write",
 ]
 
 MODEL_FILE = "model.tflite"
 GOLDEN_FOLDER = "golden"
 CURRENT = "current"
+PREVIOUS = "previous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,86 @@ def check_golden(bundle: Bundle, score: Callable[[Path], float]) -> None:
             raise BundleError(
                 f"{path}: must score {vector.score:.6f} within {tolerance:g}, scores {found:.6f} here"
             )
+
+
+# ---- in use
+
+
+def activate(models: Path, name: str) -> str:
+    """Make `current` lead to the bundle `name` in the folder `models`, and `previous` to the one before it.
+
+    The bundle is checked from end to end first. Both links are switched in one step each, `previous` first:
+    whenever the power goes, `current` leads to a whole bundle. Activating what is in use changes nothing.
+    Returns the name of the bundle that was in use, or "" where there was none.
+    Raises BundleError, and StorageError where a link cannot be written.
+    """
+    _require_models(models)
+    if Path(name).name != name or name in {"", CURRENT, PREVIOUS}:
+        raise BundleError(f"bundle: must be the name of a folder in {models}, got {name!r}")
+    load(models / name)
+    before = _target(models / CURRENT)
+    if before != name:
+        try:
+            if before:
+                _switch(models / PREVIOUS, before)
+            _switch(models / CURRENT, name)
+            _sync_folder(models)
+        except OSError as error:
+            raise StorageError(f"{models}: cannot be switched to {name}: {error.strerror}") from error
+    return before
+
+
+def rollback(models: Path) -> str:
+    """Activate the bundle that `previous` leads to. Returns its name. Raises BundleError, StorageError."""
+    _require_models(models)
+    previous = _target(models / PREVIOUS)
+    if not previous:
+        raise BundleError(f"{models / PREVIOUS}: no bundle was in use before this one")
+    if previous == _target(models / CURRENT):
+        raise BundleError(f"{models / PREVIOUS}: leads to {previous}, which is in use already")
+    activate(models, previous)
+    return previous
+
+
+def keep(models: Path, running: str, rejected: str) -> None:
+    """Let `current` lead to the bundle `running` again, if it leads to `rejected`, which was found unfit.
+
+    So that the next start, after a power cut for one, does not meet the unfit one. `previous` stays.
+    Raises StorageError.
+    """
+    if not rejected or rejected == running or _target(models / CURRENT) != rejected:
+        return
+    try:
+        _switch(models / CURRENT, running)
+        _sync_folder(models)
+    except OSError as error:
+        raise StorageError(f"{models}: cannot be switched back to {running}: {error.strerror}") from error
+
+
+def current_name(models: Path) -> str:
+    """The name of the bundle that `current` leads to, or "" where there is none."""
+    return _target(models / CURRENT)
+
+
+def previous_name(models: Path) -> str:
+    """The name of the bundle that a roll-back leads to, or "" where there is none."""
+    previous = _target(models / PREVIOUS)
+    return previous if previous != _target(models / CURRENT) else ""
+
+
+def _require_models(models: Path) -> None:
+    if (models / manifest.FILE).exists():
+        raise BundleError(f"{models}: is one bundle; a folder of bundles with a link `{CURRENT}` is needed")
+    if not models.is_dir():
+        raise BundleError(f"{models}: must be a folder of bundles, does not exist")
+
+
+def _target(link: Path) -> str:
+    """The name of the folder beside it that a link leads to; "" where there is no such link."""
+    try:
+        return link.readlink().name
+    except OSError:
+        return ""
 
 
 # ---- writing

@@ -33,6 +33,10 @@ LIMITS: Limits = {
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
     ("inspection", "roi"): Within(0, 65535),
     ("inspection", "ignore"): Within(0, 65535),
+    ("model", "latency_budget_ms"): Within(0.1, 60_000, or_zero=True),
+    ("verdict", "votes_needed"): Within(1, 100),
+    ("verdict", "votes_of"): Within(1, 100),
+    ("verdict", "hysteresis_ratio"): Within(0, 0.9),
     ("camera", "kind"): OneOf(("replay", "opencv", "picamera2")),
     ("camera", "source"): Matching(r".+", "a path or an address"),
     ("camera", "number"): Within(0, 7),
@@ -111,6 +115,16 @@ class ModelConfig:
 
     threads: int | None
     runtime: str
+    latency_budget_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictConfig:
+    """[verdict]"""
+
+    votes_needed: int = 1
+    votes_of: int = 1
+    hysteresis_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +268,7 @@ class Config:
     bundle: Path
     model: ModelConfig
     inspection: InspectionConfig
+    verdict: VerdictConfig
     camera: CameraConfig
     trigger: TriggerConfig
     outputs: OutputsConfig
@@ -275,6 +290,7 @@ def load(path: Path) -> Config:
 def _conflicts(tables: Tables, folder: Path) -> list[str]:
     """What is legal key by key and cannot be together, and a password file that gives no password."""
     problems = _camera_conflicts(tables["camera"]) + _pin_conflicts(tables) + _unordered(tables["health"])
+    problems += _vote_conflicts(tables["verdict"])
     if tables["commands"]["enabled"] and not tables["commands"]["allow"]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
@@ -289,6 +305,11 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
         except ConfigError as error:
             problems.append(str(error))
     return problems
+
+
+def _vote_conflicts(voting: dict[str, Any]) -> list[str]:
+    needed, of = voting["votes_needed"], voting["votes_of"]
+    return [f"[verdict] votes_needed: must be at most votes_of = {of}, got {needed}"] if needed > of else []
 
 
 def _camera_conflicts(camera: dict[str, Any]) -> list[str]:
@@ -378,10 +399,11 @@ def _config(path: Path, tables: Tables) -> Config:
         state=folder / tables["station"]["state"],
         runtime=folder / tables["station"]["runtime"],
         bundle=folder / tables["bundle"]["path"],
-        model=ModelConfig(threads=model["threads"] or None, runtime=model["runtime"]),
         inspection=InspectionConfig(
             RegionOfInterest(*(_polygons(tables, key) for key in ("roi", "ignore"))),
         ),
+        model=ModelConfig(**{**model, "threads": model["threads"] or None}),
+        verdict=VerdictConfig(**tables["verdict"]),
         camera=_camera(camera, folder),
         trigger=TriggerConfig(**tables["trigger"]),
         outputs=OutputsConfig(**_frozen(tables["outputs"])),

@@ -1,29 +1,118 @@
-"""How many verdicts of each kind there were, and when it is time to say so."""
+"""How many verdicts of each kind there were: since the start, since the last report, and over all restarts.
+
+The counts over all restarts are kept in `counters.json` in the state folder:
+
+    {"schema":1,"since":"2026-01-31T06:00:00.000Z","ok":7,"ng":1,"marginal":0,"error":0}
+
+They are written by a thread of their own, so that a slow card does not hold up a verdict: at most once in
+WRITE_EVERY_S, only when they have changed, and at the end. A process that is killed loses the counts of the
+last WRITE_EVERY_S; the file is whole at any moment. A disk that does not take it is named in the log, and
+counting goes on.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import threading
 import time
 from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+from device import durable, strict_json
+from device.errors import StorageError
+from device.verdict import Word
+
+log = logging.getLogger(__name__)
+
+FILE = "counters.json"
+SCHEMA = 1
 REPORT_EVERY_S = 60.0
+WRITE_EVERY_S = 10.0
+_WORDS = ("ok", "ng", "marginal", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Verdicts of each kind since a time (RFC 3339, UTC)."""
+
+    ok: int
+    ng: int
+    marginal: int
+    error: int
+    since: str
+
+    def to_json(self) -> str:
+        """One line of compact JSON."""
+        content = {"schema": SCHEMA, "since": self.since, **{word: getattr(self, word) for word in _WORDS}}
+        return json.dumps(content, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Counts:
+        """The inverse of to_json. Raises ValueError."""
+        content = strict_json.parse(text)
+        if not isinstance(content, dict) or content.keys() != {"schema", "since", *_WORDS}:
+            raise ValueError(f"must have the fields schema, since, {', '.join(_WORDS)}")
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema: must be {SCHEMA}, got {content['schema']!r}")
+        for word in _WORDS:
+            _require_count(word, content[word])
+        datetime.fromisoformat(content["since"])
+        return cls(**{name: content[name] for name in ("since", *_WORDS)})
+
+    def plus(self, verdict: Word) -> Counts:
+        """With one more."""
+        word = verdict.lower()
+        return replace(self, **{word: getattr(self, word) + 1})
+
+
+def _require_count(word: str, found: Any) -> None:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise ValueError(f"{word}: must be a count, got {found!r}")
 
 
 class Counters:
-    """Counts verdicts since the start, and since the last report."""
+    """add() every verdict; start() and stop() for what is kept on the disk."""
 
-    def __init__(self) -> None:
-        self._total: Counter[str] = Counter()
+    def __init__(self, folder: Path) -> None:
+        """Reads what was counted before. A file that is damaged is put aside, and counting begins anew."""
+        self._path = folder / FILE
+        self._session: Counter[str] = Counter()
         self._recent: Counter[str] = Counter()
         self._reported_s = time.monotonic()
+        self._all = self._read()
+        self._written = self._all
+        self._complained = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._write_all, name="counters", daemon=True)
 
-    def add(self, verdict: str) -> None:
-        self._total[verdict] += 1
+    def start(self) -> None:
+        """Begin to keep the counts on the disk."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write the last counts."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, verdict: Word) -> None:
+        self._session[verdict] += 1
         self._recent[verdict] += 1
+        self._all = self._all.plus(verdict)
+
+    @property
+    def counts(self) -> Counts:
+        """Over all restarts."""
+        return self._all
 
     @property
     def good(self) -> int:
-        """Frames that were seen: every verdict but ERROR."""
-        return self._total.total() - self._total["ERROR"]
+        """Frames that were seen in this session: every verdict but ERROR."""
+        return self._session.total() - self._session["ERROR"]
 
     def report_is_due(self) -> bool:
         """True once a minute."""
@@ -38,8 +127,52 @@ class Counters:
         return text
 
     def total(self) -> str:
-        """The counts since the start, for the log."""
-        return _listed(self._total)
+        """The counts of this session, for the log."""
+        return _listed(self._session)
+
+    def _read(self) -> Counts:
+        fresh = Counts(
+            0, 0, 0, 0, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
+        try:
+            return Counts.from_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return fresh
+        except OSError as error:
+            log.warning("%s: cannot be read, counting begins anew: %s", self._path, error.strerror)
+        except (ValueError, TypeError) as error:
+            aside = self._path.with_suffix(".damaged")
+            log.warning(
+                "%s: damaged, put aside as %s, counting begins anew: %s", self._path, aside.name, error
+            )
+            self._put_aside(aside)
+        return fresh
+
+    def _put_aside(self, aside: Path) -> None:
+        try:
+            self._path.replace(aside)
+        except OSError as error:
+            log.warning("%s: cannot be put aside: %s", self._path, error.strerror)
+
+    # -- the thread `counters`
+
+    def _write_all(self) -> None:
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(WRITE_EVERY_S)
+            counts = self._all
+            if counts != self._written:
+                self._write(counts)
+
+    def _write(self, counts: Counts) -> None:
+        try:
+            durable.write(self._path, counts.to_json().encode() + b"\n")
+        except StorageError as error:
+            log.log(logging.DEBUG if self._complained else logging.WARNING, "%s; counting goes on", error)
+            self._complained = True
+        else:
+            self._written = counts
+            self._complained = False
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -63,8 +63,10 @@ class Pipeline:
         model_input = self._preprocessor.prepare(frame)
         return model_input, self._detector.detect(model_input)
 
-    def inspect(self, frame: Frame) -> Verdict:
+    def inspect(self, frame: Frame, thresholds: Thresholds | None = None) -> Verdict:
         """The verdict on a frame; regions are looked for when it is NG or MARGINAL. Raises InterpreterError.
+
+        `thresholds`: other ones than the bundle's.
 
         timing_ms: preprocess, checks, inference, localization (about 0 for OK), and total.
         """
@@ -76,7 +78,8 @@ class Pipeline:
         prediction = self._detector.detect(model_input)
         checks = replace(checks, evidence=mean_evidence(model_input, prediction))
         watch.lap("inference")
-        word = decide(prediction.score, self._thresholds)
+        thresholds = thresholds or self._thresholds
+        word = decide(prediction.score, thresholds)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
         watch.lap("localization")
         return Verdict(
@@ -91,7 +94,7 @@ class Pipeline:
             trigger=frame.trigger,
             verdict=word,
             score=prediction.score,
-            threshold=self._thresholds.ng,
+            threshold=thresholds.ng,
             model=self.model,
             regions=regions,
             image_size=frame.size,

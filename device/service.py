@@ -5,7 +5,8 @@ Who is brittle and who is tolerant:
     configuration, bundle   Wrong: the service ends with exit code 3 or 4 before the first frame, and systemd
                             leaves it down. A person has to mend it.
     camera                  One unreadable frame: an ERROR verdict, and on. `max_failures` of them in a row,
-                            or no frame in time: the service ends with 5, and systemd starts a fresh one.
+                            no frame in time, or a call that does not come back: the service ends with 5, and
+                            systemd starts a fresh one.
     interpreter             Any fault ends the service with 6; systemd starts a fresh one.
     broker                  May be away at the start and for days. Events wait in memory, bounded: see
                             publisher.py.
@@ -13,14 +14,18 @@ Who is brittle and who is tolerant:
                             lost a thread looks alive and is not.
 
 There is never a default verdict: no frame, no OK. The watchdog is fed by verdicts alone.
-SIGTERM and SIGINT finish the frame in hand; the status is `stopped` after them and after the end of a finite
+SIGTERM and SIGINT finish what was taken; the status is `stopped` after them and after the end of a finite
 source, `offline` after a fault.
+
+Threads: capture (trigger and camera, see capture.py), this one (inspection), and behind it delivery (see
+publisher.py). A thread that hangs in the kernel does not keep the process from ending.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -28,25 +33,38 @@ from datetime import UTC, datetime
 from device import bundle, notify
 from device.birth import birth
 from device.camera import BadFrame, make_camera
+from device.capture import Capture
 from device.config import Config
 from device.counters import Counters
-from device.errors import FrameError
+from device.errors import EdgeVisionError, FrameError
+from device.frame import Frame
 from device.pipeline import Pipeline
 from device.publisher import Publisher
 from device.signals import StopSignal
+from device.swap import ModelSwap
+from device.threshold_override import ThresholdOverride
+from device.trigger import make_trigger
 from device.verdict import Verdict
+from device.voting import Jury
 
 log = logging.getLogger(__name__)
+
+POLL_S = 0.2  # how long the loop waits for a frame before it looks at what else there is to do
+SWITCH_S = (
+    0.0005  # threads that only hand things on get the interpreter for so long, and then a verdict goes first
+)
 
 
 def run(config: Config) -> None:
     """Inspect until a signal or the end of the source. Raises the EdgeVisionError that ended it otherwise."""
     end_process_on_thread_fault()
+    sys.setswitchinterval(SWITCH_S)
     with StopSignal() as stop:
         service = Service(config, stop)
         service.start()
         try:
             service.inspect_all()
+            service.finish()
         except BaseException:
             service.end("offline")
             raise
@@ -60,56 +78,61 @@ class Service:
         """Opens the bundle (checked to its golden images). Raises BundleError, InterpreterError."""
         self._config = config
         self._stop = stop
-        self._pipeline = Pipeline(
-            bundle.load(config.bundle),
-            station=config.station,
-            session_id=uuid.uuid4().hex,
-            threads=config.model.threads,
-            runtime=config.model.runtime,
-            region=config.inspection.region,
+        self._session_id = uuid.uuid4().hex
+        self._pipeline = self._open(bundle.load(config.bundle))
+        self._override = ThresholdOverride(config.state)
+        self._thresholds = self._override.apply(self._pipeline.model, self._pipeline.thresholds)
+        self._jury = Jury(config.verdict)
+        self._newest: Frame | None = None
+        self._swap = ModelSwap(
+            config.bundle,
+            self._open,
+            self._pipeline,
+            lambda: self._newest,
+            config.model.latency_budget_ms,
         )
-        self._camera = make_camera(config.camera, stop.wait)
+        self._trigger = make_trigger(config.trigger)
+        self._capture = Capture(make_camera(config.camera, stop.wait), self._trigger, config.camera.timeout_s)
         self._publisher = Publisher(
-            config.mqtt, config.station, self._pipeline.session_id, birth(self._pipeline, datetime.now(UTC))
+            config.mqtt, config.station, self._session_id, birth(self._pipeline, datetime.now(UTC))
         )
-        self._counters = Counters()
+        self._counters = Counters(config.state)
         self._failures = 0
 
     def start(self) -> None:
         """Open the camera, begin to connect, and name what is in use. Raises FrameError."""
-        self._camera.open()
+        self._capture.open()
+        self._counters.start()
         self._publisher.start()
+        self._capture.start()
         model = self._pipeline.model
-        log.info("station %s, session %s", self._config.station, self._pipeline.session_id)
+        log.info("station %s, session %s", self._config.station, self._session_id)
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
-        log.info("runtime %s, camera %s", self._pipeline.runtime, self._camera.name)
+        log.info("runtime %s, camera %s", self._pipeline.runtime, self._capture.name)
         log.info("broker %s as client %s", self._publisher.address, self._config.mqtt.client_id)
 
     def inspect_all(self) -> None:
         """Turn after turn. Raises FrameError, also when a whole source had no frame that could be seen."""
-        while not self._stop.requested:
-            verdict = self.turn()
-            if verdict is None:
-                if not self._counters.good:
-                    raise FrameError(f"{self._camera.name}: ended without a single readable frame")
-                return
-            self.publish(verdict)
-            if self._failures >= self._config.camera.max_failures:
-                raise FrameError(
-                    f"{self._camera.name}: {self._failures} unreadable frames one after the other"
-                )
+        while not self._stop.requested and not self._capture.ended:
+            verdict = self.turn(POLL_S)
+            if verdict is not None:
+                self.publish(verdict)
+            self._require_frames()
+            self._between_frames()
+        if self._capture.ended and not self._counters.good:
+            raise FrameError(f"{self._capture.name}: ended without a single readable frame")
 
-    def turn(self) -> Verdict | None:
-        """One frame to one verdict; None at the end of the source. Raises FrameError, InterpreterError."""
-        try:
-            frame = self._camera.read(self._config.camera.timeout_s)
-        except BadFrame as fault:
-            return self._unseen(fault)
-        if frame is None:
-            log.info("the camera %s has come to its end", self._camera.name)
+    def turn(self, timeout_s: float) -> Verdict | None:
+        """One frame to one verdict; None when none came in this time. Raises FrameError, InterpreterError."""
+        taken = self._capture.take(timeout_s)
+        if taken is None:
             return None
-        verdict = self._pipeline.inspect(frame)
+        if isinstance(taken, BadFrame):
+            return self._unseen(taken)
+        thresholds = self._jury.thresholds(self._thresholds, taken.trigger)
+        verdict = self._jury.vote(self._pipeline.inspect(taken, thresholds))
         self._failures = 0
+        self._newest = taken
         return verdict
 
     def publish(self, verdict: Verdict) -> None:
@@ -120,17 +143,28 @@ class Service:
         if self._counters.good == 1 and verdict.verdict != "ERROR":
             notify.ready()
         notify.alive()
-        if self._counters.report_is_due():
-            log.info("verdicts in %s; messages: %s", self._counters.recent(), self._publisher.delivery())
+
+    def finish(self) -> None:
+        """After a signal: no more frames, and a verdict on each that was taken. Raises InterpreterError."""
+        self._capture.stop()
+        while (verdict := self.turn(0)) is not None:
+            self.publish(verdict)
 
     def end(self, last_word: str) -> None:
         """Deliver what waits (bounded), leave `last_word` as the status, release the camera."""
         notify.stopping()
         if self._stop.received is not None:
             log.info("%s: stopping", self._stop.received.name)
-        self._camera.close()
+        self._capture.stop()
+        self._capture.discard()
         self._publisher.stop(last_word)
-        log.info("verdicts in all: %s; messages: %s", self._counters.total(), self._publisher.delivery())
+        self._counters.stop()
+        log.info(
+            "verdicts in all: %s; frames without one: %s; messages: %s",
+            self._counters.total(),
+            self._capture.losses,
+            self._publisher.delivery(),
+        )
 
     def _unseen(self, fault: BadFrame) -> Verdict:
         """The ERROR verdict on a frame that could not be read."""
@@ -138,9 +172,46 @@ class Service:
         log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s", fault)
         return self._pipeline.unseen(fault)
 
+    def _require_frames(self) -> None:
+        if self._failures >= self._config.camera.max_failures:
+            raise FrameError(f"{self._capture.name}: {self._failures} unreadable frames one after the other")
+
+    def _open(self, loaded: bundle.Bundle) -> Pipeline:
+        return Pipeline(
+            loaded,
+            station=self._config.station,
+            session_id=self._session_id,
+            threads=self._config.model.threads,
+            runtime=self._config.model.runtime,
+            region=self._config.inspection.region,
+        )
+
+    def _between_frames(self) -> None:
+        """What there is to do beside the frames."""
+        if self._stop.take_reload():
+            log.info("SIGHUP: loading the bundle that %s leads to", self._config.bundle)
+            self._swap.request()
+        if (fresh := self._swap.take()) is not None:
+            self._change_model(fresh)
+        self._report()
+
+    def _change_model(self, fresh: Pipeline) -> None:
+        self._pipeline = fresh
+        self._thresholds = self._override.apply(fresh.model, fresh.thresholds)
+        self._jury.forget()
+
+    def _report(self) -> None:
+        if self._counters.report_is_due():
+            log.info(
+                "verdicts in %s; frames without one: %s; messages: %s",
+                self._counters.recent(),
+                self._capture.losses,
+                self._publisher.delivery(),
+            )
+
 
 def end_process_on_thread_fault() -> None:
-    """From now on an uncaught exception in any thread ends the process with 1, its traceback in the log."""
+    """From now on an uncaught exception in any thread ends the process, with the exit code of its class."""
     threading.excepthook = _end_process
 
 
@@ -148,4 +219,5 @@ def _end_process(fault: threading.ExceptHookArgs) -> None:
     name = fault.thread.name if fault.thread is not None else "?"
     log.critical("fault in thread %s; the process ends", name, exc_info=fault.exc_value)
     logging.shutdown()
-    os._exit(1)  # the main thread may hang in the camera or the interpreter; it is not asked
+    code = fault.exc_value.exit_code if isinstance(fault.exc_value, EdgeVisionError) else 1
+    os._exit(code)  # the main thread may hang in the interpreter; it is not asked

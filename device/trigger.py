@@ -65,7 +65,10 @@ class Trigger(Protocol):
         """
 
     def lost(self) -> list[TriggerEvent]:
-        """The dropped triggers since the last call. Nobody has looked at their parts."""
+        """The dropped triggers since the last call, and after close() those that still waited.
+
+        Nobody has looked at their parts.
+        """
 
     def close(self) -> None:
         """Stop listening; whoever waits gets None. May be called at any time, and twice."""
@@ -128,6 +131,8 @@ class Commanded:
     def close(self) -> None:
         with self._changed:
             self._open = False
+            self._lost.extend(self._events)
+            self._events.clear()
             self._changed.notify_all()
 
     def _push(self, event: TriggerEvent) -> bool:

@@ -349,3 +349,90 @@ def test_a_process_that_is_killed_leaves_current_whole(folder: Path, moment: int
 
 def test_the_calibration_is_on_the_disk_as_it_was_given(tiny_model: TinyModel, folder: Path) -> None:
     assert (folder / "calibration.json").read_text() == tiny_model.calibration.to_json()
+
+
+# ---- in use
+
+
+@pytest.fixture
+def models(tiny_model: TinyModel, tmp_path: Path) -> Path:
+    """Three bundles, made and so activated one after the other."""
+    for day in (1, 2, 3):
+        tiny_model.write(tmp_path, created=f"2026-03-0{day}T05:06:07Z")
+    return tmp_path
+
+
+def names(models: Path) -> list[str]:
+    return sorted(path.name for path in models.iterdir() if not path.is_symlink())
+
+
+def test_activate_switches_both_links(models: Path) -> None:
+    first, second, third = names(models)
+    assert bundles.activate(models, first) == third
+    assert (bundles.current_name(models), bundles.previous_name(models)) == (first, third)
+    assert bundles.activate(models, second) == first
+    assert (bundles.current_name(models), bundles.previous_name(models)) == (second, first)
+    assert bundles.activate(models, second) == second  # in use already: nothing changes
+    assert bundles.previous_name(models) == first
+    assert bundles.load(models).name == second
+    assert [path.name for path in models.glob(".*")] == []
+
+
+def test_roll_back_and_forth(models: Path) -> None:
+    first, _, third = names(models)
+    bundles.activate(models, first)
+    assert bundles.rollback(models) == third
+    assert bundles.rollback(models) == first
+
+
+def test_nothing_to_roll_back_to(models: Path) -> None:
+    with pytest.raises(BundleError, match="previous: no bundle was in use before"):
+        bundles.rollback(models)
+    bundles._switch(models / "previous", bundles.current_name(models))
+    with pytest.raises(BundleError, match="which is in use already"):
+        bundles.rollback(models)
+    assert bundles.previous_name(models) == ""
+
+
+def test_a_damaged_bundle_is_not_activated(models: Path) -> None:
+    first, _, third = names(models)
+    (models / first / "model.tflite").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"model\.tflite"):
+        bundles.activate(models, first)
+    assert bundles.current_name(models) == third
+    assert not (models / "previous").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "current", "previous", "../x", "/etc", "a/b", "nothing"])
+def test_a_name_that_is_no_bundle_beside_the_others(models: Path, name: str) -> None:
+    with pytest.raises(BundleError):
+        bundles.activate(models, name)
+
+
+def test_only_a_folder_of_bundles_has_links(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is one bundle; a folder of bundles"):
+        bundles.rollback(models / names(models)[0])
+    with pytest.raises(BundleError, match="does not exist"):
+        bundles.activate(tmp_path / "no", "x")
+
+
+def test_keep_undoes_only_what_was_rejected(models: Path) -> None:
+    first, second, third = names(models)
+    bundles.keep(models, first, second)  # `current` leads elsewhere by now
+    assert bundles.current_name(models) == third
+    bundles.keep(models, first, third)
+    assert bundles.current_name(models) == first
+    bundles.keep(models, first, "")
+    assert bundles.current_name(models) == first
+
+
+def test_links_that_cannot_be_written(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(link: Path, target: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    first, _, third = names(models)
+    monkeypatch.setattr(bundles, "_switch", full)
+    with pytest.raises(StorageError, match=f"cannot be switched to {first}: No space left"):
+        bundles.activate(models, first)
+    with pytest.raises(StorageError, match="cannot be switched back"):
+        bundles.keep(models, first, third)

@@ -193,3 +193,9 @@ def test_a_polygon_that_is_none(tmp_path: Path, value: str, problem: str) -> Non
     [found] = problems(tmp_path, f"[inspection]\nroi = {value}\n")
     assert found.startswith(f"{tmp_path}/config.toml: [inspection] roi: ")
     assert problem in found
+
+
+def test_more_votes_cannot_be_needed_than_there_are(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, "[verdict]\nvotes_needed = 3\nvotes_of = 2\n")
+    assert problem.endswith("[verdict] votes_needed: must be at most votes_of = 2, got 3")
+    assert load(tmp_path, "[verdict]\nvotes_needed = 2\nvotes_of = 2\n").verdict.votes_of == 2

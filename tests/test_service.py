@@ -218,17 +218,17 @@ def test_a_fault_in_any_thread_ends_the_process() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_one_turn_without_thread_or_broker(
-    make_station: MakeStation, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_turn_without_a_broker(make_station: MakeStation, caplog: pytest.LogCaptureFixture) -> None:
     station = make_station(free_port(), "nx")
     with StopSignal() as stop:
         parts = service.Service(config.load(station.config), stop)
-        parts._camera.open()
+        parts._capture.open()
+        parts._capture.start()
         with caplog.at_level(logging.WARNING):
-            assert [parts.turn().verdict, parts.turn().verdict] == ["NG", "ERROR"]
+            assert [parts.turn(DEADLINE_S).verdict, parts.turn(DEADLINE_S).verdict] == ["NG", "ERROR"]
         assert "part2.png: truncated PNG" in caplog.text
-        assert parts.turn() is None
+        assert parts.turn(DEADLINE_S) is None
+        assert parts._capture.ended
 
 
 def test_a_camera_that_cannot_be_opened_is_told_before_anything_starts(make_station: MakeStation) -> None:

@@ -44,4 +44,16 @@ def test_the_handlers_before_come_back() -> None:
     with StopSignal():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_hang_up_asks_for_a_reload_and_cuts_no_wait_short() -> None:
+    with StopSignal() as stop:
+        assert not stop.take_reload()
+        timer = kill_soon(signal.SIGHUP)
+        begin = time.monotonic()
+        assert not stop.wait(0.3)
+        assert time.monotonic() - begin >= 0.3
+        timer.join()
+        assert stop.take_reload()
+        assert not stop.take_reload()
+        assert not stop.requested

@@ -1,0 +1,300 @@
+"""Trigger -> camera -> hand-over: the thread that takes frames, and what waits between it and inspection.
+
+A frame is taken while the one before it is inspected. What happens when they come faster than they are
+inspected depends on who can wait:
+
+    recorded source, free run   The source waits. Every file gets its verdict, in order; nothing is skipped.
+    live camera, free run       The newest frame wins: it takes the place of the one that waits, which is
+                                skipped and counted. A verdict is on what is in front of the camera now.
+    triggered                   First come, first served: each event is a part. When `most_waiting` frames
+                                wait, a further one is dropped at once and its part gets an ERROR verdict
+                                instead, in its turn; when MOST_PARTS wait, the event is dropped and counted.
+
+Everything taken has a number, `seq`, that only grows: one verdict or one counted loss for each. A camera that
+runs freely may leave gaps in it, which are frames that it lost itself. A frame that could not be read, a
+trigger that got no frame in time, and one that found the trigger's own queue full, is a BadFrame: an ERROR
+verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+
+from device.camera import BadFrame, Camera
+from device.errors import FrameError
+from device.frame import FREE_RUN, Frame
+from device.trigger import Trigger, TriggerEvent
+
+log = logging.getLogger(__name__)
+
+Taken = Frame | BadFrame
+
+MOST_WAITING = 4  # triggered frames; a 12-megapixel frame takes 36 MB
+MOST_PARTS = 1000  # triggered parts, with or without their frames
+AHEAD = 2  # frames that are read ahead of a recorded source
+STOP_S = 2.0  # how long stop() waits for the camera to come back
+HUNG_S = 2.0  # a camera that is so much later than the wait it was given does not come back
+_LISTEN_S = 0.5  # between two looks at whether to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What was taken and has no verdict."""
+
+    skipped: int  # frames of a camera that runs freely: replaced by a newer one, or lost in the camera
+    dropped: int  # parts that nobody had time for, and what still waited when a fault ended the service
+
+    def __str__(self) -> str:
+        return f"{self.skipped} skipped, {self.dropped} dropped"
+
+
+class HandOver:
+    """What waits between the two threads: put() in the one, take() in the other."""
+
+    def __init__(self, *, live: bool, most_waiting: int = MOST_WAITING) -> None:
+        self._live = live
+        self._most_waiting = most_waiting
+        self._changed = threading.Condition()  # guards all that follows
+        self._waiting: deque[Taken] = deque()
+        self._closed = False
+        self._skipped = 0
+        self._dropped = 0
+
+    def put(self, taken: Taken) -> None:
+        """Let something wait, by the rule of its kind (see above). Blocks only for a recorded source."""
+        with self._changed:
+            if taken.trigger != FREE_RUN:
+                self._queue(taken)
+            elif self._live:
+                self._skipped += len(self._waiting)
+                self._waiting.clear()
+                self._waiting.append(taken)
+            else:
+                self._changed.wait_for(lambda: self._closed or len(self._waiting) < AHEAD)
+                self._waiting.append(taken)
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> Taken | None:
+        """What has waited longest; None when nothing came within timeout_s, or nothing will come any more."""
+        with self._changed:
+            if not self._waiting and not self._closed:
+                self._changed.wait(timeout_s)
+            if not self._waiting:
+                return None
+            taken = self._waiting.popleft()
+            self._changed.notify_all()
+            return taken
+
+    def close(self) -> None:
+        """No put() and no take() waits any more. What waits can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def discard(self) -> None:
+        """Drop what waits, and count it."""
+        with self._changed:
+            self._dropped += len(self._waiting)
+            self._waiting.clear()
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting
+
+    @property
+    def losses(self) -> Losses:
+        with self._changed:
+            return Losses(self._skipped, self._dropped)
+
+    def _queue(self, taken: Taken) -> None:
+        if len(self._waiting) >= MOST_PARTS:
+            self._dropped += 1
+        elif isinstance(taken, Frame) and self._frames() >= self._most_waiting:
+            self._waiting.append(_not_inspected(taken, self._most_waiting))
+        else:
+            self._waiting.append(taken)
+
+    def _frames(self) -> int:
+        return sum(isinstance(taken, Frame) for taken in self._waiting)
+
+
+class Capture:
+    """open(), start(), take() until `ended`, stop()."""
+
+    def __init__(
+        self, camera: Camera, trigger: Trigger, timeout_s: float, most_waiting: int = MOST_WAITING
+    ) -> None:
+        """`timeout_s`: how long a frame may take to come."""
+        self._camera = camera
+        self._trigger = trigger
+        self._timeout_s = timeout_s
+        self._handed = HandOver(live=camera.live, most_waiting=most_waiting)
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._seq = 0
+        self._gaps = 0
+        self._stopping = False
+        self._done = False
+        self._fault: Exception | None = None
+        self._reading_since_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The camera and what asks it for frames, for the log."""
+        return f"{self._camera.name}, {self._trigger.name}"
+
+    @property
+    def ended(self) -> bool:
+        """The source has come to its end without a fault, and all of it was taken."""
+        return self._done and self._fault is None and self._handed.empty
+
+    @property
+    def losses(self) -> Losses:
+        """What has no verdict so far."""
+        losses = self._handed.losses
+        return replace(losses, skipped=losses.skipped + self._gaps)
+
+    def open(self) -> None:
+        """Open the camera and begin to listen. Raises FrameError."""
+        self._camera.open()
+        self._trigger.open()
+
+    def start(self) -> None:
+        """Begin to take frames."""
+        self._thread.start()
+
+    def take(self, timeout_s: float) -> Taken | None:
+        """The next frame or fault; None when there was none within timeout_s, or nothing more will come.
+
+        Raises what ended the capture, once all that was taken before it has been given away; FrameError also
+        when the camera does not come back from a call.
+        """
+        taken = self._handed.take(timeout_s)
+        if taken is None and not self._stopping:
+            if self._fault is not None and self._handed.empty:
+                raise self._fault
+            self._require_answer()
+        return taken
+
+    def stop(self) -> bool:
+        """Take no more frames; what waits can still be taken. False when the camera does not come back.
+
+        Such a thread is left behind: nothing can end it but the end of the process.
+        """
+        self._stopping = True
+        self._handed.close()
+        self._trigger.close()
+        if self._thread.ident is None:  # never started
+            self._camera.close()
+            return True
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            log.warning("%s: does not come back; it is left behind", self._camera.name)
+        return not self._thread.is_alive()
+
+    def discard(self) -> None:
+        """Drop what waits, and count it: a fault ends the service."""
+        self._handed.discard()
+
+    # -- the capture thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                event = self._trigger.wait(_LISTEN_S)
+                self._account_for_lost("not inspected: too many triggers waited")
+                if event is not None and not self._serve(event):
+                    break
+        except Exception as fault:  # noqa: BLE001 - raised again by take(), in the main thread
+            self._fault = fault
+        finally:
+            self._trigger.close()
+            self._account_for_lost("not inspected: the station stopped")
+            self._camera.close()
+            self._done = True
+            self._handed.close()
+
+    def _serve(self, event: TriggerEvent) -> bool:
+        """One event, one frame or fault. False at the end of the source."""
+        triggered = event.kind != FREE_RUN
+        try:
+            taken = self._read(triggered)
+        except BadFrame as fault:
+            self._number(fault.seq, triggered)
+            taken = self._bad(event, str(fault), fault)
+        except FrameError as lost:  # the camera is lost, and this part with it, which must not go unsaid
+            if triggered:
+                self._hand_over(self._bad(event, str(lost)))
+            raise
+        if taken is None:
+            log.info("the camera %s has come to its end", self._camera.name)
+            if triggered:
+                self._hand_over(self._bad(event, f"{self._camera.name}: has come to its end"))
+            return False
+        if isinstance(taken, Frame):
+            self._number(taken.seq, triggered)
+            if triggered or taken.seq != self._seq:
+                taken = replace(taken, seq=self._seq, part_id=event.part_id, trigger=event.kind)
+        self._hand_over(taken)
+        return True
+
+    def _number(self, camera_seq: int, triggered: bool) -> None:
+        """The number of what was taken: of a camera that runs freely its own, so that a loss is a gap."""
+        if not triggered and camera_seq > self._seq:
+            self._gaps += camera_seq - self._seq
+            self._seq = camera_seq
+
+    def _hand_over(self, taken: Taken) -> None:
+        self._handed.put(taken)
+        self._seq += 1
+
+    def _account_for_lost(self, reason: str) -> None:
+        """An ERROR verdict for each part whose trigger nobody came to serve."""
+        for event in self._trigger.lost():
+            self._hand_over(self._bad(event, reason))
+
+    def _read(self, triggered: bool) -> Taken | None:
+        self._reading_since_s = time.monotonic()
+        try:
+            if triggered:
+                return self._camera.read(self._timeout_s, flush=True)
+            return self._camera.read(self._timeout_s)
+        finally:
+            self._reading_since_s = None
+
+    def _bad(self, event: TriggerEvent, reason: str, fault: BadFrame | None = None) -> BadFrame:
+        return BadFrame(
+            reason,
+            seq=self._seq,
+            path=fault.path if fault else None,
+            captured_ns=fault.captured_ns if fault else time.time_ns(),
+            camera=fault.camera if fault else self._camera.name,
+            part_id=event.part_id,
+            trigger=event.kind,
+        )
+
+    def _require_answer(self) -> None:
+        since_s = self._reading_since_s
+        if since_s is None:
+            return
+        asked_s = time.monotonic() - since_s
+        if asked_s > self._timeout_s + HUNG_S:
+            raise FrameError(
+                f"{self._camera.name}: hangs: was given {self._timeout_s:g} s for a frame, and has not come "
+                f"back after {asked_s:.1f} s"
+            )
+
+
+def _not_inspected(frame: Frame, most_waiting: int) -> BadFrame:
+    return BadFrame(
+        f"not inspected: {most_waiting} triggered frames waited already",
+        seq=frame.seq,
+        path=frame.path,
+        captured_ns=frame.captured_ns,
+        camera=frame.camera,
+        part_id=frame.part_id,
+        trigger=frame.trigger,
+    )

@@ -1,0 +1,259 @@
+"""The thread that takes frames, and what waits behind it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from fixtures_broker import DEADLINE_S
+from fixtures_bundle import make_frame
+from fixtures_daemon import REPOSITORY
+
+from device import capture as module
+from device.camera import BadFrame
+from device.capture import AHEAD, Capture, HandOver, Losses
+from device.errors import FrameError
+from device.frame import Frame
+from device.trigger import Commanded, FreeRun
+
+
+class Scripted:
+    """A camera that does one thing after the other, and then comes to its end."""
+
+    name = "scripted"
+
+    def __init__(self, *acts: Callable[[], Frame | None], live: bool = True) -> None:
+        self.live = live
+        self.acts = list(acts)
+        self.read_count = 0
+        self.flushed: list[bool] = []
+        self.closed = threading.Event()
+
+    def open(self) -> None:
+        pass
+
+    def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
+        self.flushed.append(flush)
+        self.read_count += 1
+        return self.acts.pop(0)() if self.acts else None
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def commanded(*parts: str, queue_limit: int = 99) -> Commanded:
+    """A trigger that was fired for these parts already."""
+    trigger = Commanded(queue_limit)
+    trigger.open()
+    for part in parts:
+        trigger.fire(part)
+    return trigger
+
+
+def frame() -> Frame:
+    return make_frame(seq=0)
+
+
+def bad() -> Frame:
+    raise BadFrame("torn", seq=99, path="a.png", captured_ns=7, camera="scripted")
+
+
+def lost() -> Frame:
+    raise FrameError("scripted: unplugged")
+
+
+@pytest.fixture
+def make_capture() -> Iterator[Callable[..., Capture]]:
+    made: list[Capture] = []
+
+    def make(camera: Scripted, trigger: object = None, timeout_s: float = 5.0, **settings: int) -> Capture:
+        made.append(Capture(camera, trigger or FreeRun(), timeout_s, **settings))
+        made[-1].open()
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for capture in made:
+        capture.stop()
+
+
+def take_all(capture: Capture) -> list[Frame | BadFrame]:
+    """Everything until the end of the source."""
+    taken = []
+    end = time.monotonic() + DEADLINE_S
+    while not capture.ended:
+        assert time.monotonic() < end, "the source does not come to its end"
+        if (item := capture.take(0.1)) is not None:
+            taken.append(item)
+    return taken
+
+
+def test_a_recorded_source_waits_and_nothing_of_it_is_skipped(make_capture: Callable[..., Capture]) -> None:
+    camera = Scripted(*[frame] * 50, live=False)
+    capture = make_capture(camera)
+    first = capture.take(DEADLINE_S)
+    threading.Event().wait(0.05)  # time enough for a source that did not wait to run ahead
+    assert camera.read_count <= 1 + AHEAD + 1
+    assert [item.seq for item in (first, *take_all(capture))] == list(range(50))
+    assert capture.losses == Losses(0, 0)
+    assert camera.closed.wait(DEADLINE_S)
+
+
+def test_of_a_live_camera_the_newest_frame_wins_and_the_others_are_counted(
+    make_capture: Callable[..., Capture],
+) -> None:
+    camera = Scripted(*[frame] * 20)
+    capture = make_capture(camera)
+    assert camera.closed.wait(DEADLINE_S)
+    assert [item.seq for item in take_all(capture)] == [19]
+    assert capture.losses == Losses(skipped=19, dropped=0)
+
+
+def test_triggered_parts_are_first_come_first_served(make_capture: Callable[..., Capture]) -> None:
+    camera = Scripted(*[frame] * 3)
+    taken = take_all(make_capture(camera, commanded(*"ABCD")))
+    assert [(item.seq, item.part_id, item.trigger) for item in taken] == [
+        (0, "A", "mqtt"),
+        (1, "B", "mqtt"),
+        (2, "C", "mqtt"),
+        (3, "D", "mqtt"),
+    ]
+    assert all(camera.flushed)
+    assert isinstance(taken[3], BadFrame)  # asked for after the end of the source
+    assert "has come to its end" in str(taken[3])
+
+
+def test_when_too_many_triggered_frames_wait_a_part_gets_an_error_in_its_turn(
+    make_capture: Callable[..., Capture],
+) -> None:
+    camera = Scripted(*[frame] * 4)
+    capture = make_capture(camera, commanded(*"ABCDE"), most_waiting=2)
+    assert camera.closed.wait(DEADLINE_S)
+    taken = take_all(capture)
+    assert [item.part_id for item in taken] == list("ABCDE")
+    assert [isinstance(item, Frame) for item in taken] == [True, True, False, False, False]
+    assert "not inspected: 2 triggered frames waited already" in str(taken[2])
+
+
+def test_more_parts_than_anything_can_hold_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PARTS", 5)
+    handed = HandOver(live=True)
+    for _ in range(8):
+        handed.put(make_frame(trigger="mqtt"))
+    assert handed.losses == Losses(skipped=0, dropped=3)
+
+
+def test_a_bad_frame_is_handed_on_with_its_part(make_capture: Callable[..., Capture]) -> None:
+    first, second, _ = take_all(make_capture(Scripted(bad, frame), commanded(*"ABC")))
+    assert isinstance(first, BadFrame)
+    assert (first.seq, first.part_id, first.trigger) == (0, "A", "mqtt")
+    assert (first.path, first.captured_ns, str(first)) == ("a.png", 7, "torn")
+    assert (second.seq, second.part_id) == (1, "B")
+
+
+def test_the_part_that_a_lost_camera_failed_gets_its_error_before_the_end(
+    make_capture: Callable[..., Capture],
+) -> None:
+    capture = make_capture(Scripted(lost), commanded("A"))
+    part = capture.take(DEADLINE_S)
+    assert isinstance(part, BadFrame)
+    assert (part.part_id, str(part)) == ("A", "scripted: unplugged")
+    with pytest.raises(FrameError, match="unplugged"):
+        capture.take(DEADLINE_S)
+    assert not capture.ended
+
+
+def test_a_part_whose_trigger_found_no_room_or_came_too_late_has_its_error(
+    make_capture: Callable[..., Capture],
+) -> None:
+    trigger = commanded(*"ABCD", queue_limit=2)
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow() -> Frame:
+        entered.set()
+        leave.wait(DEADLINE_S)
+        return frame()
+
+    capture = make_capture(Scripted(slow), trigger)
+    assert entered.wait(DEADLINE_S)
+    threading.Timer(0.1, leave.set).start()
+    assert capture.stop()
+    taken = []
+    while (item := capture.take(0)) is not None:
+        taken.append(item)
+    assert sorted(item.part_id for item in taken) == list("ABCD")
+    assert {item.part_id for item in taken if isinstance(item, Frame)} == {"A"}
+    reasons = {item.part_id: str(item) for item in taken if isinstance(item, BadFrame)}
+    assert "too many triggers waited" in reasons["C"]
+    assert "too many triggers waited" in reasons["D"]
+    assert "the station stopped" in reasons["B"]
+    assert len({item.seq for item in taken}) == 4
+
+
+def test_what_a_free_camera_lost_itself_is_a_gap_and_is_counted(make_capture: Callable[..., Capture]) -> None:
+    camera = Scripted(frame, lambda: make_frame(seq=5), frame, live=False)
+    capture = make_capture(camera)
+    assert [item.seq for item in take_all(capture)] == [0, 5, 6]
+    assert capture.losses == Losses(skipped=4, dropped=0)
+
+
+@pytest.mark.parametrize("fault", [FrameError("unplugged"), ZeroDivisionError("bug")])
+def test_a_fault_of_the_thread_is_raised_after_what_was_taken_before(
+    make_capture: Callable[..., Capture], fault: Exception
+) -> None:
+    def fail() -> Frame:
+        raise fault
+
+    camera = Scripted(frame, fail, live=False)
+    capture = make_capture(camera)
+    assert capture.take(DEADLINE_S).seq == 0
+    with pytest.raises(type(fault)):
+        capture.take(DEADLINE_S)
+
+
+def test_what_waits_at_a_stop_can_still_be_taken_or_is_counted(make_capture: Callable[..., Capture]) -> None:
+    reading = threading.Event()
+
+    def last() -> Frame:
+        reading.set()
+        return frame()
+
+    capture = make_capture(Scripted(*[frame] * AHEAD, last, *[frame] * 9, live=False))
+    assert reading.wait(DEADLINE_S)
+    assert capture.stop()
+    assert capture.take(0).seq == 0
+    capture.discard()
+    assert capture.take(0) is None
+    assert capture.losses == Losses(skipped=0, dropped=AHEAD)
+
+
+def test_a_camera_that_hangs_is_a_fault_and_is_left_behind(
+    make_capture: Callable[..., Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HUNG_S", 0.1)
+    monkeypatch.setattr(module, "STOP_S", 0.1)
+    release = threading.Event()
+    capture = make_capture(Scripted(lambda: release.wait(DEADLINE_S) and None), timeout_s=0.1)
+    with pytest.raises(
+        FrameError, match=r"scripted: hangs: was given 0.1 s for a frame, and has not come back"
+    ):
+        take_all(capture)
+    assert not capture.stop()
+    release.set()
+
+
+def test_a_thread_in_the_kernel_does_not_keep_the_process(tmp_path: os.PathLike[str]) -> None:
+    """A read from a pipe that nobody writes to, in a thread: the command still ends, with its exit code."""
+    program = (
+        "import os, threading\n"
+        "from device import __main__ as command\n"
+        "threading.Thread(target=os.read, args=(os.pipe()[0], 1)).start()\n"
+        "command._leave(5)\n"
+    )
+    done = subprocess.run((sys.executable, "-c", program), cwd=REPOSITORY, check=False, timeout=DEADLINE_S)
+    assert done.returncode == 5
