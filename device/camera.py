@@ -78,6 +78,14 @@ def make_camera(config: CameraConfig, wait: Callable[[float], object]) -> Camera
 
     Each kind is imported when it is chosen: the others need what this machine may not have.
     """
+    if config.kind == "opencv":
+        from device.opencv_camera import OpenCvCamera
+
+        return OpenCvCamera(config)
+    if config.kind == "picamera2":
+        from device.picamera import Picamera
+
+        return Picamera(config)
     from device.replay import ReplayCamera
 
     script = FaultScript(config.faults, config.fault_seed)

@@ -12,7 +12,7 @@ from device import faults
 from device.errors import ConfigError
 from device.geometry import Polygon
 from device.region_of_interest import RegionOfInterest
-from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables
+from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables, read_toml
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
 
@@ -22,6 +22,22 @@ _LEVELS = Matching(
     "topic levels separated by single slashes, without spaces, +, # or a leading $",
 )
 COMMANDS = ("trigger", "rebirth", "reload", "threshold", "model", "rollback", "review")
+_KINDS_OF = {  # what only some cameras can do
+    "loop": ("replay",),
+    "faults": ("replay",),
+    "fault_seed": ("replay",),
+    "width_px": ("opencv", "picamera2"),
+    "height_px": ("opencv", "picamera2"),
+    "exposure_us": ("opencv", "picamera2"),
+    "latency_ms": ("opencv",),
+    **dict.fromkeys(
+        (
+            *("number", "stream", "lores_width_px", "lores_height_px"),
+            *("gain_ratio", "colour_gains", "mirror", "flip"),
+        ),
+        ("picamera2",),
+    ),
+}
 _PIN = Within(0, 27)  # GPIO0 to GPIO27 lead to the header of every Pi
 _PIN_OR_NONE = Within(-1, 27)
 LIMITS: Limits = {
@@ -318,6 +334,14 @@ def _camera_conflicts(camera: dict[str, Any]) -> list[str]:
     if rate_hz and timeout_s <= 1 / rate_hz:
         problems.append(
             f"[camera] timeout_s: must be more than 1/rate_hz = {1 / rate_hz:g}, got {timeout_s:g}"
+        )
+    default = read_toml(DEFAULT_PATH)["camera"]
+    for key, kinds in _KINDS_OF.items():
+        if camera[key] != default[key] and camera["kind"] not in kinds:
+            problems.append(f"[camera] {key}: is for kind {' and '.join(kinds)}, got kind {camera['kind']}")
+    if rate_hz and camera["exposure_us"] * rate_hz > 1e6:
+        problems.append(
+            f"[camera] exposure_us: must be at most 1/rate_hz = {1e6 / rate_hz:g}, got {camera['exposure_us']}"
         )
     if bool(camera["width_px"]) != bool(camera["height_px"]):
         problems.append("[camera] width_px: must be given together with height_px, or neither")

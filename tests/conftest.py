@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
+from fixtures_camera import deaf_port, stream, world
 from fixtures_daemon import make_station
 from fixtures_disk import make_disk, small_disk
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
@@ -11,6 +12,7 @@ from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weigh
 __all__ = [
     "broker",
     "bundles_folder",
+    "deaf_port",
     "fast_config",
     "fitted",
     "int8_backbone",
@@ -18,9 +20,11 @@ __all__ = [
     "make_disk",
     "make_station",
     "small_disk",
+    "stream",
     "subscriber",
     "textures",
     "tiny_bundle",
     "tiny_model",
     "weights_file",
+    "world",
 ]

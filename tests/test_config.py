@@ -137,13 +137,25 @@ def test_an_address_is_no_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[camera]\nwidth_px = 640", "[camera] width_px: must be given together with height_px"),
+        ("[camera]\ngain_ratio = 2.0", "[camera] gain_ratio: is for kind picamera2, got kind replay"),
         (
-            "[camera]\ncolour_gains = [2.0]",
+            '[camera]\nkind = "opencv"\nfaults = ["1:drop"]',
+            "[camera] faults: is for kind replay, got kind opencv",
+        ),
+        (
+            '[camera]\nkind = "picamera2"\nrate_hz = 50.0\nexposure_us = 30000',
+            "[camera] exposure_us: must be at most 1/rate_hz = 20000, got 30000",
+        ),
+        (
+            '[camera]\nkind = "opencv"\nwidth_px = 640',
+            "[camera] width_px: must be given together with height_px",
+        ),
+        (
+            '[camera]\nkind = "picamera2"\ncolour_gains = [2.0]',
             "[camera] colour_gains: must be [red, blue], both above 0 or both 0",
         ),
         (
-            "[camera]\ncolour_gains = [2, 0]",
+            '[camera]\nkind = "picamera2"\ncolour_gains = [2, 0]',
             "[camera] colour_gains: must be [red, blue], both above 0 or both 0",
         ),
         (

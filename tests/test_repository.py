@@ -30,7 +30,6 @@ OF_THE_DEVICE = {
     "systemd",
     "tflite_runtime",
 }
-TESTED_WITH = {"camera": "replay"}  # a protocol, by the tests of what follows it
 # In two parts, so that this file itself is free of them.
 PACKAGE_HOSTS = tuple(
     f"{name}.{domain}"
@@ -103,7 +102,7 @@ def test_the_device_imports_nothing_of_the_trainer() -> None:
 def test_every_module_has_its_tests(package: str) -> None:
     tests = {path.name for path in named("tests/test_*.py")}
     modules = [path.stem for path in named(f"{package}/*.py") if not path.stem.startswith("__")]
-    assert [stem for stem in modules if f"test_{TESTED_WITH.get(stem, stem)}.py" not in tests] == []
+    assert [stem for stem in modules if f"test_{stem}.py" not in tests] == []
 
 
 def test_scripts_can_be_run_and_stop_at_the_first_fault() -> None:

@@ -1,0 +1,126 @@
+"""What cameras look at, and a server that streams it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device import config, fake_picamera2
+from device.config import CameraConfig
+from device.fake_picamera2 import World, colour_picture
+
+WIDTH, HEIGHT = 84, 64  # 84 * 3 bytes fill no row of the stand-in, whose rows are multiples of 64
+
+
+def camera_config(folder: Path, **changes: object) -> CameraConfig:
+    """The default's, with changes."""
+    path = folder / "camera.toml"
+    path.write_text("")
+    return replace(config.load(path).camera, **changes)
+
+
+def bgr(number: int) -> np.ndarray:
+    return np.ascontiguousarray(colour_picture(number, WIDTH, HEIGHT)[..., ::-1])
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        assert cv2.imwrite(str(folder / f"{number}.png"), bgr(number))
+    return folder
+
+
+def write_film(path: Path, count: int) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))
+    for number in range(count):
+        writer.write(bgr(number))
+    writer.release()
+    return path
+
+
+class StreamServer(ThreadingHTTPServer):
+    """MJPEG over HTTP, as network cameras have it, for as many as ask. It can stall and hang up."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Stream)
+        self.flowing = threading.Event()
+        self.flowing.set()
+        self.hang_up = threading.Event()
+        self.sent = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/line.mjpg"
+
+
+class _Stream(BaseHTTPRequestHandler):
+    server: StreamServer
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        while not self.server.hang_up.wait(0.01):
+            if not self.server.flowing.is_set():
+                continue
+            number = self.server.sent
+            _, jpeg = cv2.imencode(".jpg", bgr(number), [cv2.IMWRITE_JPEG_QUALITY, 95])
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")
+            except OSError:
+                return
+            self.server.sent = number + 1
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def stream() -> Iterator[StreamServer]:
+    server = StreamServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield server
+    server.hang_up.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(8)
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The stand-in in place of picamera2 and libcamera, with a world of its own."""
+    made = World()
+    monkeypatch.setattr(fake_picamera2.Picamera2, "world", made)
+    monkeypatch.setitem(sys.modules, "picamera2", fake_picamera2)
+    monkeypatch.setitem(sys.modules, "libcamera", fake_picamera2)
+    yield made
+    made.may_return.set()
+
+
+def wait_until(true: Callable[[], object], limit_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < deadline_s, "not within the limit"
+        threading.Event().wait(0.005)

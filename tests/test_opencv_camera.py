@@ -1,0 +1,182 @@
+"""A camera through OpenCV: what is its own. What all cameras keep to is in test_camera.py."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_camera import HEIGHT, WIDTH, StreamServer, camera_config, wait_until, write_film
+
+from device.annotate import annotate
+from device.bundle import Bundle
+from device.camera import BadFrame
+from device.config import CameraConfig
+from device.errors import FrameError
+from device.opencv_camera import OpenCvCamera, without_password
+from device.pipeline import Pipeline
+
+Make = Callable[..., OpenCvCamera]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(source: object, **changes: object) -> OpenCvCamera:
+        config: CameraConfig = camera_config(tmp_path, kind="opencv", source=str(source), **changes)
+        return OpenCvCamera(config)
+
+    return made
+
+
+def read_on(camera: OpenCvCamera, limit_s: float) -> None:
+    """What was on its way still comes; then it fails."""
+    for _ in range(10_000):
+        camera.read(limit_s)
+
+
+def test_a_file_gives_every_frame_and_then_ends(make: Make, tmp_path: Path) -> None:
+    camera = make(write_film(tmp_path / "line.avi", 7))
+    camera.open()
+    frames = [camera.read(10.0) for _ in range(7)]
+    assert [f.path for f in frames] == [f"line.avi#{index}" for index in range(7)]
+    assert [f.seq for f in frames] == list(range(7))
+    assert [camera.read(10.0) for _ in range(2)] == [None, None]
+    assert (camera.dropped, camera.live) == (0, False)
+    camera.close()
+
+
+def test_a_file_waits_for_its_reader(make: Make, tmp_path: Path) -> None:
+    camera = make(write_film(tmp_path / "line.avi", 5))
+    camera.open()
+    for seq in range(5):
+        threading.Event().wait(0.03)
+        assert camera.read(10.0, flush=True).seq == seq
+    camera.close()
+
+
+def test_a_stream_that_is_not_read_is_no_queue(make: Make, stream: StreamServer) -> None:
+    """What comes is what the camera sees now, not what it saw when the last part was there."""
+    camera = make(stream.address)
+    camera.open()
+    first = number_of(camera.read(10.0).image)
+    sent = stream.sent
+    wait_until(lambda: stream.sent > sent + 40)
+    sent = stream.sent
+    frame = camera.read(10.0)
+    assert number_of(frame.image) > sent - 10 > first + 10
+    assert frame.seq == camera.dropped + 1
+    camera.close()
+
+
+def number_of(image: np.ndarray) -> int:
+    """The squares in the top row of the colour picture are the number's bits."""
+    side = image.shape[1] // 32
+    centres = [image[side // 2, 2 * bit * side + side // 2] for bit in range(16)]
+    return sum(1 << bit for bit, pixel in enumerate(centres) if pixel.min() > 128)
+
+
+def test_a_stream_that_hangs_up_is_a_lost_camera(make: Make, stream: StreamServer) -> None:
+    camera = make(stream.address)
+    camera.open()
+    camera.read(10.0)
+    stream.hang_up.set()
+    with pytest.raises(FrameError, match="gives no more frames") as caught:
+        read_on(camera, 10.0)
+    assert not isinstance(caught.value, BadFrame)
+    with pytest.raises(FrameError, match="gives no more frames"):
+        camera.read(10.0)
+    camera.close()
+
+
+def test_a_stall_that_ends_lets_the_camera_go_on(make: Make, stream: StreamServer) -> None:
+    camera = make(stream.address)
+    camera.open()
+    camera.read(10.0)
+    stream.flowing.clear()
+    with pytest.raises(FrameError, match=r"no frame within 0.1 s"):
+        read_on(camera, 0.1)
+    stream.flowing.set()
+    assert camera.read(10.0) is not None
+    camera.close()
+
+
+def test_closing_a_stalled_stream_does_not_wait_for_it(
+    make: Make, stream: StreamServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    camera = make(stream.address)
+    camera.open()
+    camera.read(10.0)
+    stream.flowing.clear()
+    with pytest.raises(FrameError):
+        read_on(camera, 0.05)
+    started_s = time.monotonic()
+    camera.close()
+    assert time.monotonic() - started_s < 4
+    assert "hangs while it is closed" in caplog.text
+
+
+def test_latency_is_passed_over_after_a_trigger(make: Make, stream: StreamServer) -> None:
+    camera = make(stream.address, latency_ms=300.0)
+    camera.open()
+    camera.read(10.0)
+    called_ns = time.monotonic_ns()
+    assert camera.read(10.0, flush=True).monotonic_ns - called_ns >= 300_000_000
+    camera.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"), [({"exposure_us": 8000}, "exposure_us"), ({"rate_hz": 10.0}, "rate_hz")]
+)
+def test_a_source_that_refuses_a_setting(
+    make: Make, tmp_path: Path, changes: dict[str, object], key: str
+) -> None:
+    camera = make(write_film(tmp_path / "line.avi", 2), **changes)
+    with pytest.raises(FrameError, match=rf"refuses \[camera\] {key}"):
+        camera.open()
+    camera.close()
+
+
+def test_a_frame_of_another_size_is_a_bad_frame(make: Make, tmp_path: Path) -> None:
+    camera = make(write_film(tmp_path / "line.avi", 2), width_px=640, height_px=480)
+    camera.open()
+    with pytest.raises(BadFrame, match="frame 0 is 84x64 px, asked for were 640x480 px") as caught:
+        camera.read(10.0)
+    assert (caught.value.seq, caught.value.path, caught.value.camera) == (0, "line.avi#0", "opencv")
+    camera.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/dev/video99", "opencv of /dev/video99: no such file or device"),
+        ("/missing.avi", "opencv of /missing.avi: no such file or device"),
+        ("/dev/null", "opencv of /dev/null: cannot be opened"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(make: Make, source: str, message: str) -> None:
+    with pytest.raises(FrameError, match=message):
+        make(source).open()
+
+
+def test_a_password_is_not_told() -> None:
+    assert without_password("rtsp://user:secret@10.0.0.9:554/a?token=x") == "rtsp://10.0.0.9:554/a"
+    assert without_password("/a@b.avi") == "/a@b.avi"
+
+
+def test_an_annotated_picture_of_a_film_has_its_colours(
+    make: Make, tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    """As the operator sees it: what is red on the line is red in the picture that is written."""
+    camera = make(write_film(tmp_path / "line.avi", 1))
+    camera.open()
+    frame = camera.read(10.0)
+    camera.close()
+    pipeline = Pipeline(tiny_bundle, station="press-4", session_id="5e55")
+    drawn = annotate(frame.image, pipeline.inspect(frame))
+    assert cv2.imwrite(str(tmp_path / "seen.png"), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    row = cv2.imread(str(tmp_path / "seen.png"))[HEIGHT - 4]
+    assert ["BGR"[int(np.argmax(row[x]))] for x in (10, WIDTH // 2, WIDTH - 10)] == ["R", "G", "B"]
