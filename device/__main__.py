@@ -1,4 +1,4 @@
-"""The device's command line: python -m device run | check | inspect.
+"""The device's command line: python -m device run | check | inspect | review | export.
 
 Exit codes are those of device/errors.py; besides, 130 is an interruption (Ctrl-C) and 141 a reader that went
 away (`python -m device inspect ... | head`).
@@ -7,6 +7,7 @@ away (`python -m device inspect ... | head`).
 from __future__ import annotations
 
 import argparse
+import getpass
 import io
 import logging
 import os
@@ -43,10 +44,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m device", description="Visual inspection at the edge.")
-    commands = parser.add_subparsers(required=True, metavar="run | check | inspect")
+    commands = parser.add_subparsers(required=True, metavar="run | check | inspect | review | export")
     run = commands.add_parser("run", help="inspect what the camera sees and publish the verdicts")
     check = commands.add_parser("check", help="try everything that `run` needs, and say how to mend it")
-    for command, function in ((run, _run), (check, _check)):
+    review = commands.add_parser("review", help="record what a person says of a verdict, and keep its image")
+    review.add_argument("event_id", metavar="EVENT_ID", help="as in the verdict")
+    review.add_argument("--label", required=True, choices=("ok", "ng", "unsure"), help="what the part is")
+    review.add_argument("--by", metavar="NAME", help="who says so; default: the name of the login")
+    review.add_argument("--note", default="", metavar="TEXT", help="why, or whatever may help later")
+    export = commands.add_parser("export", help="write reviewed images as a data set for the trainer")
+    export.add_argument(
+        "--reviewed", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist"
+    )
+    export.add_argument(
+        "--apart",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="images of a freely running camera less than this apart are of one group; default: %(default)g",
+    )
+    for command, function in ((run, _run), (check, _check), (review, _review), (export, _export)):
         command.add_argument(
             "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
         )
@@ -89,6 +106,37 @@ def _inspect(options: argparse.Namespace) -> int:
     return inspection.inspect_images(
         options.images, options.bundle, as_json=options.json, annotated=options.annotate
     )
+
+
+def _review(options: argparse.Namespace) -> int:
+    from device import config, review
+
+    done = review.review(
+        config.load(options.config).state,
+        options.event_id,
+        options.label,
+        options.by or _login(),
+        options.note,
+    )
+    before = f" (before: {done.previous.label}, by {done.previous.by})" if done.previous else ""
+    print(f"{done.review.event_id}: {done.review.label}, by {done.review.by}{before}; {done.image} is kept")
+    return 0
+
+
+def _login() -> str:
+    """Who sits there: of `sudo`, who called it."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return str(os.getuid())
+
+
+def _export(options: argparse.Namespace) -> int:
+    from device import config, reviewed_set
+
+    _log_to_stderr("warning")
+    print(reviewed_set.export(config.load(options.config).state, options.reviewed, options.apart))
+    return 0
 
 
 def _log_to_stderr(level: str) -> None:

@@ -61,3 +61,9 @@ class StorageError(EdgeVisionError, OSError):
     """Something cannot be written to the disk."""
 
     exit_code = 9
+
+
+class ReviewError(EdgeVisionError, LookupError):
+    """An event that is to be reviewed or exported is not there, or a review is none."""
+
+    exit_code = 11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,17 @@ import pytest
 def remount(folder: Path, option: str) -> None:
     """ "ro" or "rw"."""
     subprocess.run(("mount", "-o", f"remount,{option}", str(folder)), check=True)
+
+
+def fill(folder: Path, what: str = "bytes") -> None:
+    """With one file, or with many empty ones, until the disk takes no more."""
+    with contextlib.suppress(OSError), (folder / "other").open("wb", buffering=0) as other:
+        for number in range(1000):
+            if what == "bytes":
+                other.write(bytes(4096))
+            else:
+                (folder / f"empty-{number}").touch()
+        raise AssertionError(f"{folder} is larger than it should be")
 
 
 @pytest.fixture

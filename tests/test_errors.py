@@ -18,6 +18,7 @@ from device import errors
         (errors.DataError, 8, ValueError),
         (errors.StorageError, 9, OSError),
         (errors.PinError, 10, OSError),
+        (errors.ReviewError, 11, LookupError),
     ],
 )
 def test_each_has_its_exit_code_and_builtin(error: type, exit_code: int, builtin: type) -> None:
@@ -34,6 +35,6 @@ def test_exit_codes_are_unique() -> None:
         for leaf in errors.EdgeVisionError.__subclasses__()
         if leaf.__module__ == errors.__name__
     ]
-    assert len(codes) == 8
-    assert len(set(codes)) == 8
+    assert len(codes) == 9
+    assert len(set(codes)) == 9
     assert errors.EdgeVisionError.exit_code == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_daemon import REPOSITORY
-from fixtures_disk import remount
+from fixtures_disk import fill, remount
 
 from device import image_store
 from device.image_store import ImageStore, Picture, Quotas
@@ -287,21 +286,10 @@ def test_on_a_disk_that_others_filled_the_oldest_still_make_room(
     store = opened(disk / "archive")
     for number in range(4):
         store.put(picture(f"a-{number}"))
-    with contextlib.suppress(OSError):
-        fill(disk, what)
+    fill(disk, what)
     assert store.put(picture("b-0")) is None
     assert "b-0" in ids(disk)
     assert store.removed >= 1
-
-
-def fill(folder: Path, what: str) -> None:
-    """Until the disk takes no more."""
-    with (folder / "other").open("wb", buffering=0) as other:
-        for number in range(1000):
-            if what == "bytes":
-                other.write(bytes(4096))
-            else:
-                (folder / f"empty-{number}").touch()
 
 
 def test_a_read_only_disk_is_told_and_can_be_read(small_disk: Path) -> None:
