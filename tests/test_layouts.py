@@ -293,7 +293,19 @@ def test_a_folder_of_both_layouts_is_not_guessed(tmp_path):
     make_dagm(tmp_path / "Class1")
     make_mvtec(tmp_path / "screw")
 
-    with pytest.raises(DataError, match="both a DAGM and an MVTec layout"):
+    with pytest.raises(DataError, match="the layouts dagm and mvtec: say which"):
+        detect(tmp_path)
+
+
+def test_a_folder_with_a_manifest_is_a_data_set(tmp_path):
+    make_manifest(tmp_path, ["path,label", "images/00.png,ok", "images/11.png,ng"])
+
+    assert detect(tmp_path) == "csv"
+    listing = read_layout(tmp_path, "auto")
+    assert (listing.root, listing.format) == (tmp_path, "csv")
+    assert by_name(listing)["images/11.png"].label == 1
+    make_dagm(tmp_path / "Class1")
+    with pytest.raises(DataError, match="the layouts dagm and csv: say which"):
         detect(tmp_path)
 
 
@@ -310,7 +322,7 @@ def test_paths_that_cannot_be_a_data_set(tmp_path):
         read_layout(tmp_path / "nowhere", "auto")
     with pytest.raises(DataError, match=r"must be a \.csv manifest, got '\.png'"):
         read_layout(image, "auto")
-    with pytest.raises(DataError, match="must be a file, found a folder"):
+    with pytest.raises(DataError, match=r"must be a file, or manifest\.csv in a folder"):
         read_layout(tmp_path, "csv")
     with pytest.raises(DataError, match="format must be auto, dagm, mvtec, csv, got 'coco'"):
         read_layout(tmp_path, "coco")

@@ -22,6 +22,7 @@ LABEL_WORDS = {"0": 0, "ok": 0, "good": 0, "1": 1, "ng": 1, "defective": 1}
 SPLIT_WORDS: dict[str, Split] = {"train": "train", "test": "test", "": "unassigned"}
 COLUMNS_NEEDED = ("path", "label")
 COLUMNS_OPTIONAL = ("mask", "group", "split", "kind")
+MANIFEST = "manifest.csv"
 ERRORS_SHOWN = 5
 
 
@@ -70,11 +71,15 @@ def detect(path: Path) -> str:
             return "csv"
         raise DataError(f"{path}: a file must be a .csv manifest, got {path.suffix or 'no suffix'!r}")
     matching = [name for name, mark in (("dagm", _is_dagm), ("mvtec", _is_mvtec)) if _units(path, mark)]
+    matching += ["csv"] if (path / MANIFEST).is_file() else []
     if len(matching) == 1:
         return matching[0]
-    looked_for = "DAGM (ClassN/Train/Label/Labels.txt), MVTec (train/good and test/KIND) or a .csv file"
+    looked_for = (
+        f"DAGM (ClassN/Train/Label/Labels.txt), MVTec (train/good and test/KIND), {MANIFEST} or a .csv file"
+    )
     if matching:
-        raise DataError(f"{path}: holds both a DAGM and an MVTec layout: say which with the format option")
+        names = " and ".join(matching)
+        raise DataError(f"{path}: holds the layouts {names}: say which is meant with the format option")
     found = ", ".join(child.name for child in _children(path)[:8]) or "nothing"
     raise DataError(f"{path}: looked for {looked_for}, found {found}")
 
@@ -197,9 +202,14 @@ def _is_mvtec(folder: Path) -> bool:
 
 
 def read_manifest(path: Path) -> Listing:
-    """A CSV manifest; paths are relative to its folder. Wrong rows are a DataError naming their lines."""
+    """A CSV manifest, or manifest.csv in a folder; paths are relative to the manifest's own folder.
+
+    Wrong rows are a DataError naming their lines.
+    """
+    if path.is_dir():
+        path /= MANIFEST
     if not path.is_file():
-        raise DataError(f"{path}: a CSV manifest must be a file, found a folder")
+        raise DataError(f"{path.parent}: a CSV manifest must be a file, or {MANIFEST} in a folder")
     entries: list[Entry] = []
     problems: list[str] = []
     faults: list[str] = []

@@ -11,8 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from device.bundle import Bundle
 from trainer.config import Config
 from trainer.data import Dataset
+from trainer.thresholds import Labels
 
 PACKAGES = (
     "tensorflow",
@@ -35,6 +37,28 @@ def record(
         "weights": _weights(weights),
         "config": asdict(config),
         "data": _data(dataset),
+        "versions": _versions(),
+        "git": _git_hash(),
+    }
+
+
+def retuned(bundle: Bundle, dataset: Dataset, labels: Labels, marginal_share: float) -> dict[str, Any]:
+    """Where thresholds come from that were chosen anew. `labels`: of the images they were chosen on."""
+    old = bundle.calibration.thresholds
+    defective = int(labels.sum())
+    return {
+        "from_bundle": bundle.name,
+        "from_version": bundle.calibration.version,
+        "from_thresholds": {"ng": old.ng, "marginal": old.marginal, "rule": old.rule},
+        "marginal_share": marginal_share,
+        "data": {
+            "name": dataset.root.resolve().name,
+            "format": dataset.format,
+            "digest": dataset.digest,
+            "good": len(labels) - defective,
+            "defective": defective,
+            "problems": len(dataset.problems),
+        },
         "versions": _versions(),
         "git": _git_hash(),
     }
