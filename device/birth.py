@@ -17,8 +17,11 @@ SCHEMA = 1
 CAPABILITIES = ("inspection", "defect")
 
 
-def birth(pipeline: Pipeline, started: datetime) -> str:
-    """The birth message as compact JSON. `started` is when this session began, UTC."""
+def birth(pipeline: Pipeline, started: datetime, protocol: str) -> str:
+    """The birth message as compact JSON.
+
+    `started` is when this session began, UTC; `protocol` the version of MQTT in which it is said.
+    """
     model = pipeline.model
     content = {
         "schema": SCHEMA,
@@ -28,6 +31,7 @@ def birth(pipeline: Pipeline, started: datetime) -> str:
         "versions": versions(),
         "model": {"id": model.id, "version": model.version, "sha256": model.sha256},
         "runtime": pipeline.runtime,
+        "protocol": protocol,
         "capabilities": CAPABILITIES,
     }
     return json.dumps(content, separators=(",", ":"))

@@ -1,56 +1,32 @@
-"""The MQTT broker as both the service and the check meet it: one way to make a client, one way to try."""
+"""The MQTT broker as the check meets it: connect once, and part again."""
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
-from paho.mqtt.client import Client, ConnectFlags
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-
 from device.config import MqttConfig
+from device.connection import CONNECT_S, Connection, ProtocolRefused, Unanswered
 from device.errors import BrokerError
+from device.reconnect import Versions
 
 
-def make_client(config: MqttConfig, client_id: str) -> Client:
-    """A client that speaks MQTT 5 and is not connected."""
-    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
-    if config.username is not None:
-        client.username_pw_set(config.username, config.password)
-    return client
+def try_broker(config: MqttConfig, timeout_s: float = CONNECT_S) -> str:
+    """Connect under a client id of its own, so that a running service is not thrown out.
 
-
-def try_broker(config: MqttConfig, timeout_s: float = 5.0) -> None:
-    """Connect once and part again, under a client id of its own so that a running service is not thrown out.
-
-    Raises BrokerError: nobody answers in time, or the broker refuses.
+    Returns the version of MQTT that is spoken.
+    Raises BrokerError: nobody answers in time, or the broker refuses; ConfigError: the TLS files.
     """
-    address = f"{config.host}:{config.port}"
-    answered = threading.Event()
-    answers: list[ReasonCode] = []
-
-    def on_connect(
-        client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        answers.append(reason)
-        answered.set()
-
-    client = make_client(config, f"{config.client_id}-check")
-    client.on_connect = on_connect
-    client.connect_timeout = timeout_s
-    try:
-        client.connect(config.host, config.port, config.keepalive_s)
-    except OSError as error:
-        raise BrokerError(f"broker {address}: {error.strerror or error}") from None
-    client.loop_start()
-    answered.wait(timeout_s)
-    client.disconnect()
-    client.loop_stop()
-    if not answers:
-        raise BrokerError(
-            f"broker {address}: took the connection and did not answer MQTT within {timeout_s:g} s"
-        )
-    if answers[0].is_failure:
-        raise BrokerError(f"broker {address}: refuses the connection: {answers[0]}")
+    versions = Versions(config.protocol)
+    while True:
+        wanted = versions.wanted
+        connection = Connection(config, f"{config.client_id}-check", wanted)
+        try:
+            connection.open(timeout_s)
+        except BrokerError as error:
+            if isinstance(error, ProtocolRefused):
+                versions.refused()
+            elif isinstance(error, Unanswered):
+                versions.unanswered()
+            if versions.wanted == wanted and not (isinstance(error, Unanswered) and versions.may_fall_back):
+                raise BrokerError(f"broker {config.host}:{config.port}: {error}") from None
+        else:
+            connection.close()
+            return wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from device.region_of_interest import RegionOfInterest
 from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables, read_toml
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
+CREDENTIAL = "mqtt-password"  # its name in systemd's LoadCredential=
 
 _NAME = r"[A-Za-z0-9._-]{1,64}"
 _LEVELS = Matching(
@@ -92,8 +94,11 @@ LIMITS: Limits = {
     ("mqtt", "port"): Within(1, 65535),
     ("mqtt", "prefix"): _LEVELS,
     ("mqtt", "client_id"): Matching(r"[^\x00\s]{0,128}", "at most 128 characters without spaces"),
+    ("mqtt", "protocol"): OneOf(("auto", "5", "3.1.1")),
     ("mqtt", "keepalive_s"): Within(5, 3600),
-    ("mqtt", "queue_limit"): Within(1, 1_000_000),
+    ("mqtt", "message_expiry_s"): Within(1, 4_294_967_295, or_zero=True),
+    ("outbox", "max_bytes"): Within(1_000_000, 1_000_000_000_000),
+    ("outbox", "max_days"): Within(0.01, 3650),
     ("commands", "allow"): OneOf(COMMANDS),
     ("commands", "rate_hz"): Within(0.01, 1000),
     ("home_assistant", "prefix"): _LEVELS,
@@ -207,17 +212,37 @@ class OutputsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """How to trust the broker, and how to be trusted. `ca_file` None: the authorities of the system."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """[mqtt], with the password in place of its file"""
+    """[mqtt], with the password in place of its file; `tls` None: in clear. `message_expiry_s` 0: never."""
 
     host: str
     port: int
     prefix: str
     client_id: str
+    protocol: str
     keepalive_s: int
     username: str | None
     password: str | None = field(repr=False)
-    queue_limit: int
+    tls: TlsConfig | None
+    message_expiry_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxConfig:
+    """[outbox]"""
+
+    max_bytes: int
+    max_days: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +314,7 @@ class Config:
     trigger: TriggerConfig
     outputs: OutputsConfig
     mqtt: MqttConfig
+    outbox: OutboxConfig
     commands: CommandsConfig
     home_assistant: HomeAssistantConfig
     archive: ArchiveConfig
@@ -311,6 +337,7 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
         problems.append("[mqtt] password_file: needs a username beside it")
+    problems += _tls_conflicts(tables["mqtt"], folder)
     for read in (
         lambda: _read_password(tables["mqtt"], folder),
         lambda: _polygons(tables, "roi"),
@@ -394,11 +421,43 @@ def _polygons(tables: Tables, key: str) -> tuple[Polygon, ...]:
     return tuple(polygons)
 
 
+def _tls_conflicts(mqtt: dict[str, Any], folder: Path) -> list[str]:
+    """Keys that mean nothing without another one, and files that cannot be read."""
+    problems = []
+    files = ("ca_file", "cert_file", "key_file")
+    needs = [(key, "tls") for key in (*files, "insecure")]
+    needs += [("cert_file", "key_file"), ("key_file", "cert_file")]
+    problems += [
+        f"[mqtt] {key}: needs {'tls = true' if other == 'tls' else f'a {other}'} beside it"
+        for key, other in needs
+        if mqtt[key] and not mqtt[other]
+    ]
+    if mqtt["ca_file"] and mqtt["insecure"]:
+        problems.append("[mqtt] insecure: believes every broker, and ca_file only some: take one of them out")
+    for key in files:
+        try:
+            if mqtt[key]:
+                (folder / mqtt[key]).read_bytes()
+        except OSError as error:
+            problems.append(f"[mqtt] {key}: {folder / mqtt[key]}: {error.strerror}")
+    return problems
+
+
+def _password_path(mqtt: dict[str, Any], folder: Path) -> Path | None:
+    """password_file; without one, the credential mqtt-password that systemd has put there for a username."""
+    if mqtt["password_file"]:
+        return folder / str(mqtt["password_file"])
+    if mqtt["username"] and (credentials := os.environ.get("CREDENTIALS_DIRECTORY")):
+        credential = Path(credentials) / CREDENTIAL
+        return credential if credential.exists() else None
+    return None
+
+
 def _read_password(mqtt: dict[str, Any], folder: Path) -> str | None:
-    """The first line of the password file; None without one. Raises ConfigError when it gives no password."""
-    if not mqtt["password_file"]:
+    """The first line of the password's file; None without a file. Raises ConfigError: it gives none."""
+    path = _password_path(mqtt, folder)
+    if path is None:
         return None
-    path = folder / str(mqtt["password_file"])
     try:
         first = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
     except OSError as error:
@@ -416,7 +475,6 @@ def _config(path: Path, tables: Tables) -> Config:
     folder = path.parent
     station = tables["station"]["name"] or _host_name()
     model, camera, mqtt = tables["model"], tables["camera"], tables["mqtt"]
-    password_file = mqtt["password_file"]
     return Config(
         path=path,
         station=station,
@@ -436,16 +494,19 @@ def _config(path: Path, tables: Tables) -> Config:
             port=mqtt["port"],
             prefix=mqtt["prefix"],
             client_id=mqtt["client_id"] or f"edgevision-{station}",
+            protocol=mqtt["protocol"],
             keepalive_s=mqtt["keepalive_s"],
             username=mqtt["username"] or None,
             password=_read_password(mqtt, folder),
-            queue_limit=mqtt["queue_limit"],
+            tls=_tls(mqtt, folder),
+            message_expiry_s=mqtt["message_expiry_s"],
         ),
+        outbox=OutboxConfig(**tables["outbox"]),
         commands=CommandsConfig(**{**tables["commands"], "allow": tuple(tables["commands"]["allow"])}),
         home_assistant=HomeAssistantConfig(**tables["home_assistant"]),
         archive=ArchiveConfig(**tables["archive"]),
         health=HealthConfig(**tables["health"]),
-        password_file=folder / password_file if password_file else None,
+        password_file=folder / mqtt["password_file"] if mqtt["password_file"] else None,
         log_level=tables["log"]["level"],
     )
 
@@ -460,6 +521,13 @@ def _camera(camera: dict[str, Any], folder: Path) -> CameraConfig:
 
 def _frozen(table: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def _tls(mqtt: dict[str, Any], folder: Path) -> TlsConfig | None:
+    if not mqtt["tls"]:
+        return None
+    files = {key: folder / mqtt[key] if mqtt[key] else None for key in ("ca_file", "cert_file", "key_file")}
+    return TlsConfig(**files, insecure=mqtt["insecure"])
 
 
 def _host_name() -> str:

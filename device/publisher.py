@@ -1,116 +1,163 @@
-"""Verdicts to the MQTT broker, which may be away.
+"""Verdicts and the station's state to the MQTT broker, which may be away.
 
     <prefix>/<station>/status           online | offline | stopped, retained; offline is also the last will
     <prefix>/<station>/birth            what this station is and runs, retained
     <prefix>/<station>/inspection       every verdict
     <prefix>/<station>/inspection/last  the latest one, retained
     <prefix>/<station>/defect           NG and MARGINAL only
+    and whatever set_state() and send() are given
 
-Everything is QoS 1. Status, birth and the latest verdict are published again on every connect.
+A verdict is stored first (outbox.py) and deleted when the broker has acknowledged all of it. Only as many are
+handed to paho as the broker has room for; a lost connection is forgotten with all that was under way on it,
+and what was not acknowledged is sent again, in order, on the next one. So a subscriber may see a verdict
+twice, never in another order, and `event_id` tells.
 
-Events wait here, in memory, and only a few at a time are handed to paho. Its own queue would refuse the
-newest message when full, the birth among them, and would send the whole backlog at once when the broker is
-back. Loss rule: when `queue_limit` events wait, the oldest is dropped and counted. What waits is lost
-with the process.
+A verdict is `historical` when it is of an earlier session, or is handed over more than LATE_S after it was
+made. State is remembered, and published again on every connect: status and birth first.
 
-Threads: the caller's (publish, stop), paho's (the callbacks) and the sender's. paho runs a callback while it
-holds its own locks, so ours is never held while paho is called.
+What the broker answers: accepted, done. Quota exceeded: the same again after a pause. Anything else (not
+authorized, too large...): that row is kept aside until the next start of the service, and counted.
+
+Threads: the callers'; the outbox's, which stores; ours ("publisher"), which alone touches the connection and
+survives whatever goes wrong there; and one for the handlers of subscriptions, which may take their time.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from pathlib import Path
+from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
-from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.client import topic_matches_sub
 
-from device.broker import make_client
-from device.config import MqttConfig
-from device.verdict import Verdict
+from device.config import MqttConfig, OutboxConfig
+from device.connection import Answer, Bell, Connection, Incoming, ProtocolRefused, Unanswered, Will
+from device.errors import BrokerError
+from device.outbox import Outbox
+from device.outbox_database import DEFECT, INSPECTION, Refusal, Row
+from device.reconnect import Pauses, Protocol, Versions
+from device.tls import tls_context
+from device.verdict import Verdict, as_historical
 
 log = logging.getLogger(__name__)
 
-FLUSH_S = 5.0  # how long stop() waits for what is queued, and again for its last word
-RECONNECT_MAX_S = 30  # the pauses between attempts double from 1 s up to this
-WILL_DELAY_S = 5  # a connection that is back within this was never reported offline
-_WINDOW = 16  # events that paho holds without their acknowledgement
-_STATE_ROOM = 4  # messages beside them: status, birth and the latest verdict
+FLUSH_S = 5.0  # how long stop() waits for what is stored, and again for its last word
+LATE_S = 2.0  # a verdict that is handed over later than this after it was made is historical
+ANSWER_S = 20.0  # a broker that has not acknowledged a message for so long is given up
+_LAST_EVERY_S = 0.25  # how often inspection/last is published while a backlog is sent
+_TICK_S = 0.5
+_SEND_LIMIT = 256  # best-effort messages that wait for their turn
+_INCOMING_LIMIT = 64  # messages that wait for their handler
+_ACCEPTED_BELOW = 0x80
+_QUOTA_EXCEEDED = 0x97
+
+Handler = Callable[[Incoming], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the messages of this session."""
+    """What became of the verdicts.
+
+    In this session: `acknowledged`, `late` (handed over as historical), `repeated` (under way when a
+    connection was lost, and so handed over once more), and `refused_messages` of whatever kind.
+    As in outbox.Stock: `waiting`, `refused` (kept aside); since the outbox was begun, `dropped` and `lost`.
+    """
 
     acknowledged: int
+    late: int
+    repeated: int
     waiting: int
+    waiting_bytes: int
     dropped: int
+    dropped_by_verdict: Mapping[str, int]
     refused: int
+    refused_messages: int
+    lost: int
+    set_aside: int
+    durable: bool
+    protocol: str | None
 
     def __str__(self) -> str:
         return (
             f"{self.acknowledged} acknowledged, {self.waiting} waiting, "
-            f"{self.dropped} dropped, {self.refused} refused"
+            f"{self.dropped} dropped, {self.refused} refused, {self.lost} lost"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
+    """One publish. Of a row (then `bit` says which of its two), of a state, or of nobody."""
+
     topic: str
-    payload: str
+    payload: bytes
+    qos: int = 1
     retain: bool = False
-
-
-P = ParamSpec("P")
-
-
-def _never_raises(callback: Callable[P, None]) -> Callable[P, None]:
-    """For paho's callbacks: an exception in one would end paho's thread, and with it all delivery."""
-
-    @functools.wraps(callback)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            callback(*args, **kwargs)
-        except Exception:
-            log.exception("fault in %s; delivery goes on", callback.__name__)
-
-    return guarded
+    properties: Mapping[str, Any] | None = None
+    row: Row | None = None
+    bit: int = 0
 
 
 class Publisher:
     """The station's voice: start(), publish() for every verdict, stop(). Only stop() waits for the broker."""
 
-    def __init__(self, config: MqttConfig, station: str, session_id: str, birth: str) -> None:
-        """`birth` is the JSON that introduces the station; every retained message carries `session_id`."""
+    def __init__(
+        self,
+        config: MqttConfig,
+        station: str,
+        session_id: str,
+        birth: Callable[[str], str],
+        outbox: OutboxConfig,
+        state: Path,
+    ) -> None:
+        """`birth` gives the JSON that introduces the station, told the protocol that is spoken.
+
+        `state` is the folder of the outbox. Every retained message carries `session_id`.
+        Raises ConfigError: the TLS files.
+        """
+        if config.tls is not None:
+            tls_context(config.tls)
         self._config = config
         self._root = f"{config.prefix}/{station}"
         self._session_id = session_id
         self._birth = birth
-        self._client = self._make_client()
-        self._sender = threading.Thread(target=self._send_all, name="publisher", daemon=True)
-        self._changed = threading.Condition()  # guards all that follows
-        self._waiting: deque[_Message] = deque()
-        self._last: _Message | None = None
-        self._last_is_due = False
-        self._window = _WINDOW
-        self._connected = False
-        self._closing = False
-        self._unacknowledged = 0
-        self._acknowledged = 0
-        self._dropped = 0
-        self._refused = 0
-        self._away_since = time.monotonic()
+        self._mark = {"UserProperty": ("session_id", session_id)}
+        self._event_properties = (
+            {"MessageExpiryInterval": config.message_expiry_s} if config.message_expiry_s else None
+        )
+        self._outbox = Outbox(state, outbox.max_bytes, outbox.max_days * 86400, self._on_stored)
+        self._versions = Versions(config.protocol)
+        self._pauses = Pauses()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._handling = threading.Thread(target=self._handle_all, name="mqtt-handlers", daemon=True)
+        self._bell = Bell()
+        # Ours alone: what is under way, and where we are in the outbox.
+        self._under_way: dict[int, _Message] = {}
+        self._ahead: deque[_Message] = deque()  # of rows that have been read
+        self._bits_left: dict[int, int] = {}  # of rows that are not acknowledged, by their id
+        self._refused_bits: dict[int, int] = {}
+        self._reason = ""  # of the latest refusal
+        self._cursor = 0
+        self._generation = 0
+        self._not_before_s = 0.0  # a pause that the broker's quota asks for
+        self._last_sent_s = 0.0
         self._complained = False
+        self._away_since_s = time.monotonic()
+        self._changed = threading.Condition()  # guards all that follows
+        self._states: dict[str, bytes] = {}
+        self._due: dict[str, None] = {}  # states to be published, in order
+        self._sends: deque[_Message] = deque()
+        self._handlers: dict[str, Handler] = {}
+        self._unsubscribed: list[str] = []
+        self._incoming: deque[Incoming] = deque()
+        self._protocol: Protocol | None = None
+        self._stop_at_s: float | None = None
+        self._last_word = ""
+        self._acknowledged = self._late = self._repeated = self._refused_messages = 0
 
     @property
     def address(self) -> str:
@@ -118,222 +165,426 @@ class Publisher:
 
     @property
     def connected(self) -> bool:
-        return self._connected
+        return self._protocol is not None
+
+    @property
+    def protocol(self) -> str | None:
+        """The version of MQTT that is spoken now, "5" or "3.1.1"; None while there is no connection."""
+        return self._protocol
 
     def start(self) -> None:
-        """Begin to connect, and go on trying until stop(). A broker that is away is no error."""
-        self._client.connect_async(
-            self._config.host,
-            self._config.port,
-            self._config.keepalive_s,
-            clean_start=False,  # a clean start would end the old session, and so set off its last will
-            properties=_properties(PacketTypes.CONNECT, SessionExpiryInterval=2 * WILL_DELAY_S),
-        )
-        self._client.loop_start()
-        self._sender.start()
+        """Open the outbox and begin to connect; a broker that is away is no error.
+
+        Raises StorageError: another process has the outbox open.
+        """
+        if self._config.tls is not None and self._config.tls.insecure:
+            log.warning("broker %s: its certificate is not verified ([mqtt] insecure)", self.address)
+        self._outbox.start()
+        self._thread.start()
+        self._handling.start()
 
     def publish(self, verdict: Verdict) -> None:
-        """Queue a verdict. Never waits; drops the oldest event when the queue is full."""
-        payload = verdict.to_json()
+        """Store a verdict and deliver it. Waits for neither."""
+        self._outbox.put(verdict)
+
+    def set_state(self, topic: str, payload: str | bytes, *, absolute: bool = False) -> None:
+        """Publish retained state now and on every connect. The same payload once more is not published.
+
+        `topic` is what follows <prefix>/<station>/, or the whole topic where it is `absolute`.
+        """
+        self._set_state(topic if absolute else f"{self._root}/{topic}", _as_bytes(payload))
+        self._bell.ring()
+
+    def repeat_state(self) -> None:
+        """Publish status, birth and all state once more, as on a connect."""
         with self._changed:
-            self._enqueue(_Message(f"{self._root}/inspection", payload))
-            if verdict.verdict in ("NG", "MARGINAL"):
-                self._enqueue(_Message(f"{self._root}/defect", payload))
-            self._last = _Message(f"{self._root}/inspection/last", payload, retain=True)
-            self._last_is_due = True
-            self._changed.notify_all()
+            self._make_all_due()
+        self._bell.ring()
+
+    def send(
+        self,
+        topic: str,
+        payload: str | bytes,
+        qos: int = 0,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        absolute: bool = False,
+    ) -> None:
+        """Publish once, if the broker is there: dropped while it is away. `properties` by paho's names."""
+        whole = topic if absolute else f"{self._root}/{topic}"
+        with self._changed:
+            if self.connected and len(self._sends) < _SEND_LIMIT:
+                self._sends.append(_Message(whole, _as_bytes(payload), qos, properties=properties))
+        self._bell.ring()
+
+    def subscribe(self, topic_filter: str, handler: Handler, *, absolute: bool = False) -> None:
+        """Let `handler` have what arrives, one after the other, in a thread that may take its time."""
+        whole = topic_filter if absolute else f"{self._root}/{topic_filter}"
+        with self._changed:
+            self._handlers[whole] = handler
+            self._unsubscribed.append(whole)
+        self._bell.ring()
 
     def delivery(self) -> Delivery:
         """The counts so far."""
+        stock = self._outbox.stock()
         with self._changed:
-            waiting = len(self._waiting) + self._unacknowledged
-            return Delivery(self._acknowledged, waiting, self._dropped, self._refused)
+            return Delivery(
+                acknowledged=self._acknowledged,
+                late=self._late,
+                repeated=self._repeated,
+                waiting=stock.waiting,
+                waiting_bytes=stock.waiting_bytes,
+                dropped=sum(stock.dropped.values()),
+                dropped_by_verdict=stock.dropped,
+                refused=stock.refused,
+                refused_messages=self._refused_messages,
+                lost=stock.lost,
+                set_aside=stock.set_aside,
+                durable=stock.durable,
+                protocol=self._protocol,
+            )
 
     def stop(self, last_word: str) -> None:
-        """Deliver what waits, publish `last_word` ("stopped" or "offline") as the status, and disconnect.
+        """Deliver what is stored, publish `last_word` ("stopped" or "offline") as the status, and disconnect.
 
-        Waits at most FLUSH_S for the acknowledgements, whether the broker is there or not. The last will is
-        not sent. A second call does nothing.
+        Waits at most FLUSH_S for the acknowledgements, and as long for the last word; not at all where the
+        broker is away. What is left stays in the outbox for the next start. A second call does nothing.
         """
-        if self._closing:
-            return
         with self._changed:
-            delivered = self._changed.wait_for(self._is_idle, FLUSH_S)
-            lost = len(self._waiting) + self._unacknowledged
-            self._closing = True
+            if self._stop_at_s is not None:
+                return
+            self._last_word = last_word
+            self._stop_at_s = time.monotonic() + FLUSH_S
             self._changed.notify_all()
-        self._sender.join()
-        if not delivered:
-            log.warning("broker %s: %d messages were not delivered and are lost", self.address, lost)
-        if self._connected:
-            self._part(last_word)
-        else:  # a connection made at this very moment said "online": let the broker send the last will
-            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        self._bell.ring()
+        self._thread.join(2 * FLUSH_S + 1)
+        self._outbox.stop()
+        if waiting := self._outbox.stock().waiting:
+            log.warning("broker %s: %d verdicts wait in the outbox for the next start", self.address, waiting)
 
-    def _part(self, last_word: str) -> None:
-        self._say(self._status(last_word))
+    # -- the publisher's thread
+
+    def _run(self) -> None:
+        """One connection after the other until stop(), whatever happens to each."""
+        while self._stop_at_s is None or time.monotonic() < self._stop_at_s:
+            try:
+                connection = self._connect()
+            except BrokerError as error:
+                self._complain(str(error))
+            except Exception:
+                log.exception("fault while connecting; trying on")
+            else:
+                self._attend(connection)
+            if self._stop_at_s is not None or self._rest(self._pauses.next_s()):
+                break
+
+    def _connect(self) -> Connection:
+        """A connection that the broker has accepted. Raises BrokerError."""
+        will = Will(f"{self._root}/status", "offline", self._session_id)
+        connection = Connection(self._config, self._config.client_id, self._versions.wanted, will)
+        try:
+            connection.open()
+        except ProtocolRefused:
+            self._versions.refused()
+            raise
+        except Unanswered:
+            self._versions.unanswered()
+            raise
+        return connection
+
+    def _attend(self, connection: Connection) -> None:
+        """Serve a connection to its end."""
+        try:
+            self._welcome(connection)
+            self._serve(connection)
+            self._part(connection)
+        except BrokerError as error:
+            if self._stop_at_s is None:
+                self._complain(str(error))
+        except Exception:
+            log.exception("fault in the delivery; it goes on with a new connection")
+        finally:
+            connection.abandon()
+            self._versions.lost()
+            self._forget_connection()
+
+    def _welcome(self, connection: Connection) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._unacknowledged == 0 or not self._connected, FLUSH_S)
-        self._client.disconnect()
-        self._client.loop_stop()
+            self._protocol = connection.protocol
+            self._unsubscribed = list(self._handlers)
+            self._make_all_due()
+        away_s = time.monotonic() - self._away_since_s
+        waiting = self._outbox.stock().waiting
+        log.info(
+            "broker %s: connected after %.1f s, %d verdicts waiting; MQTT %s",
+            self.address,
+            away_s,
+            waiting,
+            connection.protocol,
+        )
+        if self._versions.fell_back:
+            log.warning("broker %s: does not speak MQTT 5; MQTT 3.1.1 is used", self.address)
+        self._complained = False
 
-    # -- to paho, with none of our locks held
+    def _serve(self, connection: Connection) -> None:
+        """Deliver until stop(), and then until all is delivered or the time is up. Raises BrokerError."""
+        while True:
+            self._hand_over(connection)
+            if self._stop_at_s is not None and (self._is_idle() or time.monotonic() >= self._stop_at_s):
+                return
+            connection.turn(self._patience_s(), self._bell)
+            self._settle(connection)
 
-    def _make_client(self) -> Client:
-        client = make_client(self._config, self._config.client_id)
-        client.max_inflight_messages_set(_WINDOW + _STATE_ROOM)
-        client.max_queued_messages_set(2 * (_WINDOW + _STATE_ROOM))
-        client.reconnect_delay_set(min_delay=1, max_delay=RECONNECT_MAX_S)
-        will = _properties(PacketTypes.WILLMESSAGE, UserProperty=self._mark(), WillDelayInterval=WILL_DELAY_S)
-        client.will_set(f"{self._root}/status", "offline", qos=1, retain=True, properties=will)
-        client.on_connect = _never_raises(self._on_connect)
-        client.on_connect_fail = _never_raises(self._on_connect_fail)
-        client.on_disconnect = _never_raises(self._on_disconnect)
-        client.on_publish = _never_raises(self._on_publish)
-        return client
+    def _part(self, connection: Connection) -> None:
+        """The last word, acknowledged within FLUSH_S, and goodbye."""
+        message = _Message(f"{self._root}/status", self._last_word.encode(), 1, True, self._mark)
+        end = time.monotonic() + FLUSH_S
+        while connection.room <= 0 and time.monotonic() < end:
+            connection.turn(_TICK_S)
+        mid = self._publish(connection, message)
+        while mid in self._under_way and time.monotonic() < end:
+            connection.turn(_TICK_S)
+            self._settle(connection)
+        connection.close()
 
-    def _send_all(self) -> None:
-        """The sender's thread: one message after the other, until stop()."""
-        while (message := self._next()) is not None:
-            self._hand_over(message)
-
-    def _next(self) -> _Message | None:
-        """Wait for a message that may be sent now. None when there will be no more."""
+    def _hand_over(self, connection: Connection) -> None:
+        """As much as the broker has room for: best effort, state, then verdicts."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._may_send())
-            if self._closing:
+            unsubscribed, self._unsubscribed = self._unsubscribed, []
+        for topic_filter in unsubscribed:
+            connection.subscribe(topic_filter)
+        while connection.room > 0:
+            message = self._next_of_state() or self._next_of_row()
+            if message is None:
+                return
+            if not connection.fits(message.topic, message.payload):
+                self._refused(message, "Packet too large")
+            else:
+                self._publish(connection, message)
+
+    def _publish(self, connection: Connection, message: _Message) -> int:
+        properties = message.properties or {}
+        mid = connection.publish(
+            message.topic, message.payload, message.qos, retain=message.retain, properties=properties
+        )
+        if message.qos:
+            self._under_way[mid] = message
+        return mid
+
+    def _next_of_state(self) -> _Message | None:
+        now_s = time.monotonic()
+        with self._changed:
+            if self._sends:
+                return self._sends.popleft()
+            if now_s < self._not_before_s:
                 return None
-            self._unacknowledged += 1
-            if self._waiting:
-                return self._waiting.popleft()
-            self._last_is_due = False
-            return self._last
+            last = f"{self._root}/inspection/last"
+            held = bool(self._ahead) and now_s < self._last_sent_s + _LAST_EVERY_S
+            topic = next((topic for topic in self._due if not (held and topic == last)), None)
+            if topic is None:
+                return None
+            del self._due[topic]
+            if topic == last:
+                self._last_sent_s = now_s
+            return _Message(topic, self._state(topic), 1, True, self._mark)
 
-    def _say(self, message: _Message) -> None:
-        """Send a message past the queue."""
-        with self._changed:
-            self._unacknowledged += 1
-        self._hand_over(message)
+    def _next_of_row(self) -> _Message | None:
+        if time.monotonic() < self._not_before_s:
+            return None
+        if self._outbox.generation != self._generation:
+            self._generation = self._outbox.generation
+            self._rewind()
+        if not self._ahead:
+            self._read_ahead()
+        return self._ahead.popleft() if self._ahead else None
 
-    def _hand_over(self, message: _Message) -> None:
-        """Give a message to paho, which keeps it until it is acknowledged, over any number of connections."""
-        properties = _properties(PacketTypes.PUBLISH, UserProperty=self._mark()) if message.retain else None
-        info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
-        if (
-            info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
-        ):  # only when connections break faster than they acknowledge
+    def _read_ahead(self) -> None:
+        for row in self._outbox.next(self._cursor):
+            self._cursor = row.id
+            if row.id in self._bits_left:  # under way already
+                continue
+            late = row.session_id != self._session_id or time.monotonic() - row.stored_s > LATE_S
+            self._late += late
+            payload = (as_historical(row.payload) if late else row.payload).encode()
+            self._bits_left[row.id] = row.due
+            for bit, name in ((INSPECTION, "inspection"), (DEFECT, "defect")):
+                if row.due & bit:
+                    topic = f"{self._root}/{name}"
+                    properties = self._event_properties
+                    self._ahead.append(_Message(topic, payload, 1, False, properties, row, bit))
+
+    def _settle(self, connection: Connection) -> None:
+        """Act on what the broker has answered, pass on what has arrived. Raises BrokerError: it is silent."""
+        answers, connection.answers = connection.answers, []
+        for answer in answers:
+            self._settle_one(answer)
+        if answers:
+            self._pauses.reset()
+        if connection.incoming:
+            self._pass_on(connection.incoming)
+            connection.incoming = []
+        if connection.waited_s > ANSWER_S:
+            raise BrokerError(f"has acknowledged nothing for {ANSWER_S:g} s")
+
+    def _settle_one(self, answer: Answer) -> None:
+        message = self._under_way.pop(answer.mid, None)
+        if message is None:
+            return
+        if answer.code < _ACCEPTED_BELOW:
+            if message.row is not None:
+                self._finish(message.row, message.bit)
+        elif answer.code == _QUOTA_EXCEEDED:
+            self._again(message)
+        else:
+            self._refused(message, answer.reason)
+
+    def _finish(self, row: Row, bit: int) -> None:
+        """One of a row's messages needs no more attention."""
+        if row.id not in self._bits_left:  # it was rewound in between, and will be read again
+            return
+        self._bits_left[row.id] &= ~bit
+        if self._bits_left[row.id]:
+            return
+        del self._bits_left[row.id]
+        if refused := self._refused_bits.pop(row.id, 0):
+            self._outbox.refuse(Refusal(row.id, refused, self._reason))
+        else:
+            self._outbox.done(row.id)
             with self._changed:
-                self._unacknowledged -= 1
-                self._dropped += 1
+                self._acknowledged += 1
 
-    def _status(self, word: str) -> _Message:
-        return _Message(f"{self._root}/status", word, retain=True)
+    def _again(self, message: _Message) -> None:
+        """The broker's quota is used up: pause, and send the same before all else."""
+        pause_s = self._pauses.next_s()
+        self._not_before_s = time.monotonic() + pause_s
+        self._complain(f"quota exceeded; next attempt in {pause_s:.1f} s")
+        if message.row is not None:
+            at = sum(1 for other in self._ahead if other.row is not None and other.row.id < message.row.id)
+            self._ahead.insert(at, message)
+        elif message.retain:
+            with self._changed:
+                self._due = {message.topic: None, **self._due}
 
-    def _mark(self) -> tuple[str, str]:
-        return "session_id", self._session_id
+    def _refused(self, message: _Message, reason: str) -> None:
+        first = self._refused_messages == 0
+        with self._changed:
+            self._refused_messages += 1
+        log.log(
+            logging.WARNING if first else logging.DEBUG,
+            "broker %s: refuses a message on %s: %s",
+            self.address,
+            message.topic,
+            reason,
+        )
+        if message.row is not None:
+            self._reason = reason
+            row_id = message.row.id
+            self._refused_bits[row_id] = self._refused_bits.get(row_id, 0) | message.bit
+            self._finish(message.row, message.bit)
 
-    # -- under self._changed
+    def _pass_on(self, incoming: list[Incoming]) -> None:
+        """To the handlers' thread."""
+        with self._changed:
+            room = _INCOMING_LIMIT - len(self._incoming)
+            self._incoming.extend(incoming[:room])
+            self._changed.notify_all()
+        if len(incoming) > room:
+            log.warning(
+                "%d messages came faster than they are handled, and are dropped", len(incoming) - room
+            )
 
-    def _enqueue(self, message: _Message) -> None:
-        if len(self._waiting) >= self._config.queue_limit:
-            self._waiting.popleft()
-            self._dropped += 1
-            if self._dropped == 1:
-                log.warning(
-                    "more than %d events wait: the oldest are dropped from now on", self._config.queue_limit
-                )
-        self._waiting.append(message)
+    def _forget_connection(self) -> None:
+        with self._changed:
+            self._protocol = None
+            self._sends.clear()
+            self._repeated += len({m.row.id for m in self._under_way.values() if m.row is not None})
+        self._away_since_s = time.monotonic()
+        self._under_way.clear()
+        self._bits_left.clear()
+        self._refused_bits.clear()
+        self._not_before_s = 0.0
+        self._rewind()
 
-    def _may_send(self) -> bool:
-        """Events as far as the window allows; the latest verdict only when nothing is under way.
-
-        Else an older "latest" that paho sends again after a lost connection could arrive after a newer one,
-        and stay.
-        """
-        if self._waiting:
-            return self._connected and self._unacknowledged < self._window
-        return self._connected and self._last_is_due and self._unacknowledged == 0
+    def _rewind(self) -> None:
+        """Begin with the outbox's oldest row again; what is under way is passed over."""
+        for message in self._ahead:
+            if message.row is not None:
+                self._bits_left.pop(message.row.id, None)
+        self._ahead.clear()
+        self._cursor = 0
+        self._outbox.rewind()
 
     def _is_idle(self) -> bool:
-        return not self._waiting and not self._last_is_due and self._unacknowledged == 0
-
-    # -- paho's callbacks, in paho's thread
-
-    def _on_connect(
-        self,
-        client: Client,
-        userdata: Any,
-        flags: ConnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        if reason.is_failure:
-            self._complain(f"refuses the connection: {reason}")
-            return
-        self._say(self._status("online"))
-        self._say(_Message(f"{self._root}/birth", self._birth, retain=True))
         with self._changed:
-            self._connected = True
-            self._window = min(_WINDOW, max(1, getattr(properties, "ReceiveMaximum", 65535) - _STATE_ROOM))
-            self._last_is_due = self._last is not None
-            self._report_recovery()
-            self._changed.notify_all()
+            if self._due or self._sends:
+                return False
+        return not self._under_way and not self._ahead and self._outbox.stock().waiting == 0
 
-    def _on_connect_fail(self, client: Client, userdata: Any) -> None:
-        error = sys.exc_info()[1]  # paho calls this while it handles the OSError, and does not pass it on
-        self._complain(f"cannot be reached: {getattr(error, 'strerror', None) or error}")
+    def _patience_s(self) -> float:
+        """How long to wait for something to happen."""
+        left_s = self._not_before_s - time.monotonic()
+        return min(_TICK_S, left_s) if left_s > 0 else _TICK_S
 
-    def _on_disconnect(
-        self,
-        client: Client,
-        userdata: Any,
-        flags: DisconnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        with self._changed:
-            was_connected, self._connected = self._connected, False
-            if was_connected:
-                self._away_since = time.monotonic()
-            self._changed.notify_all()
-        if was_connected and not self._closing:
-            self._complain(f"connection lost: {reason}")
-
-    def _on_publish(
-        self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        with self._changed:
-            self._unacknowledged -= 1
-            if reason.is_failure:
-                self._refused += 1
-            else:
-                self._acknowledged += 1
-            self._changed.notify_all()
-        if reason.is_failure:
-            level = logging.WARNING if self._refused == 1 else logging.DEBUG
-            log.log(level, "broker %s: refuses a message: %s", self.address, reason)
+    def _rest(self, seconds: float) -> bool:
+        """Pause between two attempts. True when stop() ended the pause."""
+        end = time.monotonic() + seconds
+        while self._stop_at_s is None and (left_s := end - time.monotonic()) > 0:
+            self._bell.wait(left_s)
+        return self._stop_at_s is not None
 
     def _complain(self, what: str) -> None:
         """The first failure of an outage aloud, the rest quietly."""
-        log.log(
-            logging.DEBUG if self._complained else logging.WARNING,
-            "broker %s: %s; trying on",
-            self.address,
-            what,
-        )
+        level = logging.DEBUG if self._complained else logging.WARNING
+        log.log(level, "broker %s: %s; trying on", self.address, what)
         self._complained = True
 
-    def _report_recovery(self) -> None:
-        away_s = time.monotonic() - self._away_since
-        log.info(
-            "broker %s: connected after %.1f s, %d events waiting", self.address, away_s, len(self._waiting)
-        )
-        self._complained = False
+    # -- the handlers' thread
+
+    def _handle_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._incoming or self._stop_at_s is not None)
+                if self._stop_at_s is not None:
+                    return
+                message = self._incoming.popleft()
+                handlers = [
+                    handler
+                    for topic_filter, handler in self._handlers.items()
+                    if topic_matches_sub(topic_filter, message.topic)
+                ]
+            for handler in handlers:
+                try:
+                    handler(message)
+                except Exception:
+                    log.exception("fault in the handler of %s; delivery goes on", message.topic)
+
+    # -- in any thread
+
+    def _on_stored(self, rows: list[Row]) -> None:
+        """The outbox has committed rows."""
+        if rows:
+            self._set_state(f"{self._root}/inspection/last", rows[-1].payload.encode())
+        self._bell.ring()
+
+    def _set_state(self, topic: str, payload: bytes) -> None:
+        with self._changed:
+            if self._states.get(topic) != payload:
+                self._states[topic] = payload
+                self._due[topic] = None
+
+    def _make_all_due(self) -> None:
+        """Under self._changed."""
+        self._due = dict.fromkeys((f"{self._root}/status", f"{self._root}/birth", *self._states))
+
+    def _state(self, topic: str) -> bytes:
+        """Under self._changed."""
+        if topic == f"{self._root}/status":
+            return b"online"
+        if topic == f"{self._root}/birth":
+            return self._birth(self._protocol or "").encode()
+        return self._states[topic]
 
 
-def _properties(packet: int, **values: object) -> Properties:
-    """MQTT 5 properties of a packet, by the names that paho has for them."""
-    properties = Properties(packet)  # type: ignore[no-untyped-call]
-    for name, value in values.items():
-        setattr(properties, name, value)
-    return properties
+def _as_bytes(payload: str | bytes) -> bytes:
+    return payload.encode() if isinstance(payload, str) else payload

@@ -8,8 +8,10 @@ Who is brittle and who is tolerant:
                             no frame in time, or a call that does not come back: the service ends with 5, and
                             systemd starts a fresh one.
     interpreter             Any fault ends the service with 6; systemd starts a fresh one.
-    broker                  May be away at the start and for days. Events wait in memory, bounded: see
-                            publisher.py.
+    broker                  May be away at the start and for days. Verdicts wait on the disk, bounded: see
+                            outbox.py.
+    disk                    Full or broken: verdicts wait in memory, bounded, and the disk is tried again. An
+                            outbox that another process has open ends the service with 9.
     anything unexpected     In whatever thread: the process ends with 1 and a traceback. A service that has
                             lost a thread looks alive and is not.
 
@@ -29,6 +31,7 @@ import sys
 import threading
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 
 from device import bundle, notify
 from device.birth import birth
@@ -94,7 +97,12 @@ class Service:
         self._trigger = make_trigger(config.trigger)
         self._capture = Capture(make_camera(config.camera, stop.wait), self._trigger, config.camera.timeout_s)
         self._publisher = Publisher(
-            config.mqtt, config.station, self._session_id, birth(self._pipeline, datetime.now(UTC))
+            config.mqtt,
+            config.station,
+            self._session_id,
+            partial(birth, self._pipeline, datetime.now(UTC)),
+            config.outbox,
+            config.state,
         )
         self._counters = Counters(config.state)
         self._failures = 0

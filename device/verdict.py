@@ -206,6 +206,14 @@ class Verdict:
         )
 
 
+def as_historical(payload: str) -> str:
+    """What to_json() gave, as a verdict that is delivered late. Nothing else of it changes, not even a digit.
+
+    The text that is replaced cannot stand inside a string: there a backslash precedes each quotation mark.
+    """
+    return payload.replace('"historical":false', '"historical":true', 1)
+
+
 def decide(score: float, thresholds: Thresholds) -> Word:
     """NG from thresholds.ng on, MARGINAL from thresholds.marginal on, else OK. ValueError: not a number."""
     if math.isnan(score):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_camera import deaf_port, stream, world
+from fixtures_certificates import certificates
 from fixtures_daemon import make_station
 from fixtures_disk import make_disk, small_disk
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
@@ -12,6 +13,7 @@ from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weigh
 __all__ = [
     "broker",
     "bundles_folder",
+    "certificates",
     "deaf_port",
     "fast_config",
     "fitted",

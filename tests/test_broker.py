@@ -23,7 +23,7 @@ def test_a_broker_that_lets_us_in(broker: Broker, subscriber: Subscriber) -> Non
 
 def test_nobody_there() -> None:
     port = free_port()
-    with pytest.raises(BrokerError, match=f"broker 127.0.0.1:{port}: Connection refused"):
+    with pytest.raises(BrokerError, match=f"broker 127.0.0.1:{port}: cannot be reached: Connection refused"):
         try_broker(mqtt_config(port))
 
 

@@ -39,7 +39,7 @@ def test_no_broker(make_station: MakeStation) -> None:
     port = free_port()
     exit_code, words, mend = check(make_station(port))
     assert (exit_code, failed(words), len(mend)) == (7, ["broker"], 1)
-    assert words["broker"] == f"FAIL broker 127.0.0.1:{port}: Connection refused"
+    assert words["broker"] == f"FAIL broker 127.0.0.1:{port}: cannot be reached: Connection refused"
 
 
 def test_a_broker_that_wants_a_password(

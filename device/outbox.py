@@ -1,0 +1,429 @@
+"""Verdicts on the disk until the broker has them: stored before they are told, deleted when acknowledged.
+
+put() only hands a verdict to the storing thread, which commits all that came while it was busy with the
+commit before (group commit). A commit with an NG, MARGINAL or ERROR in it is synchronous: on the disk before
+anybody is told. One with OK alone follows within SYNC_S. So a power cut can cost about a second of OK
+verdicts; kill -9 costs nothing that was stored.
+
+Loss rule: over `max_bytes` of payload the oldest OK goes first, then MARGINAL, ERROR, and NG last. What is
+older than `max_age_s` goes as well, where both its own time and the present one can be believed. The same
+order holds for the hand-over queue, should the disk stand still for minutes. All of it is counted by word,
+and the counts outlive the process.
+
+A damaged database is set aside (renamed, with the time) and a new one begun; what is missing is known by
+number (outbox_mark.py). A disk that is full or broken does not stop the service: verdicts wait in memory,
+within MEMORY_BYTES, and the disk is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device.clock import clock_synced
+from device.errors import StorageError
+from device.outbox_database import LOSS_ORDER, MEMORY, Changes, Database, Entry, Foreign, Refusal, Row
+from device.outbox_mark import Count, Mark
+from device.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+STOP_S = 10.0  # how long stop() waits for a disk that stands still
+FILE_NAME = "outbox.sqlite"
+SYNC_S = 1.0
+RETRY_DISK_S = 30.0
+MEMORY_BYTES = 16_000_000  # of payload, while the disk cannot be written
+HAND_OVER_LIMIT = 10_000  # verdicts between put() and their commit: minutes of a disk that stands still
+KEPT_DAMAGED = 2  # databases set aside; the oldest goes when there are more
+
+_BATCH = 512  # verdicts of one commit
+_AGE_EVERY_S = 60.0
+_FRESH = 256  # committed rows that are kept in memory, so that live delivery reads nothing
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the outbox holds, and what it lost since it was begun.
+
+    `waiting`, `waiting_bytes`: to be delivered. `refused`: kept aside. `dropped`: by the loss rule, by word.
+    `lost`: stored once, and missing when the file was opened. `set_aside`: damaged files that are kept.
+    `durable`: on the disk, not in memory.
+    """
+
+    waiting: int
+    waiting_bytes: int
+    refused: int
+    dropped: dict[str, int]
+    lost: int
+    set_aside: int
+    durable: bool
+
+
+def _nobody(rows: list[Row]) -> None:
+    """Nobody waits for what is stored."""
+
+
+class Outbox:
+    """start(), put() for every verdict, next() and done() for whoever delivers, stop().
+
+    `folder` is made where it is missing. The storing thread calls `on_stored` with the new rows of each
+    commit, and with none when what is stored can be read again.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int, max_age_s: float, on_stored: Callable[[list[Row]], None] = _nobody
+    ) -> None:
+        self._path = folder / FILE_NAME
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._on_stored = on_stored
+        self._mark = Mark(folder / "outbox.mark")
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._in_use = threading.Lock()  # guards _database
+        self._database: Database
+        self._is_dropping = False
+        self._unsynced_since_s: float | None = None  # this and the next two: the storing thread's own
+        self._retry_disk_at_s: float | None = None
+        self._age_checked_s = time.monotonic()
+        self._changed = threading.Condition()  # guards all that follows
+        self._handed: deque[Entry] = deque()
+        self._handed_bytes = 0
+        self._done: list[int] = []
+        self._refusals: list[Refusal] = []
+        self._settled: set[int] = set()  # acknowledged or refused, and that is not committed yet
+        self._fresh: deque[Row] = deque(maxlen=_FRESH)
+        self._fetched_to = 0
+        self._dropped_unstored: Counter[str] = Counter()
+        self._is_overrun = False
+        self._set_aside = 0
+        self._durable = True
+        self._generation = 0
+        self._closing = False
+
+    # -- for whoever makes verdicts
+
+    def start(self) -> None:
+        """Open the database and begin to store. Raises StorageError: another process has it open."""
+        self._open()
+        self._thread.start()
+
+    def put(self, verdict: Verdict) -> None:
+        """Hand a verdict over. Never waits for the disk."""
+        captured_s = verdict.captured_ns / 1e9 if verdict.clock_synced else None
+        entry = Entry(verdict.session_id, verdict.verdict, time.monotonic(), captured_s, verdict.to_json())
+        with self._changed:
+            if len(self._handed) >= HAND_OVER_LIMIT:
+                self._drop_handed()
+            self._handed.append(entry)
+            self._handed_bytes += entry.size_bytes
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Store what was handed over, and close. A second call does nothing."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+
+    def stock(self) -> Stock:
+        """What is here now, what is on its way to the disk included."""
+        content = self._database.content
+        with self._changed:
+            stored = content.rows.total() - content.refused - len(self._settled)
+            dropped = content.dropped + self._dropped_unstored
+            return Stock(
+                waiting=max(0, stored) + len(self._handed),
+                waiting_bytes=content.size_bytes + self._handed_bytes,
+                refused=content.refused,
+                dropped={word: dropped[word] for word in LOSS_ORDER},
+                lost=content.lost,
+                set_aside=self._set_aside,
+                durable=self._durable,
+            )
+
+    # -- for whoever delivers
+
+    @property
+    def generation(self) -> int:
+        """Changes when the rows lie in another database: next() is to begin at 0 again."""
+        return self._generation
+
+    @property
+    def last_id(self) -> int:
+        """The id of the newest row that is stored, or ever was."""
+        return self._database.content.last_id
+
+    def next(self, after_id: int, limit: int = _FRESH) -> list[Row]:
+        """The oldest rows after an id, in order, but for those that are acknowledged or refused.
+
+        Empty when there are none, and when the database fails, which the storing thread then sees to.
+        """
+        with self._changed:
+            settled = set(self._settled)
+            fresh = [row for row in self._fresh if row.id > after_id]
+            is_next = bool(fresh) and fresh[0].id == after_id + 1
+        rows = fresh[:limit] if is_next else self._read(after_id, limit)
+        with self._changed:
+            self._fetched_to = max([self._fetched_to, *(row.id for row in rows)])
+        return [row for row in rows if row.id not in settled]
+
+    def rewind(self) -> None:
+        """What was fetched is not under way any more, and may be dropped like all else."""
+        with self._changed:
+            self._fetched_to = 0
+
+    def done(self, row_id: int) -> None:
+        """The broker has acknowledged all of a row: it is deleted with the next commit."""
+        with self._changed:
+            self._settled.add(row_id)
+            self._done.append(row_id)
+            self._changed.notify()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """The broker will not have a row: it is kept aside until the next start."""
+        with self._changed:
+            self._settled.add(refusal.row_id)
+            self._refusals.append(refusal)
+            self._changed.notify()
+
+    # -- the storing thread
+
+    def _run(self) -> None:
+        while (changes := self._take()) is not None:
+            if changes:
+                self._commit(changes)
+            self._tend()
+        with self._in_use:
+            self._database.close()
+        self._mark.close()
+
+    def _take(self) -> Changes | None:
+        """Wait for something to write, or for the time to tend. None at the end, when all is written."""
+        with self._changed:
+            self._changed.wait_for(self._has_work_or_ends, SYNC_S)
+            ends = self._closing and not self._has_work()
+            changes = Changes(done=self._done, refusals=self._refusals, spared_up_to=self._fetched_to)
+            self._done, self._refusals = [], []
+            changes.dropped, self._dropped_unstored = self._dropped_unstored, Counter()
+            while self._handed and len(changes.entries) < _BATCH:
+                entry = self._handed.popleft()
+                self._handed_bytes -= entry.size_bytes
+                changes.entries.append(entry)
+        now_s = time.monotonic()
+        if now_s - self._age_checked_s >= _AGE_EVERY_S and clock_synced():
+            self._age_checked_s = now_s
+            changes.older_than_s = time.time() - self._max_age_s
+        return None if ends else changes
+
+    def _has_work(self) -> bool:
+        return bool(self._handed or self._done or self._refusals)
+
+    def _has_work_or_ends(self) -> bool:
+        return self._closing or self._has_work()
+
+    def _commit(self, changes: Changes) -> None:
+        """Write it to the disk, to a new file where the old one is damaged, or else to memory."""
+        for _ in range(3):
+            before = self._database.content
+            try:
+                with self._in_use:
+                    rows = self._database.apply(changes, self._max_bytes if self._durable else MEMORY_BYTES)
+            except sqlite3.Error as error:
+                self._replace(error)
+            else:
+                self._committed(changes, rows, before.dropped)
+                return
+        raise StorageError(f"{self._path}: neither the disk nor the memory takes a verdict")
+
+    def _committed(self, changes: Changes, rows: list[Row], dropped_before: Counter[str]) -> None:
+        content = self._database.content
+        self._mark.write(Count(content.last_id, content.last_id - content.rows.total()))
+        with self._changed:
+            self._settled.difference_update(changes.done)
+            self._settled.difference_update(refusal.row_id for refusal in changes.refusals)
+            self._fresh.extend(rows)
+            if content.dropped != dropped_before:
+                self._fresh.clear()  # a dropped row is not to be delivered from here
+        if changes.must_last:
+            self._unsynced_since_s = None
+        elif self._unsynced_since_s is None:
+            self._unsynced_since_s = time.monotonic()
+        if content.dropped != dropped_before and not self._is_dropping:
+            self._is_dropping = True
+            counts = _listed(content.dropped)
+            log.warning("%s: full: verdicts are dropped, the oldest OK first; so far %s", self._path, counts)
+        if rows:
+            self._on_stored(rows)
+
+    def _tend(self) -> None:
+        """What is done beside the commits: sync OK verdicts, shrink the file, look for the disk."""
+        try:
+            now_s = time.monotonic()
+            if self._retry_disk_at_s is not None and now_s >= self._retry_disk_at_s:
+                self._return_to_disk()
+            if self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
+                self._unsynced_since_s = None
+                with self._in_use:
+                    self._database.give_back()
+                    self._database.sync()
+        except sqlite3.Error as error:
+            self._replace(error)
+
+    def _drop_handed(self) -> None:
+        """Make room in the hand-over queue by the loss rule. The condition is held."""
+        at, entry = min(enumerate(self._handed), key=lambda pair: pair[1].rank)  # the first of the lowest
+        del self._handed[at]
+        self._handed_bytes -= entry.size_bytes
+        self._dropped_unstored[entry.word] += 1
+        if not self._is_overrun:
+            self._is_overrun = True
+            log.warning(
+                "%s: the disk stands still, and %d verdicts wait for it: the oldest are dropped, OK first",
+                self._path,
+                HAND_OVER_LIMIT,
+            )
+
+    def _read(self, after_id: int, limit: int) -> list[Row]:
+        try:
+            with self._in_use:
+                if after_id >= self._database.content.last_id:
+                    return []
+                return self._database.after(after_id, limit)
+        except sqlite3.Error as error:
+            log.debug("%s: cannot be read: %s", self._path, error)
+            with self._changed:  # the next commit will meet the same fault, and act
+                self._changed.notify()
+            return []
+
+    # -- the database, as it comes and goes
+
+    def _open(self) -> None:
+        """On the disk, in a new file where the old one is damaged, or in memory. Raises StorageError."""
+        count = self._mark.read()
+        for _ in range(2):
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._database = Database(self._path)
+                self._count_missing(count)
+            except (sqlite3.Error, OSError) as error:
+                if _is_locked(error):
+                    raise StorageError(f"{self._path}: another process has it open") from None
+                if not _is_damaged(error) or not self._put_aside(error):
+                    self._go_without_disk(error, count)
+                    return
+            else:
+                self._set_aside = len(self._damaged_files())
+                return
+        self._go_without_disk(sqlite3.DatabaseError("a new file is damaged as well"), count)
+
+    def _count_missing(self, count: Count) -> None:
+        """What the mark counts and the file lacks was stored once, and is lost."""
+        content = self._database.content
+        stored, waiting = content.last_id, content.rows.total()
+        missing = count.stored - stored if stored else count.waiting
+        if missing > 0:
+            self._database.count_lost(missing, count.stored)
+            log.error("%s: %d verdicts that were stored are missing from it", self._path, missing)
+        if waiting:
+            log.info("%s: %d verdicts wait from before", self._path, waiting)
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        """The database failed at work: another one in its place."""
+        last = self._database.content
+        with self._in_use:
+            self._database.close()
+            count = Count(last.last_id, last.last_id - last.rows.total())
+            if _is_damaged(error) and self._durable and self._put_aside(error):
+                self._open()
+            else:
+                self._go_without_disk(error, count)
+            with self._changed:
+                self._generation += 1
+                self._fresh.clear()
+        self._on_stored([])
+
+    def _go_without_disk(self, error: Exception, count: Count) -> None:
+        log.error(
+            "%s: cannot be used: %s; verdicts wait in memory, and are lost with the process",
+            self._path,
+            error,
+        )
+        self._database = Database(MEMORY)
+        self._database.count_lost(0, count.stored)
+        self._durable = False
+        self._retry_disk_at_s = time.monotonic() + RETRY_DISK_S
+
+    def _return_to_disk(self) -> None:
+        """Move what waits in memory to the disk, if there is one again."""
+        self._retry_disk_at_s = time.monotonic() + RETRY_DISK_S
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            disk = Database(self._path)
+        except (sqlite3.Error, OSError) as error:
+            log.debug("%s: still cannot be used: %s", self._path, error)
+            return
+        with self._in_use:
+            try:
+                disk.adopt(self._database.everything(), self._database.content)
+            except sqlite3.Error as error:
+                log.debug("%s: still cannot be written: %s", self._path, error)
+                disk.close()
+                return
+            self._database.close()
+            self._database = disk
+            with self._changed:
+                self._generation += 1
+                self._fresh.clear()
+        self._durable = True
+        self._retry_disk_at_s = None
+        log.warning("%s: can be used again", self._path)
+        self._on_stored([])
+
+    def _put_aside(self, error: Exception) -> bool:
+        """Rename the damaged file and what belongs to it. False when even that fails."""
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self._path.with_name(f"{FILE_NAME}.damaged-{now}")
+        try:
+            self._path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                belonging = self._path.with_name(FILE_NAME + suffix)
+                if belonging.exists():
+                    belonging.rename(aside.with_name(aside.name + suffix))
+            for old in self._damaged_files()[:-KEPT_DAMAGED]:
+                for file in old.parent.glob(old.name + "*"):
+                    file.unlink()
+        except OSError as fault:
+            log.error("%s: damaged (%s), not set aside: %s", self._path, error, fault.strerror)  # noqa: TRY400
+            return False
+        log.error("%s: damaged (%s): set aside as %s, and begun anew", self._path, error, aside.name)
+        return True
+
+    def _damaged_files(self) -> list[Path]:
+        """Oldest first."""
+        found = self._path.parent.glob(f"{FILE_NAME}.damaged-*Z")
+        return sorted(found)
+
+
+def _is_locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _is_damaged(error: Exception) -> bool:
+    """Damaged, or not ours: in both cases a file that must not be written to."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in _DAMAGED or isinstance(error, Foreign)
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[word]} {word}" for word in LOSS_ORDER)
