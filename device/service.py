@@ -31,7 +31,6 @@ import sys
 import threading
 import uuid
 from datetime import UTC, datetime
-from functools import partial
 
 from device import bundle, notify
 from device.birth import birth
@@ -96,11 +95,12 @@ class Service:
         )
         self._trigger = make_trigger(config.trigger)
         self._capture = Capture(make_camera(config.camera, stop.wait), self._trigger, config.camera.timeout_s)
+        started = datetime.now(UTC)
         self._publisher = Publisher(
             config.mqtt,
             config.station,
             self._session_id,
-            partial(birth, self._pipeline, datetime.now(UTC)),
+            lambda protocol: birth(self._pipeline, started, protocol),
             config.outbox,
             config.state,
         )
