@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.calibration import PreprocessSpec
+from device.covering import Covering
 from device.errors import BundleError, ConfigError
 from device.geometry import Box, Letterbox, Size
-from device.region_of_interest import EVERYTHING, RegionOfInterest
+from device.region_of_interest import EVERYTHING, RegionOfInterest, filled
+from device.resize import resized
 from device.tiles import canvas_size, cover
 
 Mask = NDArray[np.uint8]
@@ -25,12 +27,13 @@ class Framing:
     """`placement`: from the frame to the canvas. `tiles`: on the canvas, each of the model's input's size.
 
     Untiled, the canvas is the model's input and the only tile. `seen`: uint8 (h, w) of the canvas, 1 where it
-    is looked at; None: wherever the frame is.
+    is looked at; None: wherever the frame is. `covering`: of what is ignored, on the content of the canvas.
     """
 
     placement: Letterbox
     tiles: tuple[Box, ...]
     seen: Mask | None
+    covering: Covering | None
 
     @classmethod
     def of(cls, size: Size, spec: PreprocessSpec, station: RegionOfInterest = EVERYTHING) -> Framing:
@@ -44,13 +47,16 @@ class Framing:
         placement = _placement(size, spec, region)
         tiles = cover(placement.target, spec.size, spec.overlap)
         if spec.region == station == EVERYTHING:
-            return cls(placement, tiles, None)
-        seen = _on_canvas(spec.region.mask(size) & station.mask(size), placement)
+            return cls(placement, tiles, None, None)
+        shares = _on_canvas(spec.region.mask(size) & station.mask(size), placement)
+        seen = (shares >= 0.5).astype(np.uint8)
         if not seen.any():
             raise ConfigError(
                 f"[inspection] roi, ignore: nothing of a frame of {_shown(size)} is left to see"
             )
-        return cls(placement, tiles, seen)
+        ignored = filled(spec.ignore + station.ignore, size)
+        hidden = placement.content.of(_on_canvas(ignored, placement)) > 0
+        return cls(placement, tiles, seen, Covering(hidden.astype(np.uint8)) if hidden.any() else None)
 
     @property
     def tiled(self) -> bool:
@@ -81,17 +87,14 @@ def _placement(size: Size, spec: PreprocessSpec, region: Box) -> Letterbox:
     return Letterbox(size, region, canvas_size(content, spec.size), *scales, 0, 0)
 
 
-def _on_canvas(mask: Mask, placement: Letterbox) -> Mask:
-    """A mask of the frame on the canvas: 1 where half a pixel's area or more is looked at."""
+def _on_canvas(mask: Mask, placement: Letterbox) -> NDArray[np.float32]:
+    """A mask of the frame on the canvas, (h, w): the share 0..1 of each pixel's area that it covers."""
     target, content = placement.target, placement.content
-    shares = cv2.resize(
-        placement.region.of(mask).astype(np.float32),
-        (content.width, content.height),
-        interpolation=cv2.INTER_AREA,
-    )
-    seen = np.zeros((target.height, target.width), np.uint8)
-    content.of(seen)[:] = shares >= 0.5
-    return seen
+    shares = np.zeros((target.height, target.width), np.float32)
+    part = placement.region.of(mask).astype(np.float32)
+    size = Size(content.width, content.height)
+    content.of(shares)[:] = resized(part, size)
+    return shares
 
 
 @lru_cache(maxsize=16)

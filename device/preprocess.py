@@ -14,6 +14,7 @@ from device.frame import Frame
 from device.framing import Framing
 from device.geometry import Box, Letterbox, Size
 from device.region_of_interest import EVERYTHING, RegionOfInterest
+from device.resize import resized
 
 Pixels = NDArray[np.uint8]
 
@@ -69,10 +70,13 @@ class Preprocessor:
         content = Size(placement.content.width, placement.content.height)
         image = placement.region.of(frame.image)
         if self._spec.colour == "gray":
-            luma = _resize(_converted(image, cv2.COLOR_RGB2GRAY), content)
+            luma = resized(_converted(image, cv2.COLOR_RGB2GRAY), content)
             image = _converted(luma, cv2.COLOR_GRAY2RGB)
         else:
-            image = _resize(image, content)
+            image = resized(image, content)
+        if framing.covering is not None:
+            image = image.copy(order="C")
+            framing.covering.cover(image)
         if content != placement.target:
             image = self._padded(image, placement)
         return ModelInput(image, framing)
@@ -86,18 +90,3 @@ class Preprocessor:
 
 def _converted(image: Pixels, code: int) -> Pixels:
     return np.asarray(cv2.cvtColor(image, code), dtype=np.uint8)
-
-
-def _resize(image: Pixels, size: Size) -> Pixels:
-    """(h, w) or (h, w, 3) to the size: area averages where it shrinks, bilinear where it grows.
-
-    One after the other where a stretch does both, for then OpenCV's INTER_AREA would skip pixels.
-    """
-    height, width = image.shape[:2]
-    smaller = (min(width, size.width), min(height, size.height))
-    if smaller != (width, height):
-        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    if smaller != (size.width, size.height):
-        full = (size.width, size.height)
-        image = np.asarray(cv2.resize(image, full, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import cv2
 import numpy as np
 import pytest
 from fixtures_bundle import TinyModel, make_frame, make_image, png_bytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from device import bundle as bundles
 from device.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
 from device.camera import BadFrame
-from device.errors import BundleError, InterpreterError
+from device.errors import BundleError, ConfigError, InterpreterError
 from device.frame import frame_from_file
-from device.geometry import Size
+from device.geometry import Box, Polygon, Size
 from device.pipeline import Pipeline
+from device.region_of_interest import RegionOfInterest
 from device.verdict import Verdict
 
 
@@ -143,3 +147,123 @@ def test_the_frame_is_not_written_to(pipeline: Pipeline) -> None:
     pipeline.inspect(make_frame(image))
     assert np.array_equal(image, copy)
     assert cv2.countNonZero(image[:, :, 0]) > 0
+
+
+# ---- a part of the frame, masks, tiles
+
+
+def rectangle(x: int, y: int, width: int, height: int) -> Polygon:
+    return Polygon(((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
+
+
+def looking(bundle: Bundle, roi: Sequence[Polygon] = (), ignore: Sequence[Polygon] = ()) -> Pipeline:
+    return Pipeline(bundle, "press-4", "5e55", region=RegionOfInterest(tuple(roi), tuple(ignore)))
+
+
+def centre(box: Box) -> tuple[float, float]:
+    return box.x + box.width / 2, box.y + box.height / 2
+
+
+@pytest.fixture
+def tiled(tiny_model: TinyModel, tmp_path: Path) -> Bundle:
+    spec = replace(tiny_model.calibration.preprocess, tiles=Size(64, 64), overlap=0.25)
+    localization = LocalizationSpec(0.0, 4, 5.0, 40.0, 0.0)
+    tiny_model.write(tmp_path, preprocess=spec, localization=localization)
+    return bundles.load(tmp_path)
+
+
+def test_the_region_is_seen_at_its_own_scale(tiny_bundle: Bundle) -> None:
+    """A spot of 16 px in 640 would be less than two px of the model's input."""
+    frame = make_frame(make_image(width=640, height=480, spot=(424, 240, 16, 16)))
+    assert looking(tiny_bundle).inspect(frame).verdict == "OK"
+    verdict = looking(tiny_bundle, roi=[rectangle(400, 200, 64, 64)]).inspect(frame)
+    assert verdict.verdict == "NG"
+    [region] = verdict.regions
+    assert centre(region.box) == pytest.approx((432, 248), abs=4)
+    assert max(region.box.width, region.box.height) <= 24
+
+
+def test_a_defect_outside_the_region_is_not_looked_at(tiny_bundle: Bundle) -> None:
+    frame = make_frame(make_image(width=128, height=128, spot=(80, 80, 32, 32)))
+    assert looking(tiny_bundle).inspect(frame).verdict == "NG"
+    assert looking(tiny_bundle, roi=[rectangle(0, 0, 64, 128)]).inspect(frame).verdict == "OK"
+
+
+def test_a_defect_under_a_mask_counts_neither_in_the_score_nor_as_a_region(tiny_bundle: Bundle) -> None:
+    image = make_image(spot=(24, 24, 8, 8))
+    masked = looking(tiny_bundle, ignore=[rectangle(20, 20, 16, 16)])
+    assert masked.inspect(make_frame(image)).verdict == "OK"
+    image[48:56, 40:56] = 255
+    verdict = masked.inspect(make_frame(image))
+    assert verdict.verdict == "NG"
+    [region] = verdict.regions
+    assert centre(region.box) == pytest.approx((48, 52), abs=4)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32 - 1), *(st.integers(0, 40),) * 2, st.integers(1, 24), st.sampled_from([64, 150]))
+def test_what_lies_under_a_mask_has_no_influence(
+    tiny_bundle: Bundle, seed: int, x: int, y: int, side: int, frame_side: int
+) -> None:
+    """Also at 150 px, where the mask's edges lie between the pixels of the model's input."""
+    left, top, length = (value * frame_side // 64 for value in (x, y, side))
+    pipeline = looking(tiny_bundle, ignore=[rectangle(left, top, length, length)])
+    one = make_image(width=frame_side, height=frame_side, seed=seed)
+    other = one.copy()
+    noise = np.random.default_rng(seed).integers(0, 256, (length, length, 3))
+    other[top : top + length, left : left + length] = noise
+    first, second = (pipeline.predict(make_frame(image))[1] for image in (one, other))
+    assert first.score == second.score
+    assert np.array_equal(first.evidence, second.evidence)
+
+
+def test_the_golden_images_are_not_cut_by_the_station_s_region(tiny_bundle: Bundle) -> None:
+    """They are 64 px wide: the station's polygons lie outside of them."""
+    looking(tiny_bundle, roi=[rectangle(400, 200, 64, 64)])
+
+
+def test_a_region_for_another_camera_is_refused_at_the_first_frame(tiny_bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match=r"\[inspection\] roi: every corner must lie in the frame of 64x64"):
+        looking(tiny_bundle, roi=[rectangle(400, 200, 64, 64)]).inspect(make_frame())
+
+
+def test_a_large_frame_is_seen_in_tiles_and_each_has_its_score(tiled: Bundle) -> None:
+    frame = make_frame(make_image(width=200, height=100, spot=(150, 70, 24, 24)))
+    verdict = looking(tiled).inspect(frame)
+    assert verdict.verdict == "NG"
+    assert len(verdict.tiles) == 10
+    hit = [tile for tile in verdict.tiles if tile.score > 0.9]
+    assert hit
+    assert all(tile.box.x < 174 and tile.box.x + tile.box.width > 150 for tile in hit)
+    assert verdict.score == max(tile.score for tile in verdict.tiles)
+    assert max(tile.box.x + tile.box.width for tile in verdict.tiles) == 200
+    assert max(tile.box.y + tile.box.height for tile in verdict.tiles) == 100
+    back = Verdict.from_json(verdict.to_json())
+    assert back.tiles == verdict.tiles
+    assert looking(tiled).inspect(make_frame(make_image(width=200, height=100))).verdict == "OK"
+
+
+def test_a_frame_of_one_tile_has_no_tiles(tiled: Bundle, tiny_bundle: Bundle) -> None:
+    frame = make_frame(make_image(spot=(24, 24, 8, 8)))
+    verdict = looking(tiled).inspect(frame)
+    assert verdict.tiles == ()
+    assert verdict.score == looking(tiny_bundle).inspect(frame).score
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(16, 240), st.integers(16, 160))
+def test_a_defect_on_a_seam_is_one_region(tiled: Bundle, x: int, y: int) -> None:
+    """Wherever it lies: in one tile, over a seam, where four tiles meet."""
+    verdict = looking(tiled).inspect(make_frame(make_image(width=288, height=224, spot=(x, y, 24, 24))))
+    assert verdict.verdict == "NG"
+    [region] = verdict.regions
+    assert centre(region.box) == pytest.approx((x + 12, y + 12), abs=5)
+    assert 16 <= region.box.width <= 34
+    assert 16 <= region.box.height <= 34
+
+
+def test_tiles_in_which_nothing_is_looked_at_are_left_out(tiled: Bundle) -> None:
+    frame = make_frame(make_image(width=640, height=64, spot=(500, 20, 16, 16)))
+    verdict = looking(tiled, roi=[rectangle(0, 0, 40, 64), rectangle(600, 0, 40, 64)]).inspect(frame)
+    assert verdict.verdict == "OK"
+    assert 2 <= len(verdict.tiles) < 6
