@@ -231,7 +231,7 @@ def test_a_large_frame_is_seen_in_tiles_and_each_has_its_score(tiled: Bundle) ->
     frame = make_frame(make_image(width=200, height=100, spot=(150, 70, 24, 24)))
     verdict = looking(tiled).inspect(frame)
     assert verdict.verdict == "NG"
-    assert len(verdict.tiles) == 10
+    assert len(verdict.tiles) == 18
     hit = [tile for tile in verdict.tiles if tile.score > 0.9]
     assert hit
     assert all(tile.box.x < 174 and tile.box.x + tile.box.width > 150 for tile in hit)
