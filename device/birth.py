@@ -10,17 +10,27 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 
-from device import __version__
+from device import __version__, commands, counters, health, model_state, stats, verdict
 from device.pipeline import Pipeline
 
 SCHEMA = 1
-CAPABILITIES = ("inspection", "defect")
+CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters")
+SCHEMAS = {
+    "answer": commands.SCHEMA,
+    "birth": SCHEMA,
+    "counters": counters.SCHEMA,
+    "health": health.SCHEMA_VERSION,
+    "inspection": verdict.SCHEMA_VERSION,
+    "model": model_state.SCHEMA,
+    "stats": stats.SCHEMA_VERSION,
+}
 
 
-def birth(pipeline: Pipeline, started: datetime, protocol: str) -> str:
+def birth(pipeline: Pipeline, started: datetime, taken: tuple[str, ...], protocol: str) -> str:
     """The birth message as compact JSON.
 
-    `started` is when this session began, UTC; `protocol` the version of MQTT in which it is said.
+    `started` is when this session began, UTC; `taken` the commands that the station takes; `protocol` the
+    version of MQTT in which it is said.
     """
     model = pipeline.model
     content = {
@@ -33,6 +43,8 @@ def birth(pipeline: Pipeline, started: datetime, protocol: str) -> str:
         "runtime": pipeline.runtime,
         "protocol": protocol,
         "capabilities": CAPABILITIES,
+        "commands": taken,
+        "schemas": SCHEMAS,
     }
     return json.dumps(content, separators=(",", ":"))
 

@@ -25,7 +25,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -37,6 +37,7 @@ import fastjsonschema
 from device import strict_json
 from device.audit import AuditLog
 from device.config import COMMANDS
+from device.connection import Incoming
 from device.errors import EdgeVisionError
 
 log = logging.getLogger(__name__)
@@ -100,8 +101,8 @@ class Actions(Protocol):
 class Request:
     """A message on cmd/<name> as it arrived.
 
-    `response_topic` is what follows <prefix>/<station>/ where the topic lies below it, else the whole topic.
-    `retained` and `repeated` are the message's retain and DUP flags. `user`: who says so, unproven.
+    `response_topic` is what follows <prefix>/<station>/; of a topic elsewhere, "/" and all of it. `retained`
+    and `repeated` are the message's retain and DUP flags. `user`: who says so, unproven.
     """
 
     name: str
@@ -111,6 +112,21 @@ class Request:
     user: str | None = None
     retained: bool = False
     repeated: bool = False
+
+    @classmethod
+    def of(cls, incoming: Incoming, root: str) -> Request:
+        """From a message on <root>/cmd/<name>, where `root` is <prefix>/<station>."""
+        properties = incoming.properties
+        topic = properties.get("ResponseTopic")
+        return cls(
+            name=incoming.topic.removeprefix(f"{root}/cmd/"),
+            payload=incoming.payload,
+            response_topic=None if topic is None else _below(root, topic),
+            correlation=properties.get("CorrelationData"),
+            user=_user(properties.get("UserProperty", ())),
+            retained=incoming.retained,
+            repeated=incoming.repeated,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -359,6 +375,17 @@ def _require_thresholds(ng: float | None, marginal: float | None) -> None:
         raise ValueError("ng, marginal: must be two numbers, or both null for those of the bundle")
     if ng is not None and marginal is not None and marginal > ng:
         raise ValueError(f"marginal: must be 0..{ng:g} (ng), got {marginal:g}")
+
+
+def _below(root: str, topic: str) -> str:
+    """What follows <root>/ in a topic; a topic elsewhere with a slash before it, which is never legal."""
+    return topic.removeprefix(f"{root}/") if topic.startswith(f"{root}/") else f"/{topic}"
+
+
+def _user(properties: Iterable[tuple[str, str]]) -> str | None:
+    """Who gives the command: the user property `by`, or `user`."""
+    said = dict(reversed(list(properties)))  # the first of a name counts
+    return said.get("by", said.get("user"))
 
 
 def _request_id(payload: bytes) -> str | None:

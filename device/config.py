@@ -253,6 +253,11 @@ class CommandsConfig:
     allow: tuple[str, ...]
     rate_hz: float
 
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The commands that the station takes: none unless they are enabled."""
+        return self.allow if self.enabled else ()
+
 
 @dataclass(frozen=True, slots=True)
 class HomeAssistantConfig:
@@ -321,6 +326,11 @@ class Config:
     health: HealthConfig
     password_file: Path | None
     log_level: str
+
+    @property
+    def root(self) -> str:
+        """The levels before every topic of the station's own: <prefix>/<station>."""
+        return f"{self.mqtt.prefix}/{self.station}"
 
 
 def load(path: Path) -> Config:

@@ -3,62 +3,44 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from device import strict_json
 from device.calibration import Thresholds
-from device.verdict import Model
+from device.swap import SwapState
+from device.threshold_override import RULE
 
 SCHEMA = 1
 
-Source = Literal["bundle", "command"]
-State = Literal["active", "rejected"]
 
+def model_json(session_id: str, state: SwapState, thresholds: Thresholds) -> str:
+    """The payload, as in model.schema.json: one line of compact JSON.
 
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """`model` and `thresholds` are those in force; `source`: where the thresholds come from.
-
-    `previous`: the name of the bundle that a roll-back would lead to, or None. `rejected`: the last change
-    was refused for `reason`, and the model before it goes on deciding.
+    `thresholds`: those in force, which a command may have set.
     """
-
-    session_id: str
-    model: Model
-    bundle: str
-    thresholds: Thresholds
-    source: Source
-    previous: str | None = None
-    state: State = "active"
-    reason: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.state == "rejected") != (self.reason is not None):
-            raise ValueError(f"reason: must be given with rejected alone, got {self.reason!r}")
-
-    def to_json(self) -> str:
-        """The payload, as in model.schema.json: one line of compact JSON."""
-        content = {
-            "schema": SCHEMA,
-            "session_id": self.session_id,
-            "id": self.model.id,
-            "version": self.model.version,
-            "sha256": self.model.sha256,
-            "bundle": self.bundle,
-            "thresholds": {
-                "ng": self.thresholds.ng,
-                "marginal": self.thresholds.marginal,
-                "rule": self.thresholds.rule,
-                "source": self.source,
-            },
-            "previous": self.previous,
-            "state": self.state,
-            "reason": self.reason,
-        }
-        return json.dumps(content, separators=(",", ":"), allow_nan=False)
+    content = {
+        "schema": SCHEMA,
+        "session_id": session_id,
+        "id": state.model.id,
+        "version": state.model.version,
+        "sha256": state.model.sha256,
+        "bundle": state.bundle,
+        "thresholds": {
+            "ng": thresholds.ng,
+            "marginal": thresholds.marginal,
+            "rule": thresholds.rule,
+            "source": "command" if thresholds.rule == RULE else "bundle",
+        },
+        "previous": state.previous,
+        "state": state.state,
+        "reason": state.reason,
+        "latency_ms": state.latency_ms,
+        "since": _rfc3339(state.since_ns),
+    }
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 def check_json(text: str | bytes) -> Any:
@@ -71,3 +53,9 @@ def check_json(text: str | bytes) -> Any:
 @cache
 def _validate() -> strict_json.Validate:
     return strict_json.compile_schema(Path(__file__).with_name("model.schema.json"))
+
+
+def _rfc3339(utc_ns: int) -> str:
+    """RFC 3339 in UTC with whole milliseconds."""
+    time = datetime.fromtimestamp(utc_ns // 1_000_000 / 1000, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

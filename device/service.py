@@ -32,7 +32,9 @@ import threading
 import uuid
 from datetime import UTC, datetime
 
-from device import bundle, notify
+from device import bundle, notify, reception
+from device.actions import StationActions
+from device.announcement import Announcement
 from device.birth import birth
 from device.camera import BadFrame, make_camera
 from device.capture import Capture
@@ -100,10 +102,12 @@ class Service:
             config.mqtt,
             config.station,
             self._session_id,
-            lambda protocol: birth(self._pipeline, started, protocol),
+            lambda protocol: birth(self._pipeline, started, config.commands.taken, protocol),
             config.outbox,
             config.state,
         )
+        self._announcement = Announcement(self._publisher, self._session_id)
+        self._thresholds_changed = False
         self._counters = Counters(config.state)
         self._failures = 0
 
@@ -111,6 +115,8 @@ class Service:
         """Open the camera, begin to connect, and name what is in use. Raises FrameError."""
         self._capture.open()
         self._counters.start()
+        self._announce()
+        self._listen()
         self._publisher.start()
         self._capture.start()
         model = self._pipeline.model
@@ -165,6 +171,7 @@ class Service:
             log.info("%s: stopping", self._stop.received.name)
         self._capture.stop()
         self._capture.discard()
+        self._announce(now=True)
         self._publisher.stop(last_word)
         self._counters.stop()
         log.info(
@@ -200,13 +207,37 @@ class Service:
             log.info("SIGHUP: loading the bundle that %s leads to", self._config.bundle)
             self._swap.request()
         if (fresh := self._swap.take()) is not None:
-            self._change_model(fresh)
+            self._pipeline = fresh
+            self._reread_thresholds()
+        if self._thresholds_changed:
+            self._reread_thresholds()
+        self._announce()
         self._report()
 
-    def _change_model(self, fresh: Pipeline) -> None:
-        self._pipeline = fresh
-        self._thresholds = self._override.apply(fresh.model, fresh.thresholds)
+    def _reread_thresholds(self) -> None:
+        self._thresholds_changed = False
+        self._thresholds = self._override.apply(self._pipeline.model, self._pipeline.thresholds)
         self._jury.forget()
+
+    def _announce(self, *, now: bool = False) -> None:
+        self._announcement.tell(self._swap.state, self._thresholds, self._counters.counts, now=now)
+
+    def _listen(self) -> None:
+        """Take commands, and introduce the station, where enabled. Raises StorageError: the audit log."""
+        actions = StationActions(
+            self._trigger,
+            self._swap,
+            self._override,
+            models=self._config.bundle,
+            state=self._config.state,
+            repeat_state=self._publisher.repeat_state,
+            reread_thresholds=self._ask_for_thresholds,
+        )
+        reception.take_commands(self._config, self._publisher, actions, self._session_id)
+        reception.introduce(self._config, self._publisher, self._pipeline.model.id)
+
+    def _ask_for_thresholds(self) -> None:
+        self._thresholds_changed = True
 
     def _report(self) -> None:
         if self._counters.report_is_due():

@@ -109,6 +109,11 @@ class ModelSwap:
             since_ns=time.time_ns(),
         )
 
+    @property
+    def running(self) -> Pipeline:
+        """What is at work."""
+        return self._running
+
     def request(self, step: Step | None = None) -> Job:
         """Ask for a change to the bundle that `current` leads to, once `step` has switched the links."""
         job = Job(step)

@@ -1,0 +1,105 @@
+"""What commands do to a station: the Actions of commands.py, with the parts that do the work.
+
+Everything here runs in the thread that hears commands. What belongs to the loop is only asked for: it changes
+the model between two frames, and reads the thresholds before the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from device import bundle
+from device.calibration import Thresholds
+from device.commands import Change, Refused
+from device.review import review
+from device.swap import ModelSwap, Step
+from device.threshold_override import RULE, ThresholdOverride
+from device.trigger import Trigger
+
+CHANGE_S = 120.0  # how long a change of the model may take before its command is answered as failed
+
+
+class StationActions:
+    """One station's; see commands.Actions for the verbs."""
+
+    def __init__(
+        self,
+        trigger: Trigger,
+        swap: ModelSwap,
+        override: ThresholdOverride,
+        *,
+        models: Path,
+        state: Path,
+        repeat_state: Callable[[], None],
+        reread_thresholds: Callable[[], None],
+    ) -> None:
+        """`models`: [bundle] path. `state`: the state folder. The last two ask the publisher and the loop."""
+        self._trigger = trigger
+        self._swap = swap
+        self._override = override
+        self._models = models
+        self._state = state
+        self._repeat_state = repeat_state
+        self._reread_thresholds = reread_thresholds
+
+    def trigger(self, part_id: str | None) -> None:
+        try:
+            accepted = self._trigger.fire(part_id)
+        except ValueError as problem:
+            raise Refused(str(problem)) from None
+        if not accepted:
+            raise Refused(f"not accepted: the station is triggered by {self._trigger.name}, or too many wait")
+
+    def rebirth(self) -> None:
+        self._repeat_state()
+
+    def reload(self) -> Change:
+        return self._change_model(None)
+
+    def activate(self, version: str) -> Change:
+        return self._change_model(partial(bundle.activate, self._models, self._bundle_of(version)))
+
+    def rollback(self) -> Change:
+        return self._change_model(partial(bundle.rollback, self._models))
+
+    def set_threshold(self, ng: float | None, marginal: float | None) -> Change:
+        model, own = self._swap.running.model, self._swap.running.thresholds
+        old = self._override.apply(model, own)
+        if ng is None or marginal is None:
+            self._override.forget()
+            new = own
+        else:
+            new = replace(own, ng=ng, marginal=marginal, rule=RULE)
+            self._override.keep(model, new)
+        self._reread_thresholds()
+        return Change(_content(old), _content(new))
+
+    def review(self, event_id: str, label: str, by: str | None) -> Change:
+        reviewed = review(self._state, event_id, label, by or "")
+        previous = reviewed.previous
+        return Change(None if previous is None else previous.label, label)
+
+    def _change_model(self, step: Step | None) -> Change:
+        """Ask for it and wait for its end. Raises what it failed with."""
+        before = self._swap.state.bundle
+        self._swap.request(step).wait(CHANGE_S)
+        return Change(before, self._swap.state.bundle)
+
+    def _bundle_of(self, version: str) -> str:
+        """The name of the one bundle on this device that has this version, or this name. Raises Refused."""
+        if not self._models.is_dir():
+            raise Refused(f"{self._models}: is no folder of bundles")
+        names = [path.name for path in self._models.iterdir() if path.is_dir() and not path.is_symlink()]
+        found = [name for name in names if name == version or name.endswith(f"-{version}")]
+        if len(found) != 1:
+            there = "no bundle" if not found else f"{len(found)} bundles"
+            raise Refused(f"version: {there} of version {version} on this device")
+        return found[0]
+
+
+def _content(thresholds: Thresholds) -> dict[str, Any]:
+    return {"ng": thresholds.ng, "marginal": thresholds.marginal, "rule": thresholds.rule}

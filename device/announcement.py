@@ -1,0 +1,48 @@
+"""The station's retained word on its model and its counters: told when it has changed, by the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from device.calibration import Thresholds
+from device.counters import Counts
+from device.model_state import model_json
+from device.swap import SwapState
+
+COUNTERS_EVERY_S = 1.0  # they change with every verdict
+
+MODEL_TOPIC = "model"
+COUNTERS_TOPIC = "counters"
+
+
+class Voice(Protocol):
+    """What this needs of the publisher."""
+
+    def set_state(self, topic: str, payload: str) -> None:
+        """Publish retained, and again on every connect."""
+
+
+class Announcement:
+    """tell() after every turn: it costs nothing when there is nothing new."""
+
+    def __init__(
+        self, voice: Voice, session_id: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._voice = voice
+        self._session_id = session_id
+        self._monotonic = monotonic
+        self._told: tuple[SwapState, Thresholds] | None = None
+        self._counts: Counts | None = None
+        self._due_s = 0.0
+
+    def tell(self, state: SwapState, thresholds: Thresholds, counts: Counts, *, now: bool = False) -> None:
+        """The model at once, the counters when COUNTERS_EVERY_S have passed since the last time, or `now`."""
+        if self._told is None or self._told[0] is not state or self._told[1] is not thresholds:
+            self._told = state, thresholds
+            self._voice.set_state(MODEL_TOPIC, model_json(self._session_id, state, thresholds))
+        if counts is not self._counts and (now or self._monotonic() >= self._due_s):
+            self._counts = counts
+            self._due_s = self._monotonic() + COUNTERS_EVERY_S
+            self._voice.set_state(COUNTERS_TOPIC, counts.to_json())

@@ -1,0 +1,51 @@
+"""What a station hears from its broker, where enabled: commands, and that Home Assistant has come on."""
+
+from __future__ import annotations
+
+import logging
+
+from device import home_assistant
+from device.audit import AuditLog
+from device.commands import Actions, Commands, Request
+from device.config import Config
+from device.connection import Incoming
+from device.publisher import Publisher
+
+log = logging.getLogger(__name__)
+
+
+def take_commands(config: Config, publisher: Publisher, actions: Actions, session_id: str) -> None:
+    """Subscribe to the commands, where [commands] enables them. Raises StorageError: the audit log."""
+    if not config.commands.taken:
+        return
+
+    def answer(topic: str, payload: str, correlation: bytes | None) -> None:
+        publisher.send(topic, payload, 0, {"CorrelationData": correlation} if correlation else None)
+
+    commands = Commands(
+        actions,
+        answer,
+        AuditLog(config.state),
+        session_id,
+        allow=config.commands.taken,
+        rate_hz=config.commands.rate_hz,
+    )
+    root = config.root
+    publisher.subscribe("cmd/+", lambda incoming: commands.handle(Request.of(incoming, root)))
+    log.info("commands are taken: %s", ", ".join(config.commands.taken))
+
+
+def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
+    """Tell Home Assistant what this station is, on every connect and whenever it comes on."""
+    if not config.home_assistant.enabled:
+        return
+
+    def hear(incoming: Incoming) -> None:
+        if incoming.payload == b"online" and not incoming.retained:
+            publisher.repeat_state()
+
+    prefix, trigger = config.home_assistant.prefix, "trigger" in config.commands.taken
+    message = home_assistant.discovery(config.root, config.station, model_id, trigger=trigger)
+    topic = home_assistant.discovery_topic(prefix, config.station)
+    publisher.set_state(topic, message, absolute=True)
+    publisher.subscribe(f"{prefix}/status", hear, absolute=True)

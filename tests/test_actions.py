@@ -1,0 +1,130 @@
+"""What commands do, without a broker: the parts are real, the loop is turned by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fixtures_bundle import TinyModel
+
+from device import bundle
+from device.actions import StationActions
+from device.commands import Refused
+from device.errors import BundleError, ReviewError
+from device.pipeline import Pipeline
+from device.swap import ModelSwap
+from device.threshold_override import ThresholdOverride
+from device.trigger import Commanded
+
+
+@dataclass
+class Bench:
+    """The actions, and what they act on."""
+
+    actions: StationActions
+    swap: ModelSwap
+    trigger: Commanded
+    asked: list[str]
+    old: Path
+    new: Path
+
+    def with_loop(self, act: Callable[[], object]) -> object:
+        """Do it while the loop takes what is ready."""
+        ended = threading.Event()
+
+        def loop() -> None:
+            while not ended.wait(0.01):
+                self.swap.take()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        try:
+            return act()
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.fixture
+def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
+    models = tmp_path / "models"
+    new = tiny_model.write(models, created="2026-06-01T00:00:00Z")
+    old = tiny_model.write(models, created="2026-05-01T00:00:00Z")
+
+    def build(loaded: bundle.Bundle) -> Pipeline:
+        return Pipeline(loaded, "press-4", "5e55104")
+
+    swap = ModelSwap(models, build, build(bundle.load(models)), lambda: None)
+    trigger = Commanded(queue_limit=1)
+    trigger.open()
+    asked: list[str] = []
+    actions = StationActions(
+        trigger,
+        swap,
+        ThresholdOverride(tmp_path / "state"),
+        models=models,
+        state=tmp_path / "state",
+        repeat_state=lambda: asked.append("state"),
+        reread_thresholds=lambda: asked.append("thresholds"),
+    )
+    yield Bench(actions, swap, trigger, asked, old, new)
+    trigger.close()
+
+
+def test_a_trigger_is_fired_or_refused(bench: Bench) -> None:
+    bench.actions.trigger("P-1")
+    with pytest.raises(Refused, match="not accepted: the station is triggered by mqtt, or too many wait"):
+        bench.actions.trigger("P-2")
+    event = bench.trigger.wait(0)
+    assert event is not None
+    assert event.part_id == "P-1"
+    with pytest.raises(Refused, match=r"part_id: must be 1\.\.128 printable characters"):
+        bench.actions.trigger("\u200b")
+
+
+def test_a_model_is_found_by_its_version_and_by_its_name(bench: Bench) -> None:
+    version = bench.new.name.removeprefix("tiny-")
+    change = bench.with_loop(lambda: bench.actions.activate(version))
+    assert change.content() == {"old": bench.old.name, "new": bench.new.name}
+    assert bench.swap.running.model.version == version
+    change = bench.with_loop(bench.actions.rollback)
+    assert change.content() == {"old": bench.new.name, "new": bench.old.name}
+    change = bench.with_loop(lambda: bench.actions.activate(bench.new.name))
+    assert change.new == bench.new.name
+    assert bench.with_loop(bench.actions.reload).content() == {"old": bench.new.name, "new": bench.new.name}
+
+
+def test_a_version_that_is_not_here_or_is_here_twice_is_refused(bench: Bench, tiny_model: TinyModel) -> None:
+    with pytest.raises(Refused, match="no bundle of version x on this device"):
+        bench.actions.activate("x")
+    tiny_model.write(bench.new.parent, "other", created="2026-06-01T00:00:00Z")
+    with pytest.raises(Refused, match="2 bundles of version 2026"):
+        bench.actions.activate(bench.new.name.removeprefix("tiny-"))
+
+
+def test_a_damaged_bundle_is_refused_and_the_old_one_goes_on(bench: Bench) -> None:
+    (bench.new / "model.tflite").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"model\.tflite"):
+        bench.with_loop(lambda: bench.actions.activate(bench.new.name))
+    assert bench.swap.running.bundle.name == bench.old.name
+
+
+def test_thresholds_are_set_and_taken_back(bench: Bench) -> None:
+    own = {"ng": 0.6, "marginal": 0.3, "rule": "chosen by hand"}
+    given = {"ng": 0.7, "marginal": 0.4, "rule": "set by a command"}
+    assert bench.actions.set_threshold(0.7, 0.4).content() == {"old": own, "new": given}
+    assert bench.actions.set_threshold(None, None).content() == {"old": given, "new": own}
+    assert bench.asked == ["thresholds", "thresholds"]
+
+
+def test_a_rebirth_asks_for_all_state(bench: Bench) -> None:
+    bench.actions.rebirth()
+    assert bench.asked == ["state"]
+
+
+def test_a_review_needs_an_image_in_the_archive(bench: Bench) -> None:
+    with pytest.raises(ReviewError, match="no image of this event"):
+        bench.actions.review("5e55104-00000001", "ok", "ann")

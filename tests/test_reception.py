@@ -1,0 +1,322 @@
+"""Commands and Home Assistant through a real broker to a running station."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_broker import DEADLINE_S, Broker, Subscriber
+from fixtures_bundle import TinyModel
+from fixtures_commands import Commander
+from fixtures_daemon import REPOSITORY, ROOT, Station
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+
+ALL = '["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review"]'
+COMMANDS = f"[commands]\nenabled = true\nallow = {ALL}\nrate_hz = 100.0\n"
+ACL = REPOSITORY / "deploy" / "mosquitto" / "acl"
+LOOP = "loop = true\nrate_hz = 20"
+MakeStation = Callable[..., Station]
+
+
+@pytest.fixture
+def running(broker: Broker, subscriber: Subscriber, make_station: MakeStation) -> Station:
+    """A station that takes every command, at work."""
+    station = make_station(broker.port, "on", camera=LOOP, more=COMMANDS)
+    station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    subscriber.wait(lambda _: subscriber.payloads(f"{ROOT}/inspection"), "the first verdict")
+    return station
+
+
+@pytest.fixture
+def commander(broker: Broker) -> Iterator[Commander]:
+    client = Commander(broker.port)
+    yield client
+    client.close()
+
+
+def model(subscriber: Subscriber) -> dict[str, Any]:
+    """The latest word on the topic `model`."""
+    return json.loads(subscriber.payloads(f"{ROOT}/model")[-1])
+
+
+def test_thresholds_are_set_kept_over_a_restart_and_taken_back(
+    running: Station, subscriber: Subscriber, commander: Commander
+) -> None:
+    answer = commander.ask("threshold", {"ng": 0.0, "marginal": 0.0}, by="ann")
+    assert answer["ok"]
+    assert answer["change"]["old"] == {"ng": 0.6, "marginal": 0.3, "rule": "chosen by hand"}
+    assert answer["change"]["new"] == {"ng": 0.0, "marginal": 0.0, "rule": "set by a command"}
+    thresholds = {"ng": 0.0, "marginal": 0.0, "rule": "set by a command", "source": "command"}
+    subscriber.wait(lambda _: model(subscriber)["thresholds"] == thresholds, "the thresholds in `model`")
+    subscriber.forget()
+    subscriber.wait(lambda _: len(_inspections(subscriber)) >= 4, "four verdicts")
+    assert {(v["verdict"], v["threshold"]) for v in _inspections(subscriber)[1:]} == {("NG", 0.0)}
+    running.processes[0].terminate()
+    assert running.processes[0].wait(DEADLINE_S) == 0
+    subscriber.forget()
+    running.start()
+    subscriber.wait(lambda _: _inspections(subscriber), "a verdict after the restart")
+    assert _inspections(subscriber)[-1]["threshold"] == 0.0
+    subscriber.wait(lambda _: subscriber.payloads(f"{ROOT}/model"), "the model")
+    assert model(subscriber)["thresholds"] == thresholds
+    assert commander.ask("threshold", {"ng": None, "marginal": None})["change"]["new"]["ng"] == 0.6
+    subscriber.wait(lambda _: model(subscriber)["thresholds"]["source"] == "bundle", "the bundle's own")
+    audited = [
+        json.loads(line) for line in (running.folder / "state" / "audit.jsonl").read_text().splitlines()
+    ]
+    assert [(r["phase"], r["by"], r["ok"]) for r in audited if r["phase"] == "done"] == [
+        ("done", "ann", True)
+    ] * 2
+
+
+def _inspections(subscriber: Subscriber) -> list[dict[str, Any]]:
+    return [json.loads(payload) for payload in subscriber.payloads(f"{ROOT}/inspection")]
+
+
+def test_another_bundle_is_activated_and_rolled_back(
+    broker: Broker,
+    subscriber: Subscriber,
+    commander: Commander,
+    make_station: MakeStation,
+    tiny_model: TinyModel,
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    old = tiny_model.write(models, created="2026-05-01T00:00:00Z")
+    station = make_station(broker.port, "on", camera=LOOP, more=COMMANDS)
+    station.bundle = models
+    station.configure(camera=LOOP, more=COMMANDS)
+    station.start()
+    subscriber.wait(lambda _: _inspections(subscriber), "the first verdict")
+    new = tiny_model.write(models, created="2026-06-01T00:00:00Z")
+    (models / "current").unlink()
+    (models / "current").symlink_to(old.name)
+    version = new.name.removeprefix("tiny-")
+    assert commander.ask("model", {"version": "nowhere"})["reason"] == (
+        "version: no bundle of version nowhere on this device"
+    )
+    answer = commander.ask("model", {"version": version})
+    assert (answer["reason"], answer["change"]) == (None, {"old": old.name, "new": new.name})
+    subscriber.wait(lambda _: model(subscriber)["version"] == version, "the new model")
+    assert (model(subscriber)["previous"], model(subscriber)["state"]) == (old.name, "active")
+    subscriber.wait(
+        lambda _: _inspections(subscriber)[-1]["model"]["version"] == version, "its first verdict"
+    )
+    assert commander.ask("rollback")["change"] == {"old": new.name, "new": old.name}
+    (new / "model.tflite").write_bytes(b"damaged")
+    answer = commander.ask("model", {"version": version})
+    assert answer["ok"] is False
+    assert "model.tflite" in answer["reason"]
+    subscriber.wait(lambda _: model(subscriber)["state"] == "rejected", "the rejection")
+    assert model(subscriber)["bundle"] == old.name
+    assert model(subscriber)["reason"] == answer["reason"]
+    assert commander.ask("reload")["ok"]
+
+
+def test_a_trigger_and_a_rebirth(
+    broker: Broker, subscriber: Subscriber, commander: Commander, make_station: MakeStation
+) -> None:
+    station = make_station(
+        broker.port, "on", camera="loop = true", more=f'[trigger]\nkind = "mqtt"\n{COMMANDS}'
+    )
+    station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    answer = commander.ask("trigger", {"part_id": "P-17"})
+    assert answer["ok"], answer
+    subscriber.wait(lambda _: _inspections(subscriber), "the verdict on the part")
+    assert [(v["part_id"], v["trigger"]) for v in _inspections(subscriber)] == [("P-17", "mqtt")]
+    again = commander.send("trigger", {"part_id": "P-18"})
+    commander.send("trigger", {"part_id": "P-18"}, correlation=again)
+    assert commander.ask("trigger", {"part_id": "P-19"})["ok"]
+    subscriber.wait(lambda _: len(_inspections(subscriber)) >= 3, "the last part")
+    assert [v["part_id"] for v in _inspections(subscriber)] == ["P-17", "P-18", "P-19"]
+    subscriber.forget()
+    assert commander.ask("rebirth")["ok"]
+    subscriber.wait(
+        lambda _: all(subscriber.payloads(f"{ROOT}/{topic}") for topic in ("status", "birth", "model")),
+        "all retained state once more",
+    )
+
+
+def test_a_station_that_runs_freely_refuses_a_trigger(running: Station, commander: Commander) -> None:
+    assert commander.ask("trigger")["reason"].startswith("not accepted: the station is triggered by free-run")
+
+
+def test_commands_over_mqtt_3(broker: Broker, running: Station) -> None:
+    commander = Commander(broker.port, protocol="3.1.1")
+    answer = commander.ask("rebirth", {"request_id": "r1", "by": "bob"})
+    assert (answer["ok"], answer["request_id"]) == (True, "r1")
+    commander.close()
+    wait_for(lambda: 'command rebirth by "bob": done' in running.log())
+
+
+def test_a_retained_command_is_not_executed_on_connect(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, commander: Commander
+) -> None:
+    commander.send("threshold", {"ng": 0.1, "marginal": 0.1}, retain=True)
+    station = make_station(broker.port, "o", camera=LOOP, more=COMMANDS)
+    station.start()
+    wait_for(lambda: 'command "threshold": retained, so ignored' in station.log())
+    subscriber.wait(lambda _: _inspections(subscriber), "a verdict")
+    assert commander.ask("rebirth")["ok"]
+    assert model(subscriber)["thresholds"]["source"] == "bundle"
+
+
+def test_hostile_payloads_leave_a_running_station_as_it_was(
+    running: Station, subscriber: Subscriber, commander: Commander
+) -> None:
+    hostile = [
+        b"\xff\xfe\x00",
+        b"[" * 4000,
+        b'{"version":"../../etc"}',
+        b'{"ng":1e999}',
+        b"x" * 5000,
+        b"null",
+    ]
+    for payload in hostile:
+        for name in ("threshold", "model", "review"):
+            assert commander.ask(name, payload)["ok"] is False
+    refused = commander.ask("rollback")
+    assert refused["ok"] is False  # there is no bundle before this one
+    commander.send("rebirth", response_topic=f"{ROOT}/status")
+    commander.send("shutdown")
+    subscriber.forget()
+    subscriber.wait(lambda _: len(_inspections(subscriber)) >= 3, "verdicts as before")
+    assert running.processes[0].poll() is None
+    assert subscriber.payloads(f"{ROOT}/status") == []
+    assert "Traceback" not in running.log()
+    assert 'command "threshold" refused: must be UTF-8 text' in running.log()
+
+
+def test_without_commands_nothing_is_subscribed_to(
+    broker: Broker, subscriber: Subscriber, commander: Commander, make_station: MakeStation
+) -> None:
+    station = make_station(broker.port, "o", camera=LOOP)
+    station.start()
+    subscriber.wait(lambda _: _inspections(subscriber), "a verdict")
+    commander.send("rebirth")
+    subscriber.forget()
+    subscriber.wait(lambda _: len(_inspections(subscriber)) >= 3, "more verdicts")
+    assert commander.answers == []
+    assert f"SUBSCRIBE from edgevision-{ROOT.partition('/')[2]}" not in broker.log()
+
+
+# ---- who may: a real Mosquitto with the access rules that we ship
+
+
+@pytest.fixture
+def guarded(make_broker: Callable[..., Broker], tmp_path: Path) -> Broker:
+    """A broker with deploy/mosquitto/acl and a user for each of its roles."""
+    passwords = tmp_path / "passwords"
+    users = ("press-4", "press-5", "dashboard", "homeassistant", "quality", "engineer")
+    passwords.write_text("".join(f"{user}:{user}-password\n" for user in users))
+    passwords.chmod(0o600)
+    program = shutil.which("mosquitto_passwd")
+    assert program is not None
+    subprocess.run((program, "-U", passwords), check=True)
+    acl = tmp_path / "acl"
+    acl.write_text(ACL.read_text())
+    acl.chmod(0o600)
+    broker = make_broker("allow_anonymous false", f"password_file {passwords}", f"acl_file {acl}")
+    broker.start()
+    return broker
+
+
+def test_only_who_has_the_right_can_command(
+    guarded: Broker, make_station: MakeStation, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text("press-4-password\n")
+    access = f'username = "press-4"\npassword_file = "{tmp_path}/password"'
+    station = make_station(guarded.port, "o", camera=LOOP, mqtt=access, more=COMMANDS)
+    station.start()
+    wait_for(lambda: "connected after" in station.log())
+    users = {user: Commander(guarded.port, user) for user in ("dashboard", "press-5", "quality", "engineer")}
+    change = {"ng": 0.7, "marginal": 0.4}
+    for user in ("dashboard", "press-5"):
+        users[user].send("threshold", change, by=user)
+        users[user].send("rollback", by=user)
+    users["quality"].send("rollback", by="quality")
+    assert users["quality"].ask("threshold", change, by="quality")["ok"]
+    assert users["engineer"].ask("rebirth", by="engineer")["ok"]  # what came before it has been heard by now
+    heard = re.findall(r'command "?(\w+)"? (?:by "([\w-]+)"|refused)', station.log())
+    assert heard == [("threshold", "quality"), ("rebirth", "engineer")]
+    for user in users.values():
+        user.close()
+
+
+def test_a_station_can_speak_for_itself_alone(guarded: Broker) -> None:
+    heard: list[str] = []
+    engineer = _client(guarded.port, "engineer", heard, "edgevision/#")
+    press_5 = _client(guarded.port, "press-5", [], None)
+    for topic in (
+        "edgevision/press-4/status",
+        "edgevision/press-4/cmd/rollback",
+        "edgevision/press-5/status",
+    ):
+        press_5.publish(topic, "x", 1).wait_for_publish(DEADLINE_S)
+    wait_for(lambda: heard)
+    assert heard == ["edgevision/press-5/status"]
+    for client in (engineer, press_5):
+        client.disconnect()
+        client.loop_stop()
+
+
+def _client(port: int, user: str, heard: list[str], topics: str | None) -> Client:
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.username_pw_set(user, f"{user}-password")
+
+    def on_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
+        heard.append(message.topic)
+
+    subscribed = []
+    client.on_message = on_message
+    client.on_subscribe = lambda *_: subscribed.append(True)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    if topics is not None:
+        client.subscribe(topics, 1)
+        wait_for(lambda: subscribed)
+    return client
+
+
+# ---- Home Assistant
+
+
+def test_the_station_introduces_itself_again_when_home_assistant_comes_on(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    more = "[home_assistant]\nenabled = true\n" + COMMANDS
+    make_station(broker.port, "o", camera=LOOP, more=more).start()
+    topic = "homeassistant/device/press-4/config"
+    subscriber.wait(lambda _: subscriber.payloads(topic), "the introduction")
+    message = json.loads(subscriber.payloads(topic)[0])
+    assert "trigger" in message["components"]
+    subscriber.wait(lambda _: _inspections(subscriber), "a verdict")
+    subscriber.forget()
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", broker.port)
+    client.publish("homeassistant/status", "online", 1)
+    client.loop_start()
+    subscriber.wait(lambda _: subscriber.payloads(topic), "the introduction once more")
+    client.disconnect()
+    client.loop_stop()
+    newcomer = Subscriber(broker.port, topic)
+    newcomer.wait(lambda messages: messages and messages[0].retain, "the retained introduction")
+    newcomer.close()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Poll what has no event to wait for: a line in a log."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
