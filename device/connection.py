@@ -30,6 +30,7 @@ from device.tls import tls_context
 
 CONNECT_S = 10.0
 WILL_DELAY_S = 5  # a connection that is back within this was never reported offline
+MAX_INCOMING_BYTES = 65536  # of a packet that the broker may send us; MQTT 3.1.1 has no such limit
 MAX_WINDOW = 64  # messages under way at a time, where the broker does not ask for fewer
 
 _PROTOCOL_REFUSED = 0x84  # MQTT 5's "unsupported protocol version"
@@ -241,7 +242,10 @@ class Connection:
             config.port,
             config.keepalive_s,
             clean_start=False,  # a clean start would end the old session, and so set off its last will
-            properties=_pack(PacketTypes.CONNECT, {"SessionExpiryInterval": 2 * WILL_DELAY_S}),
+            properties=_pack(
+                PacketTypes.CONNECT,
+                {"SessionExpiryInterval": 2 * WILL_DELAY_S, "MaximumPacketSize": MAX_INCOMING_BYTES},
+            ),
         )
 
     def _await_answer(self, timeout_s: float) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from fixtures_daemon import REPOSITORY
+from fixtures_broker import DEADLINE_S, Broker, Subscriber
+from fixtures_commands import Commander
+from fixtures_daemon import REPOSITORY, ROOT, Station
+from paho.mqtt import publish
+from paho.mqtt.client import MQTTMessage
+
+from device import strict_json
 
 DOCUMENT = REPOSITORY / "docs" / "asyncapi.yaml"
 OFFICIAL = Path(__file__).parent / "asyncapi" / "3.0.0.schema.json"
@@ -98,3 +105,100 @@ def test_every_schema_is_a_schema_and_every_schema_of_the_device_is_used(documen
         path.name.removesuffix(".schema.json") for path in (REPOSITORY / "device").glob("*.schema.json")
     }
     assert shipped - {"calibration", "manifest"} == used
+
+
+# ---- a running station
+
+
+STATION = """
+[model]
+threads = 1
+[archive]
+publish_image_max_bytes = 20000
+[home_assistant]
+enabled = true
+[commands]
+enabled = true
+allow = ["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review"]
+rate_hz = 100.0
+"""
+NOT_YET = {"health", "stats", "image", "imageLast"}
+COMMANDS = {
+    "trigger": {},
+    "rebirth": {},
+    "reload": {},
+    "threshold": {"ng": 0.7, "marginal": 0.4},
+    "model": {"version": "nowhere"},
+    "rollback": {},
+    "review": {"event_id": "5e55104-00000001", "label": "ok"},
+}
+
+
+def test_a_running_station_does_what_the_document_says_and_all_of_it(
+    document: dict[str, Any], broker: Broker, subscriber: Subscriber, make_station: Callable[..., Station]
+) -> None:
+    """Every message on the broker is of a channel, has its QoS and its payload; every channel is seen."""
+    station = make_station(
+        broker.port, "onox", camera="loop = true\nrate_hz = 5\nmax_failures = 1000", more=STATION
+    )
+    process = station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    commander = Commander(broker.port)
+    for name, payload in COMMANDS.items():
+        commander.ask(name, payload)
+    commander.close()
+    plain = Commander(broker.port, protocol="3.1.1")
+    plain.ask("rebirth")
+    plain.close()
+    publish.single("homeassistant/status", "online", hostname="127.0.0.1", port=broker.port)
+    wanted = set(document["channels"]) - NOT_YET
+
+    def unseen(messages: list[MQTTMessage]) -> set[str]:
+        return wanted - {channel_of(document, message.topic) for message in messages}
+
+    subscriber.wait(lambda messages: not unseen(messages), "something on every channel", seconds=90)
+    process.terminate()
+    assert process.wait(DEADLINE_S) == 0
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    subscriber.catch_up()
+    newcomer = Subscriber(broker.port)
+    newcomer.catch_up()
+    newcomer.close()
+    retained = {message.topic for message in newcomer.messages if message.retain}
+    kept = {name for name, operation in sends(document).items() if _mqtt(operation)["retain"]}
+    assert {channel_of(document, topic) for topic in retained} == kept - NOT_YET
+    for message in subscriber.messages:
+        if not message.topic.startswith("catch-up/"):  # the subscribers' own
+            check_message(document, message, retained)
+
+
+def sends(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The operations that send, by the name of their channel."""
+    return {
+        operation["channel"]["$ref"].removeprefix("#/channels/"): operation
+        for operation in document["operations"].values()
+        if operation["action"] == "send"
+    }
+
+
+def _mqtt(operation: dict[str, Any]) -> dict[str, Any]:
+    return operation.get("bindings", {}).get("mqtt", {})
+
+
+def check_message(document: dict[str, Any], message: MQTTMessage, retained: set[str]) -> None:
+    """Its payload is as its channel says; what the station sends has its QoS, and is retained or not."""
+    name = channel_of(document, message.topic)
+    assert name is not None, f"{message.topic} is in no channel"
+    [reference] = document["channels"][name]["messages"].values()
+    content_type = resolved(document, reference).get("contentType", document["defaultContentType"])
+    schema = payload_schema(document, reference)
+    if content_type == "image/jpeg":
+        assert message.payload[:3] == b"\xff\xd8\xff"
+    else:
+        is_json = content_type == "application/json"
+        content = strict_json.parse(message.payload) if is_json else message.payload.decode()
+        jsonschema.Draft7Validator(schema).validate(content)
+    if name in sends(document):
+        mqtt = _mqtt(sends(document)[name])
+        assert message.qos == mqtt["qos"], message.topic
+        assert (message.topic in retained) == mqtt["retain"], message.topic

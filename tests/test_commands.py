@@ -132,6 +132,15 @@ def test_each_command_is_executed_and_answered(desk: Desk, name: str) -> None:
     }
 
 
+def test_the_golden_answers_byte_for_byte(desk: Desk) -> None:
+    desk.send("threshold", VALID["threshold"] | {"request_id": "r1"})
+    desk.send("threshold", {"ng": 0.3, "marginal": 0.4, "request_id": "r2"})
+    lines = [
+        json.dumps(answer | {"ts": "TIME"}, separators=(",", ":")) + "\n" for _, answer, _ in desk.answers
+    ]
+    assert "".join(lines) == (Path(__file__).with_name("golden") / "answers.jsonl").read_text()
+
+
 def test_nothing_is_an_empty_object(desk: Desk) -> None:
     assert desk.send("trigger", b"")["ok"]
     assert desk.actions.done == [("trigger", None)]

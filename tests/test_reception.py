@@ -189,11 +189,15 @@ def test_hostile_payloads_leave_a_running_station_as_it_was(
     assert refused["ok"] is False  # there is no bundle before this one
     commander.send("rebirth", response_topic=f"{ROOT}/status")
     commander.send("shutdown")
+    commander.send("threshold", b"x" * 1_000_000)  # the broker does not even send it on
+    assert commander.ask("rollback")["ok"] is False  # all before it has been heard
     subscriber.forget()
     subscriber.wait(lambda _: len(_inspections(subscriber)) >= 3, "verdicts as before")
     assert running.processes[0].poll() is None
     assert subscriber.payloads(f"{ROOT}/status") == []
     assert "Traceback" not in running.log()
+    assert "got 1000000" not in running.log()
+    assert "connection lost" not in running.log()
     assert 'command "threshold" refused: must be UTF-8 text' in running.log()
 
 
