@@ -11,6 +11,7 @@ from fixtures_daemon import REPOSITORY
 
 from device import config, errors
 from device.__main__ import CONFIG_PATH
+from device.archive import STOP_S
 from device.publisher import FLUSH_S
 
 UNIT = REPOSITORY / "systemd" / "edgevision.service"
@@ -43,7 +44,7 @@ def test_what_a_person_must_mend_is_not_tried_again() -> None:
 
 
 def test_the_times_fit_those_of_the_service() -> None:
-    assert int(setting("TimeoutStopSec")) > 2 * FLUSH_S
+    assert int(setting("TimeoutStopSec")) > 2 * FLUSH_S + STOP_S
     assert int(setting("WatchdogSec")) > 1 / config.LIMITS["camera", "rate_hz"].low
     assert int(setting("WatchdogSec")) > config.LIMITS["camera", "timeout_s"].high
 
