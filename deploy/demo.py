@@ -23,6 +23,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import iotcore
@@ -31,6 +32,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from deploy.serve import serving
 from device.annotate import annotate
 from device.errors import EdgeVisionError
 from device.frame import read_image
@@ -44,6 +46,7 @@ TOPICS = f"edgevision/{STATION}"
 SILENCE_S = 60.0  # the longest pause between two messages, the start of the service included
 END_S = 30.0  # the service has said its last word and still has to end
 INTERRUPTED = 130
+WATCHING_HZ = 2.0  # images a second with --keep: slow enough to look at
 
 _BROKER_TOML = """\
 id = 0
@@ -62,11 +65,28 @@ connection_timeout_ms = 60000
 max_payload_size = 262144
 max_inflight_count = 100
 dynamic_filters = true
+[ws.1]
+name = "dashboard"
+listen = "127.0.0.1:{websockets}"
+next_connection_delay_ms = 1
+[ws.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 262144
+max_inflight_count = 100
+dynamic_filters = true
 """
 
 
 class DemoError(Exception):
     """The demo did not show what it should; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the broker listens on 127.0.0.1: for the service, and for a browser."""
+
+    mqtt: int
+    websockets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +123,17 @@ class Arrival:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo. Returns the exit code that deploy/demo.sh promises; argparse ends with 2 by itself."""
-    out = _options(arguments).out
+    options = _options(arguments)
     try:
-        run(DEMO / "bundle", DEMO / "images", out)
+        if options.keep:
+            watch(DEMO / "bundle", DEMO / "images", options.out)
+        else:
+            run(DEMO / "bundle", DEMO / "images", options.out)
     except (DemoError, EdgeVisionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return 0 if options.keep else INTERRUPTED
     return 0
 
 
@@ -118,19 +141,47 @@ def run(bundle: Path, images: Path, out: Path) -> None:
     """Show the service inspecting `images` with `bundle`. Raises DemoError, FrameError, OSError."""
     names = [file.name for file in image_files(images)]
     known = known_labels(images / "labels.csv")
-    out.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="edgevision-demo-") as folder,
-        running_broker(Path(folder)) as port,
-        listening(port) as inbox,
-        running_service(Path(folder), service_config(bundle, images, port), out / "service.log") as service,
-    ):
-        print(f"service and broker on 127.0.0.1:{port}, {len(names)} images of {images}\n", flush=True)
-        arrivals = show(arriving(inbox, service, known), max(map(len, names)))
+    with _parties(bundle, images, out) as (inbox, service):
+        arrivals = list(show(arriving(inbox, service, known), max(map(len, names))))
         end_well(service, out / "service.log")
     require_all(names, arrivals)
     keep(arrivals, images, out)
     summarize(arrivals, out)
+
+
+def watch(bundle: Path, images: Path, out: Path) -> None:
+    """The same, again and again and slowly, for who looks at the dashboard. Ends by KeyboardInterrupt."""
+    width = max(len(file.name) for file in image_files(images))
+    known = known_labels(images / "labels.csv")
+    with _parties(bundle, images, out, f"loop = true\nrate_hz = {WATCHING_HZ}\n") as (inbox, service):
+        for _ in show(arriving(inbox, service, known), width):
+            pass  # shown is enough: what goes on for days is not kept
+        end_well(service, out / "service.log")
+
+
+@contextlib.contextmanager
+def _parties(
+    bundle: Path, images: Path, out: Path, camera: str = ""
+) -> Iterator[tuple[SimpleQueue[Message], subprocess.Popen[bytes]]]:
+    """Broker, subscriber, dashboard and service. Yields what the subscriber receives, and the service."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgevision-demo-") as folder,
+        running_broker(Path(folder)) as ports,
+        listening(ports.mqtt) as inbox,
+        serving() as address,
+        running_service(
+            Path(folder), service_config(bundle, images, ports.mqtt, camera), out / "service.log"
+        ) as service,
+    ):
+        print(f"service and broker on 127.0.0.1:{ports.mqtt}, images of {images}")
+        print(f"dashboard: {dashboard_address(address, ports)}\n", flush=True)
+        yield inbox, service
+
+
+def dashboard_address(address: str, ports: Ports) -> str:
+    """The page, told which broker to ask."""
+    return f"{address}/?{urlencode({'broker': f'ws://127.0.0.1:{ports.websockets}'}, safe=':/')}"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -144,6 +195,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=ROOT / "build" / "demo",
         metavar="DIR",
         help="for annotated pictures, verdicts and log; default: %(default)s",
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="inspect the images again and again, slowly, until Ctrl-C"
     )
     return parser.parse_args(arguments)
 
@@ -162,13 +216,13 @@ def known_labels(file: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_broker(folder: Path) -> Iterator[int]:
-    """An MQTT 5 broker in a process of its own, for this machine alone. Yields its port."""
-    port = _free_port()
+def running_broker(folder: Path) -> Iterator[Ports]:
+    """An MQTT 5 broker in a process of its own, for this machine alone. Yields its ports."""
+    ports = Ports(_free_port(), _free_port())
     config = folder / "broker.toml"
-    config.write_text(_BROKER_TOML.format(port=port))
+    config.write_text(_BROKER_TOML.format(port=ports.mqtt, websockets=ports.websockets))
     with iotcore.Broker(config_path=str(config)):
-        yield port
+        yield ports
 
 
 @contextlib.contextmanager
@@ -200,12 +254,12 @@ def listening(port: int) -> Iterator[SimpleQueue[Message]]:
         client.loop_stop()
 
 
-def service_config(bundle: Path, images: Path, port: int) -> str:
-    """The service's config.toml. JSON's strings are TOML's as well."""
+def service_config(bundle: Path, images: Path, port: int, camera: str = "") -> str:
+    """The service's config.toml; `camera`: further lines of [camera]. JSON's strings are TOML's as well."""
     return (
         f'[station]\nname = {json.dumps(STATION)}\nstate = "state"\nruntime = "run"\n'
         f"[bundle]\npath = {json.dumps(str(bundle.resolve()))}\n"
-        f"[camera]\nsource = {json.dumps(str(images.resolve()))}\n"
+        f"[camera]\nsource = {json.dumps(str(images.resolve()))}\n{camera}"
         f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
     )
 
@@ -262,15 +316,13 @@ def messages(inbox: SimpleQueue[Message], service: subprocess.Popen[bytes]) -> I
                 raise DemoError(f"the service runs, and nothing arrived for {SILENCE_S:g} s") from None
 
 
-def show(arrivals: Iterator[Arrival], width: int) -> list[Arrival]:
-    """Print each one as it arrives; return them all."""
-    shown: list[Arrival] = []
-    for arrival in arrivals:
+def show(arrivals: Iterator[Arrival], width: int) -> Iterator[Arrival]:
+    """Print each one as it arrives, and pass it on."""
+    for shown, arrival in enumerate(arrivals):
         if not shown:
             print(f"{'image':<{width}}  verdict   score   known          ms  boxes (x,y wxh)")
         print(_line(arrival, width), flush=True)
-        shown.append(arrival)
-    return shown
+        yield arrival
 
 
 def _line(arrival: Arrival, width: int) -> str:

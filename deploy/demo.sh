@@ -3,9 +3,13 @@
 # over MQTT. No root, no camera, no broker to install; the network only once, to install the packages.
 #
 # Usage: deploy/demo.sh [--out DIR]      annotated pictures, verdicts and log go to DIR (default: build/demo)
+#        deploy/demo.sh --keep           the images again and again, slowly, until Ctrl-C
+#
+# The dashboard is served on this machine as long as it runs; its address is printed first.
 #
 # Exit codes: 0 every image had its verdict; 1 the service failed or a verdict is missing; 2 wrong command line, or
-# the packages could not be installed; 130 interrupted.
+# the packages could not be installed; 130 interrupted
+# (with --keep that is how it ends: 0).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

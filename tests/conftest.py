@@ -7,6 +7,7 @@ from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_camera import deaf_port, stream, world
 from fixtures_certificates import certificates
 from fixtures_daemon import make_station
+from fixtures_dashboard import chromium, dashboard, page_broker, talker, websockets
 from fixtures_disk import make_disk, small_disk
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
 
@@ -15,18 +16,23 @@ __all__ = [
     "bundles_folder",
     "certificates",
     "deaf_port",
+    "chromium",
+    "dashboard",
     "fast_config",
     "fitted",
     "int8_backbone",
     "make_broker",
     "make_disk",
     "make_station",
+    "page_broker",
     "small_disk",
     "stream",
     "subscriber",
+    "talker",
     "textures",
     "tiny_bundle",
     "tiny_model",
+    "websockets",
     "weights_file",
     "world",
 ]

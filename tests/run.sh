@@ -4,8 +4,8 @@
 # Usage: tests/run.sh [PYTEST_ARGUMENT...]      tests/run.sh -k replay      PYTHON=python3.11 tests/run.sh
 #
 # Makes .venv in the checkout and installs what is needed; later runs reuse it and need no network. As root on Debian
-# it also installs the missing system packages (a broker, and what systemd-python is built with); without them, the
-# tests that need them skip and say so.
+# it also installs the missing system packages (a broker, a browser, and what systemd-python is built with); without
+# them, the tests that need them skip and say so.
 #
 # Exit codes: 0 all passed; 1 a linter or a test failed; 2 the set-up failed, or as pytest has them (2 to 5).
 set -euo pipefail
@@ -47,6 +47,7 @@ has_gpu_build() { # both builds in one environment overwrite each other's files
 install_system_packages() {
     local missing=()
     PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || missing+=(mosquitto)
+    has_browser || missing+=(chromium fonts-dejavu-core)
     command -v gcc >/dev/null || missing+=(gcc)
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     [[ -e /usr/include/systemd/sd-daemon.h ]] || missing+=(libsystemd-dev)
@@ -60,6 +61,10 @@ install_system_packages() {
     if ! apt_install "${missing[@]}" >&2; then
         echo "apt could not install ${missing[*]}; the tests that need them will skip" >&2
     fi
+}
+
+has_browser() {
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
 }
 
 apt_install() (# a subshell, for its trap

@@ -1,0 +1,254 @@
+// The page's story: settings, a connection, stations, and a picture of them at most ten times a second.
+
+import { Card } from "./card.js";
+import { Connection } from "./connection.js";
+import { integer, moment, plural, span } from "./format.js";
+import * as memory from "./settings.js";
+import { Station } from "./station.js";
+
+const RENDER_MS = 100; // between two pictures of the same station
+const MOST_STATIONS = 64; // a broker full of strangers must not fill the page
+const SPEAK_MS = 10_000; // between two sentences to a screen reader
+const SMALLEST = 0.4; // share of the usual size of letters, to fit everything on the screen
+const find = (id) => document.getElementById(id);
+
+const page = {
+  settings: memory.load(),
+  connection: null,
+  state: "lost",
+  detail: "",
+  since: performance.now(), // of the present state
+  heard: null,
+  received: 0,
+  turnedAway: new Set(),
+  cards: new Map(),
+  changed: new Set(),
+  frame: 0,
+};
+
+// ---- messages
+
+const listener = {
+  state(word, detail) {
+    if (page.state !== word) page.since = performance.now();
+    page.state = word;
+    page.detail = detail;
+    renderPage();
+    renderAll();
+  },
+  message(name, topic, bytes, retained) {
+    const now = performance.now();
+    page.received += 1;
+    page.heard = now;
+    const card = page.cards.get(name) ?? addCard(name);
+    if (!card) return;
+    card.station.take(topic, bytes, retained, now);
+    touch(card);
+  },
+};
+
+function addCard(name) {
+  if (page.cards.size >= MOST_STATIONS || name.length > 128) {
+    if (page.turnedAway.size < 1000) page.turnedAway.add(name);
+    return null;
+  }
+  const card = new Card(find("card"), new Station(name));
+  page.cards.set(name, card);
+  const names = [...page.cards.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const after = page.cards.get(names[names.indexOf(name) + 1])?.element ?? null;
+  find("stations").insertBefore(card.element, after);
+  find("stations").dataset.count = Math.min(page.cards.size, 3);
+  fit();
+  return card;
+}
+
+// ---- pictures
+
+function touch(card) {
+  page.changed.add(card);
+  if (!page.frame) page.frame = requestAnimationFrame(render);
+}
+
+function render() {
+  page.frame = 0;
+  const view = viewNow();
+  for (const card of page.changed) {
+    if (view.now - card.rendered < RENDER_MS) continue;
+    card.render(view);
+    page.changed.delete(card);
+  }
+  if (page.changed.size) page.frame = requestAnimationFrame(render);
+}
+
+function viewNow() {
+  const connected = page.state === "connected";
+  return { now: performance.now(), connected, connectedSince: page.since, staleMs: page.settings.staleS * 1000 };
+}
+
+function renderAll() {
+  for (const card of page.cards.values()) touch(card);
+}
+
+function renderPage() {
+  const { state, detail, settings } = page;
+  document.documentElement.dataset.connection = state;
+  setText("connection-word", { connected: "Connected", connecting: "Connecting", lost: "Not connected" }[state]);
+  find("connection-icon").setAttribute("href", state === "connected" ? "#i-online" : "#i-unconnected");
+  setText("banner", state === "connected" ? detail : unconnected(detail, settings.broker));
+  find("banner").hidden = find("banner").textContent === "";
+  setText("summary", summary());
+  setText("broker", settings.broker);
+  setText("received", plural(page.received, "message"));
+  const empty = page.cards.size === 0;
+  find("empty").hidden = !empty;
+  if (empty) setText("empty", emptySentence());
+}
+
+function unconnected(detail, broker) {
+  const why = detail ? ` (${detail})` : "";
+  const last = page.heard === null ? "" : ` The last message came ${span(performance.now() - page.heard)} ago; what is shown is old.`;
+  const trying = page.state === "connecting" ? "Connecting to" : "Not connected to";
+  return `${trying} ${broker}${why}.${last}${page.connection ? " Trying on." : ""}`;
+}
+
+function emptySentence() {
+  if (page.state !== "connected") return "No station yet.";
+  return `Connected. No station has said anything under ${page.settings.prefix}/ so far.`;
+}
+
+function summary() {
+  if (!page.cards.size) return "";
+  const view = viewNow();
+  const states = [...page.cards.values()].map((card) => card.station.state(view.now, view.connectedSince, view.staleMs));
+  const online = view.connected ? states.filter((state) => state === "online").length : 0;
+  const away = page.turnedAway.size ? ` · ${integer(page.turnedAway.size)} more not shown` : "";
+  return `${online} of ${plural(page.cards.size, "station")} online${away}`;
+}
+
+function setText(id, text) {
+  if (find(id).textContent !== text) find(id).textContent = text;
+}
+
+// ---- words for a screen reader: what changed, and seldom
+
+const spoken = new Map();
+
+function speak() {
+  const view = viewNow();
+  const news = [];
+  for (const [name, { station }] of page.cards) {
+    const state = view.connected ? station.state(view.now, view.connectedSince, view.staleMs) : "unconnected";
+    const before = spoken.get(name) ?? { state, defect: null };
+    const [newest] = station.defects;
+    if (state !== before.state) news.push(`${name}: ${state === "old" ? "data are old" : state}`);
+    if (newest && newest !== before.defect && spoken.has(name)) news.push(`${name}: ${newest.word} at ${moment(newest.at)}`);
+    spoken.set(name, { state, defect: newest ?? null });
+  }
+  if (news.length) setText("spoken", `${news.slice(0, 4).join(". ")}${news.length > 4 ? `, and ${news.length - 4} more` : ""}.`);
+}
+
+// ---- settings and theme
+
+function connect() {
+  page.connection?.close();
+  page.connection = null;
+  find("stations").replaceChildren();
+  page.cards.clear();
+  page.changed.clear();
+  page.turnedAway.clear();
+  spoken.clear();
+  Object.assign(page, { heard: null, received: 0 });
+  const wrong = memory.fault(page.settings);
+  if (wrong) listener.state("lost", wrong);
+  else page.connection = new Connection(page.settings, memory.stationNames(page.settings), listener);
+}
+
+function openSettings() {
+  const form = find("settings-form");
+  const { settings } = page;
+  for (const name of ["broker", "prefix", "stations", "staleS", "user", "password"]) form.elements[name].value = settings[name];
+  form.elements.remember.checked = settings.remember;
+  setText("settings-fault", "");
+  find("settings").showModal();
+}
+
+function takeSettings(event) {
+  event.preventDefault();
+  const { elements } = event.target;
+  const asked = { ...page.settings, remember: elements.remember.checked, staleS: Number(elements.staleS.value) };
+  for (const name of ["broker", "prefix", "stations", "user"]) asked[name] = elements[name].value.trim();
+  asked.password = elements.password.value;
+  asked.prefix = asked.prefix.replace(/\/+$/, "");
+  const wrong = memory.fault(asked);
+  setText("settings-fault", wrong ?? "");
+  if (wrong) return;
+  page.settings = asked;
+  memory.save(asked);
+  window.history.replaceState(null, "", window.location.pathname); // the form overrules the address
+  find("settings").close();
+  connect();
+}
+
+function applyTheme() {
+  const { theme } = page.settings;
+  document.documentElement.dataset.theme = theme;
+  setText("theme-word", { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" }[theme]);
+  for (const card of page.cards.values()) card.restyle();
+}
+
+function changeTheme() {
+  page.settings.theme = { auto: "light", light: "dark", dark: "auto" }[page.settings.theme];
+  memory.save(page.settings);
+  applyTheme();
+}
+
+// Smaller letters until no card is below the edge of the screen, and rows of equal length.
+function fit() {
+  const root = document.documentElement;
+  const grid = find("stations");
+  grid.style.gridTemplateColumns = "";
+  for (let scale = 1; scale >= SMALLEST; scale -= 0.05) {
+    root.style.setProperty("--scale", scale.toFixed(2));
+    if (!page.settings.fit || !overflows()) break;
+  }
+  const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+  if (!page.settings.fit || page.cards.size <= columns) return;
+  const rows = Math.ceil(page.cards.size / columns);
+  grid.style.gridTemplateColumns = `repeat(${Math.ceil(page.cards.size / rows)}, minmax(0, 1fr))`;
+}
+
+function overflows() {
+  return document.documentElement.scrollHeight > window.innerHeight;
+}
+
+function applyFit() {
+  find("fit").setAttribute("aria-pressed", page.settings.fit);
+  fit();
+}
+
+function changeFit() {
+  page.settings.fit = !page.settings.fit;
+  memory.save(page.settings);
+  applyFit();
+}
+
+function start() {
+  find("fit").addEventListener("click", changeFit);
+  window.addEventListener("resize", fit);
+  find("theme").addEventListener("click", changeTheme);
+  find("open-settings").addEventListener("click", openSettings);
+  find("cancel").addEventListener("click", () => find("settings").close());
+  find("settings-form").addEventListener("submit", takeSettings);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+  applyTheme();
+  applyFit();
+  connect();
+  setInterval(() => {
+    renderPage();
+    renderAll();
+    if (page.settings.fit && overflows()) fit();
+  }, 1000);
+  setInterval(speak, SPEAK_MS);
+}
+
+start();

@@ -1,0 +1,65 @@
+// The last defective part: the JPEG as it came, and the verdict's boxes drawn over it.
+
+import { moment, score } from "./format.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const ASPECT_TOLERANCE = 0.03;
+
+export class Picture {
+  constructor(figure) {
+    this.image = figure.querySelector("img");
+    this.boxes = figure.querySelector("svg");
+    this.caption = figure.querySelector("figcaption");
+    this.frame = figure.querySelector(".frame");
+    this.shown = null;
+    this.image.addEventListener("error", () => this.#say("The picture cannot be shown"));
+  }
+
+  show(picture) {
+    if (picture === null || picture === this.shown) return;
+    this.shown = picture;
+    const before = this.image.src;
+    this.image.src = URL.createObjectURL(new Blob([picture.bytes], { type: "image/jpeg" }));
+    if (before) URL.revokeObjectURL(before);
+    this.frame.dataset.empty = "false";
+    const fits = sameShape(picture);
+    const regions = fits ? picture.verdict.regions : [];
+    this.#draw(regions, picture.size);
+    this.#say(picture.verdict ? caption(picture, fits) : "The last defect, from before this page was opened");
+    this.image.alt = picture.verdict ? `${picture.verdict.word} part, ${boxesInWords(regions.length)}` : "Defective part";
+  }
+
+  // The frame's own proportions: the boxes are shares of it.
+  #draw(regions, { width, height }) {
+    this.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.boxes.replaceChildren(...regions.flatMap(({ box }) => ["under", "over"].map((side) => rect(box, width, height, side))));
+  }
+
+  #say(text) {
+    this.caption.textContent = text;
+  }
+}
+
+function rect([x, y, w, h], width, height, side) {
+  const drawn = document.createElementNS(SVG, "rect");
+  const places = { x: x * width, y: y * height, width: w * width, height: h * height, class: side };
+  for (const [name, value] of Object.entries(places)) drawn.setAttribute(name, value);
+  return drawn;
+}
+
+// A picture that was cropped is not the frame that the boxes speak of.
+function sameShape({ size, verdict }) {
+  if (verdict === null) return false;
+  if (!verdict.width || !verdict.height) return true;
+  const [shown, captured] = [size.width / size.height, verdict.width / verdict.height];
+  return Math.abs(shown / captured - 1) <= ASPECT_TOLERANCE;
+}
+
+function caption({ verdict }, fits) {
+  const boxes = fits ? boxesInWords(verdict.regions.length) : "boxes do not fit this picture";
+  return [`${verdict.word} ${score(verdict.score)}`, moment(verdict.at), verdict.part, boxes].filter(Boolean).join(" · ");
+}
+
+function boxesInWords(count) {
+  return count === 0 ? "no region" : `${count} region${count === 1 ? "" : "s"}`;
+}
