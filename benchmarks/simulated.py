@@ -15,6 +15,8 @@ from typing import Any
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 _TEMPLATES = {word: (GOLDEN / f"verdict-{word.lower()}.json").read_text() for word in ("OK", "NG", "ERROR")}
+_MODEL = {"id": "parts", "version": "20261123T224313Z-cfcaac07", "sha256": "ab" * 32}
+_THRESHOLDS = {"ng": 0.6, "marginal": 0.4, "rule": "largest F1 on the validation images", "source": "bundle"}
 _TEMPLATES["MARGINAL"] = _TEMPLATES["NG"]
 
 
@@ -77,31 +79,51 @@ class SimulatedStation:
 
     def retained(self) -> dict[str, bytes]:
         """{topic: payload} of all that the broker keeps for this station."""
-        model = {"id": "parts", "version": "20261123T224313Z-cfcaac07", "sha256": "ab" * 32}
         session = {"schema": 1, "session_id": self.session}
         started = utc_now()
-        roles = ("camera", "model", "broker", "disk", "board", "clock", "image", "drift")
         return {
             self.topic("status"): b"online",
             self.topic("birth"): compact(
-                {
-                    **session,
-                    "station": self.name,
-                    "started": started,
-                    "model": model,
-                    "runtime": "simulated",
-                }
+                {**session, "station": self.name, "started": started, "model": _MODEL, "runtime": "simulated"}
             ),
             self.topic("model"): compact(
-                {"schema": 1, **model, "thresholds": {"ng": 0.6, "marginal": 0.4}, "previous": None}
+                {**session, **_MODEL, "bundle": "parts", "thresholds": _THRESHOLDS, "previous": None}
                 | {"state": "active", "reason": None}
             ),
-            self.topic("counters"): compact({"schema": 1, **self.counted, "since": started}),
-            self.topic("health"): compact(
-                {
-                    "schema": 1,
-                    "state": "ready",
-                    "roles": {role: {"state": "ok", "reason": ""} for role in roles},
-                }
-            ),
+            self.topic("counters"): compact({**session, **self.counted, "since": started}),
+            self.topic("health"): compact({"schema": 1, "state": "ready", "roles": _roles()}),
+            self.topic("stats"): compact(self.stats()),
         }
+
+    def stats(self) -> dict[str, Any]:
+        """The figures that a station publishes now and then."""
+        total = {"p50": 12.5, "p95": 16.0, "p99": 19.5, "max": 31.0}
+        return {
+            "schema": 1,
+            "period_s": 30.0,
+            "verdicts": 900,
+            "rate_hz": 30.0,
+            "skipped": 0,
+            "timing_ms": {"inference": total, "total": total},
+            "frames_waiting": 0,
+            "events_waiting": 0,
+            "dropped_events_total": 0,
+            "dropped_triggers_total": 0,
+            "temperature_c": 54.2,
+            "throttled_bits": 0,
+            "slowed": False,
+            "under_voltage": False,
+            "slowed_since_boot": False,
+            "under_voltage_since_boot": False,
+            "disk_free_bytes": 21_500_000_000,
+            "disk_free_ratio": 0.71,
+            "resident_bytes": 142_000_000,
+            "available_bytes": 3_100_000_000,
+        }
+
+
+def _roles() -> dict[str, dict[str, Any]]:
+    """Every role of a station that is well."""
+    names = ("camera", "image", "drift", "model", "broker", "disk", "board", "clock")
+    well: dict[str, Any] = {"state": "ok", "reason": None, "text": "", "mend": "", "since": None}
+    return {name: well | {"others": []} for name in names}

@@ -261,6 +261,7 @@ def service_config(bundle: Path, images: Path, port: int, camera: str = "") -> s
         f"[bundle]\npath = {json.dumps(str(bundle.resolve()))}\n"
         f"[camera]\nsource = {json.dumps(str(images.resolve()))}\n{camera}"
         f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
+        "[archive]\nmax_bytes = 0\npublish_image_max_bytes = 60000\n"
     )
 
 

@@ -9,7 +9,7 @@ export const NONE = "–";
 
 export function integer(value) {
   if (value === null) return NONE;
-  return value < 1e6 ? whole.format(value) : compact.format(value);
+  return value < 1e5 ? whole.format(value) : compact.format(value);
 }
 
 export function score(value) {

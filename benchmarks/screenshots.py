@@ -1,0 +1,178 @@
+"""The pictures of docs/images/: the dashboard with stations that replay real verdicts of the demo's images.
+
+    .venv/bin/python -m benchmarks.screenshots [--out docs/images]
+
+Needs a browser (`apt install chromium`); about a minute. The verdicts are those of `device inspect --json` on
+deploy/demo/images; only names, numbers, times and the order are this program's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import cv2
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from playwright.sync_api import Browser, Page
+
+from benchmarks.browser import launched
+from benchmarks.simulated import SimulatedStation, compact
+from deploy.demo import DEMO, ROOT, running_broker
+from deploy.serve import serving
+
+HISTORY = 310  # verdicts of each station before the picture is taken
+RATE_HZ = 30.0
+SHIFT_S = 6 * 3600  # since when the stations have counted
+WAIT_MS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One picture: its file, the window in px, the theme, and the stations with the last word of each."""
+
+    name: str
+    size: tuple[int, int]
+    theme: str
+    stations: dict[str, str]
+    scale: float = 1.0
+    fit: bool = False
+
+
+HALL = {f"press-{number}": "OK" for number in range(1, 9)} | {"press-3": "NG", "weld-1": "OK", "weld-2": "NG"}
+VIEWS = (
+    View("dashboard-desktop", (1440, 860), "light", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
+    View("dashboard-dark", (1440, 860), "dark", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
+    View("dashboard-phone", (390, 844), "light", {"press-5": "NG"}, scale=1.5),
+    View("dashboard-wall", (3840, 2160), "dark", HALL, scale=0.5, fit=True),
+)
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description="Take the pictures of the dashboard for the documents.")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", metavar="DIR")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    verdicts = real_verdicts()
+    with launched() as browser:
+        for view in VIEWS:
+            take(browser, view, verdicts, out / f"{view.name}.png")
+            print(f"{view.name}.png  {(out / f'{view.name}.png').stat().st_size / 1000:.0f} kB")
+
+
+def real_verdicts() -> list[dict[str, Any]]:
+    """What the device says of the demo's images."""
+    command = (sys.executable, "-m", "device", "inspect", "--json", "--bundle", DEMO / "bundle", DEMO / "images")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def take(browser: Browser, view: View, verdicts: list[dict[str, Any]], file: Path) -> None:
+    """A fresh broker, a fresh page, and its picture."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_broker(Path(folder)) as ports,
+        serving() as address,
+    ):
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client.connect("127.0.0.1", ports.mqtt)
+        client.loop_start()
+        width, height = view.size
+        page = browser.new_page(
+            viewport={"width": width, "height": height},
+            device_scale_factor=view.scale,
+            color_scheme="dark" if view.theme == "dark" else "light",
+        )
+        query = {"broker": f"ws://127.0.0.1:{ports.websockets}", "fit": int(view.fit)}
+        page.goto(f"{address}/?{urlencode(query)}")
+        page.get_by_text("Connected", exact=True).wait_for(timeout=WAIT_MS)
+        speak(client, view, verdicts, page)
+        page.screenshot(path=file)
+        page.close()
+        client.loop_stop()
+
+
+def speak(client: Client, view: View, verdicts: list[dict[str, Any]], page: Page) -> None:
+    """Every station's past, one that is gone, one with a worry; returns when the page shows it."""
+    stations = {name: SimulatedStation(name) for name in view.stations}
+    for station in stations.values():
+        tell(client, station.retained(), retain=True)
+    pasts = [past(name, verdicts, last) for name, last in view.stations.items()]
+    for moment in zip(*pasts, strict=True):
+        due_s = time.monotonic() + 1 / RATE_HZ
+        for station, verdict in zip(stations.values(), moment, strict=True):
+            judge(client, station, verdict)
+        time.sleep(max(0.0, due_s - time.monotonic()))
+    for station in stations.values():
+        tell(client, shift(station), retain=True)
+    *_, worried, gone = view.stations if len(view.stations) > 3 else (*view.stations, None)
+    if worried:
+        tell(client, worry(worried), retain=True)
+    if gone:
+        tell(client, {SimulatedStation(gone).topic("status"): b"offline"}, retain=True)
+        page.get_by_text("Offline", exact=True).wait_for(timeout=WAIT_MS)
+    page.get_by_text("degraded", exact=True).wait_for(timeout=WAIT_MS)
+    page.wait_for_timeout(2500)  # the figures that are written once a second, and the picture's decoding
+
+
+def past(name: str, verdicts: list[dict[str, Any]], last: str) -> list[dict[str, Any]]:
+    """HISTORY verdicts, nearly all OK: a defect comes last, or some good parts before the end."""
+    chance = random.Random(name)  # noqa: S311 (no secret)
+    good = [verdict for verdict in verdicts if verdict["verdict"] == "OK"]
+    bad = [verdict for verdict in verdicts if verdict["verdict"] == "NG"]
+    chosen = [chance.choice(bad if chance.random() < 0.02 else good) for _ in range(HISTORY)]
+    after = 0 if last == "NG" else 40
+    return [*chosen[after:], chance.choice(bad), *chance.choices(good, k=after)]
+
+
+def judge(client: Client, station: SimulatedStation, verdict: dict[str, Any]) -> None:
+    """A real verdict under the station's own name, number and time; a defect with its picture."""
+    own = station.verdict(verdict["verdict"])
+    names = ("event_id", "session_id", "seq", "ts", "station", "part_id", "historical")
+    said = verdict | {name: own[name] for name in names}
+    client.publish(station.topic("inspection"), compact(said), 1)
+    if verdict["verdict"] == "NG":
+        client.publish(station.topic(f"image/{said['event_id']}"), jpeg(verdict["image"]["path"]))
+
+
+def shift(station: SimulatedStation) -> dict[str, bytes]:
+    """The counters of a station that has worked since this morning."""
+    since = datetime.now(UTC) - timedelta(seconds=SHIFT_S)
+    counted = {**station.counted, "ok": station.counted["ok"] + 11_400, "marginal": 3}
+    content = {"schema": 1, **counted, "since": since.strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+    return {station.topic("counters"): compact(content)}
+
+
+def tell(client: Client, messages: dict[str, bytes], retain: bool = False) -> None:
+    for topic, payload in messages.items():
+        client.publish(topic, payload, 1, retain).wait_for_publish(10)
+
+
+def jpeg(name: str) -> bytes:
+    content: bytes = cv2.imencode(".jpg", cv2.imread(str(DEMO / "images" / Path(name).name)))[1].tobytes()
+    return content
+
+
+def worry(name: str) -> dict[str, bytes]:
+    """The health of a station whose disk fills."""
+    station = SimulatedStation(name)
+    topic = station.topic("health")
+    health = json.loads(station.retained()[topic])
+    disk = {"state": "warn", "reason": "space", "text": "1.2 GB free, 2 GB wanted"}
+    health["roles"]["disk"] |= disk | {"mend": "Lower [archive] max_bytes, or use a larger card"}
+    return {topic: compact(health | {"state": "degraded"})}
+
+
+if __name__ == "__main__":
+    main()
