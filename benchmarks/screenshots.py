@@ -54,7 +54,7 @@ VIEWS = (
     View("dashboard-desktop", (1440, 860), "light", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
     View("dashboard-dark", (1440, 860), "dark", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
     View("dashboard-phone", (390, 844), "light", {"press-5": "NG"}, scale=1.5),
-    View("dashboard-wall", (3840, 2160), "dark", HALL, scale=0.5, fit=True),
+    View("dashboard-wall", (3840, 2160), "dark", HALL, scale=0.375, fit=True),
 )
 
 
@@ -73,7 +73,16 @@ def main() -> None:
 
 def real_verdicts() -> list[dict[str, Any]]:
     """What the device says of the demo's images."""
-    command = (sys.executable, "-m", "device", "inspect", "--json", "--bundle", DEMO / "bundle", DEMO / "images")
+    command = (
+        sys.executable,
+        "-m",
+        "device",
+        "inspect",
+        "--json",
+        "--bundle",
+        DEMO / "bundle",
+        DEMO / "images",
+    )
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -155,11 +164,13 @@ def shift(station: SimulatedStation) -> dict[str, bytes]:
 
 
 def tell(client: Client, messages: dict[str, bytes], retain: bool = False) -> None:
+    """Publish {topic: payload} and wait until the broker has it."""
     for topic, payload in messages.items():
         client.publish(topic, payload, 1, retain).wait_for_publish(10)
 
 
 def jpeg(name: str) -> bytes:
+    """An image of the demo as the station would publish it."""
     content: bytes = cv2.imencode(".jpg", cv2.imread(str(DEMO / "images" / Path(name).name)))[1].tobytes()
     return content
 

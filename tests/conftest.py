@@ -18,6 +18,7 @@ __all__ = [
     "deaf_port",
     "chromium",
     "dashboard",
+    "deaf_port",
     "fast_config",
     "fitted",
     "int8_backbone",
