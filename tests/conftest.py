@@ -15,7 +15,6 @@ __all__ = [
     "broker",
     "bundles_folder",
     "certificates",
-    "deaf_port",
     "chromium",
     "dashboard",
     "deaf_port",
