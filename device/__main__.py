@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import getpass
 import io
+import json
 import logging
 import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from device.errors import EdgeVisionError
 
@@ -80,7 +82,28 @@ def _parser() -> argparse.ArgumentParser:
         "--annotate", type=Path, metavar="DIR", help="write pictures with the regions drawn in"
     )
     inspect.set_defaults(command=_inspect)
+    _add_receive(commands)
+    verify = commands.add_parser("verify", help="compare a bundle with its manifest, and print where it lies")
+    verify.add_argument(
+        "bundle", type=Path, metavar="DIR", help="a bundle, or a folder whose `current` leads to it"
+    )
+    verify.set_defaults(command=_verify)
     return parser
+
+
+def _add_receive(commands: Any) -> None:
+    receive = commands.add_parser("receive", help="the station's end of deploy/push.sh: docs/push.md")
+    receive.add_argument("action", choices=("install", "rollback", "list", "verify"))
+    receive.add_argument(
+        "name", nargs="?", default="", help="of the bundle to install, in the caller's folder"
+    )
+    receive.add_argument("--frames", type=int, default=5, help="live frames to judge; default: %(default)s")
+    receive.add_argument("--wait", type=float, default=60.0, metavar="S", help="default: %(default)s")
+    receive.add_argument("--json", action="store_true", help="one JSON object")
+    receive.add_argument(
+        "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
+    )
+    receive.set_defaults(command=_receive)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -136,6 +159,23 @@ def _export(options: argparse.Namespace) -> int:
 
     _log_to_stderr("warning")
     print(reviewed_set.export(config.load(options.config).state, options.reviewed, options.apart))
+    return 0
+
+
+def _receive(options: argparse.Namespace) -> int:
+    from device import config, receiver
+
+    _log_to_stderr("warning")
+    gate = receiver.Gate(options.frames, options.wait)
+    result = receiver.receive(config.load(options.config), options.action, options.name, gate)
+    print(json.dumps(result) if options.json else result["text"])
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from device import bundle
+
+    print(bundle.load(options.bundle).path)
     return 0
 
 

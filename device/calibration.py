@@ -250,9 +250,14 @@ class Calibration:
         _parse_time(self.created)
 
     @property
+    def created_utc(self) -> datetime:
+        """`created` as a time."""
+        return _parse_time(self.created)
+
+    @property
     def version(self) -> str:
         """When and what: <UTC yyyymmddThhmmssZ>-<first 8 digits of the model's SHA-256>."""
-        return f"{_parse_time(self.created):%Y%m%dT%H%M%SZ}-{self.model_sha256[:8]}"
+        return f"{self.created_utc:%Y%m%dT%H%M%SZ}-{self.model_sha256[:8]}"
 
     def to_json(self) -> str:
         """The text of calibration.json. Raises BundleError: a number not finite, a value not JSON's."""

@@ -47,6 +47,7 @@ LIMITS: Limits = {
     ("station", "state"): Matching(r".+", "a path"),
     ("station", "runtime"): Matching(r".+", "a path"),
     ("bundle", "path"): Matching(r".+", "a path"),
+    ("bundle", "keep"): Within(2, 100),
     ("model", "threads"): Within(1, 64, or_zero=True),
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
     ("inspection", "roi"): Within(0, 65535),
@@ -312,6 +313,8 @@ class Config:
     state: Path
     runtime: Path
     bundle: Path
+    signers: Path | None
+    keep_bundles: int
     model: ModelConfig
     inspection: InspectionConfig
     verdict: VerdictConfig
@@ -492,6 +495,8 @@ def _config(path: Path, tables: Tables) -> Config:
         state=folder / tables["station"]["state"],
         runtime=folder / tables["station"]["runtime"],
         bundle=folder / tables["bundle"]["path"],
+        signers=folder / tables["bundle"]["signers"] if tables["bundle"]["signers"] else None,
+        keep_bundles=tables["bundle"]["keep"],
         inspection=InspectionConfig(
             RegionOfInterest(*(_polygons(tables, key) for key in ("roi", "ignore"))),
         ),

@@ -67,3 +67,21 @@ class ReviewError(EdgeVisionError, LookupError):
     """An event that is to be reviewed or exported is not there, or a review is none."""
 
     exit_code = 11
+
+
+class SignatureError(BundleError):
+    """A bundle is unsigned, or signed by somebody who may not, or is not the one that was signed."""
+
+    exit_code = 13
+
+
+class BusyError(EdgeVisionError, RuntimeError):
+    """Somebody else is changing the model at this moment."""
+
+    exit_code = 14
+
+
+class RolledBackError(EdgeVisionError, RuntimeError):
+    """The running service did not take the new model, or not well; the one before it is back."""
+
+    exit_code = 15

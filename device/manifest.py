@@ -51,7 +51,7 @@ def verify(folder: Path) -> dict[str, Entry]:
     Raises BundleError naming the file: the manifest is not as it should be, a file is missing, not listed,
     not plain (a link, a device), or differs in size or content.
     """
-    entries = _read(folder / FILE)
+    entries = read(folder / FILE)
     found = set(_files(folder, folder)) - {FILE, SIGNATURE_FILE}
     for path in sorted(found - entries.keys()):
         raise BundleError(f"{folder / path}: not listed in {FILE}")
@@ -66,7 +66,8 @@ def _entry(path: str, content: bytes) -> Entry:
     return Entry(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def read(path: Path) -> dict[str, Entry]:
+    """The entries of a manifest by path, compared with no file. Raises BundleError naming the field."""
     if path.is_symlink():
         raise BundleError(f"{path}: must be a plain file, is a link")
     try:

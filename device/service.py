@@ -12,7 +12,6 @@ Who is brittle and who is tolerant:
                             outbox.py.
     disk                    Full or broken: verdicts wait in memory, bounded, and the disk is tried again. An
                             outbox that another process has open ends the service with 9.
-    archive                 A full or read-only disk costs kept images, never a verdict: see archive.py.
     anything unexpected     In whatever thread: the process ends with 1 and a traceback. A service that has
                             lost a thread looks alive and is not.
 
@@ -21,7 +20,7 @@ SIGTERM and SIGINT finish what was taken; the status is `stopped` after them and
 source, `offline` after a fault.
 
 Threads: capture (trigger and camera, see capture.py), this one (inspection), and behind it delivery (see
-publisher.py) and the archive. A thread that hangs in the kernel does not keep the process from ending.
+publisher.py). A thread that hangs in the kernel does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from datetime import UTC, datetime
 from device import bundle, notify, reception
 from device.actions import StationActions
 from device.announcement import Announcement
-from device.archive import Archive
 from device.birth import birth
 from device.camera import BadFrame, make_camera
 from device.capture import Capture
@@ -110,7 +108,6 @@ class Service:
         )
         self._announcement = Announcement(self._publisher, self._session_id)
         self._thresholds_changed = False
-        self._archive = Archive(config.state, config.archive, self._publisher.send)
         self._counters = Counters(config.state)
         self._failures = 0
 
@@ -121,7 +118,6 @@ class Service:
         self._announce()
         self._listen()
         self._publisher.start()
-        self._archive.start()
         self._capture.start()
         model = self._pipeline.model
         log.info("station %s, session %s", self._config.station, self._session_id)
@@ -149,7 +145,6 @@ class Service:
             return self._unseen(taken)
         thresholds = self._jury.thresholds(self._thresholds, taken.trigger)
         verdict = self._jury.vote(self._pipeline.inspect(taken, thresholds))
-        self._archive.keep(taken, verdict)
         self._failures = 0
         self._newest = taken
         return verdict
@@ -177,15 +172,13 @@ class Service:
         self._capture.stop()
         self._capture.discard()
         self._announce(now=True)
-        self._archive.stop()
         self._publisher.stop(last_word)
         self._counters.stop()
         log.info(
-            "verdicts in all: %s; frames without one: %s; messages: %s; images: %s",
+            "verdicts in all: %s; frames without one: %s; messages: %s",
             self._counters.total(),
             self._capture.losses,
             self._publisher.delivery(),
-            self._archive.state,
         )
 
     def _unseen(self, fault: BadFrame) -> Verdict:
@@ -249,11 +242,10 @@ class Service:
     def _report(self) -> None:
         if self._counters.report_is_due():
             log.info(
-                "verdicts in %s; frames without one: %s; messages: %s; images: %s",
+                "verdicts in %s; frames without one: %s; messages: %s",
                 self._counters.recent(),
                 self._capture.losses,
                 self._publisher.delivery(),
-                self._archive.state,
             )
 
 

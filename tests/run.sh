@@ -45,11 +45,14 @@ has_gpu_build() { # both builds in one environment overwrite each other's files
 }
 
 install_system_packages() {
-    local missing=()
-    PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || missing+=(mosquitto)
+    local missing=() package
+    for package in mosquitto gcc pkg-config debootstrap rsync; do
+        PATH=$PATH:/usr/sbin command -v "$package" >/dev/null || missing+=("$package")
+    done
     has_browser || missing+=(chromium fonts-dejavu-core)
-    command -v gcc >/dev/null || missing+=(gcc)
-    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
+    command -v ssh-keygen >/dev/null || missing+=(openssh-client)
+    command -v qemu-aarch64-static >/dev/null || missing+=(qemu-user-static)
     [[ -e /usr/include/systemd/sd-daemon.h ]] || missing+=(libsystemd-dev)
     ((${#missing[@]})) || return 0
 
@@ -67,7 +70,7 @@ has_browser() {
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
 }
 
-apt_install() (# a subshell, for its trap
+apt_install() ( # a subshell, for its trap
     # The tests start brokers of their own, on free ports: the packaged service must not start, and take port 1883.
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
@@ -93,6 +96,8 @@ check_sources() { # every linter runs, so that one run names all that is wrong
     run "$python" -m ruff format --quiet --check . || failed=1
     run "$python" -m mypy --no-error-summary || failed=1
     run "$VENV/bin/shellcheck" .ci/run tests/*.sh deploy/*.sh || failed=1
+    run "$VENV/bin/shfmt" -d -i 4 .ci/run tests/*.sh deploy/*.sh || failed=1
+    (cd deploy/ansible && run "$VENV/bin/ansible-lint" --offline -q ./*.yml) || failed=1
     return "$failed"
 }
 

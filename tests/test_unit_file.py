@@ -11,7 +11,6 @@ from fixtures_daemon import REPOSITORY
 
 from device import config, errors
 from device.__main__ import CONFIG_PATH
-from device.archive import STOP_S
 from device.publisher import FLUSH_S
 
 UNIT = REPOSITORY / "systemd" / "edgevision.service"
@@ -44,7 +43,7 @@ def test_what_a_person_must_mend_is_not_tried_again() -> None:
 
 
 def test_the_times_fit_those_of_the_service() -> None:
-    assert int(setting("TimeoutStopSec")) > 2 * FLUSH_S + STOP_S
+    assert int(setting("TimeoutStopSec")) > 2 * FLUSH_S
     assert int(setting("WatchdogSec")) > 1 / config.LIMITS["camera", "rate_hz"].low
     assert int(setting("WatchdogSec")) > config.LIMITS["camera", "timeout_s"].high
 
@@ -52,3 +51,30 @@ def test_the_times_fit_those_of_the_service() -> None:
 def test_it_runs_what_the_command_line_offers() -> None:
     assert setting("ExecStart").split()[1:] == ["-m", "device", "run", "--config", str(CONFIG_PATH)]
     assert setting("Type") == "notify"
+
+
+def test_its_exposure_stays_low() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    command = ("systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    [exposure] = re.findall(r"Overall exposure level for edgevision\.service: ([0-9.]+)", done.stdout)
+    assert float(exposure) <= 1.9
+
+
+def test_the_template_differs_in_its_paths_alone() -> None:
+    def body(text: str) -> str:
+        return text[text.index("[Unit]") :]
+
+    paths = {
+        "visual inspection\n": "visual inspection, %i\n",
+        "/etc/edgevision/config.toml\n": "/etc/edgevision/%i.toml\n",
+        "/etc/edgevision/mqtt-password": "/etc/edgevision/%i-mqtt-password",
+        "StateDirectory=edgevision\n": "StateDirectory=edgevision/%i\n",
+        "RuntimeDirectory=edgevision\n": "RuntimeDirectory=edgevision/%i\n",
+    }
+    expected = body(UNIT.read_text("utf-8"))
+    for one, of_many in paths.items():
+        assert one in expected
+        expected = expected.replace(one, of_many)
+    assert body(UNIT.with_name("edgevision@.service").read_text("utf-8")) == expected

@@ -1,0 +1,305 @@
+"""The station's end of deploy/push.sh: takes a bundle in, has the running service try it, and takes it back.
+
+    install NAME    the bundle that was uploaded to <incoming>/NAME: copied, compared with its manifest, its
+                    signature checked, its golden images scored; then `current` leads to it, and the service
+                    is told. Unless the service itself says within `wait_s` that it runs it and has judged
+                    `frames` live frames with it, `current` leads back.
+    rollback        back to the bundle before; the service is told and asked in the same way.
+    list, verify    what is there; whether each is whole and signed.
+
+It runs as the service's user, whoever calls it, and goes on to its end when the connection that called it
+breaks. One at a time: a second one is refused. Every change is a line in <state>/push.log: who, what, when,
+how it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import json
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from device import bundle as bundles
+from device import durable, intake, manifest, signature, status_file
+from device.bundle import Bundle
+from device.config import Config
+from device.errors import BundleError, BusyError, RolledBackError, StorageError
+from device.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+INCOMING = Path("/var/lib/edgevision-incoming")  # a folder for each who may push, below it
+LOG_FILE = "push.log"
+LOCK_FILE = ".lock"
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What the running service must show of a new model: `frames` verdicts with it within `wait_s`."""
+
+    frames: int = 5
+    wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done, for the caller and for the log. `running`: a service has tried it."""
+
+    action: str
+    bundle: str
+    previous: str | None
+    signer: str | None
+    running: bool
+
+    def describe(self) -> str:
+        tried = "judged live frames with it" if self.running else "no service runs: it will begin with it"
+        signed = f", signed by {self.signer}" if self.signer else ""
+        return f"{self.action} {self.bundle}{signed}; {tried}; before it: {self.previous or 'none'}"
+
+
+class Receiver:
+    """Changes the model of a station. `by`: who asked, for the log."""
+
+    def __init__(self, config: Config, incoming: Path, by: str) -> None:
+        self._config = config
+        self._incoming = incoming
+        self._models = config.bundle
+        self._by = by
+
+    def install(self, name: str, gate: Gate) -> Outcome:
+        """Take in `incoming/name` and have it used. Raises EdgeVisionError: what ran before still runs."""
+        with self._alone(), self._logged("install", name):
+            draft = intake.take(self._incoming, name, self._models)
+            try:
+                loaded, signer = self._checked(draft)
+                final = self._named(draft, name, loaded)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+            self._prune()
+            return self._use("install", final.name, signer, gate)
+
+    def rollback(self, gate: Gate) -> Outcome:
+        """Back to the bundle before. Raises BundleError where there is none."""
+        with self._alone(), self._logged("rollback", "previous"):
+            name = bundles.previous_name(self._models)
+            if not name:
+                raise BundleError(f"{self._models / bundles.PREVIOUS}: no bundle was in use before this one")
+            return self._use("rollback", name, self._signer(self._models / name), gate)
+
+    def listing(self) -> dict[str, Any]:
+        """Every bundle that is there, the newest first, and the role it has: current, previous or none."""
+        roles = {
+            bundles.previous_name(self._models): "previous",
+            bundles.current_name(self._models): "current",
+        }
+        found = [{"bundle": name, "role": roles.get(name)} for name in self._names()]
+        lines = (f"{entry['bundle']}{' (' + entry['role'] + ')' if entry['role'] else ''}" for entry in found)
+        return {"bundles": found, "text": ", ".join(lines) or "no bundle"}
+
+    def verify(self) -> dict[str, Any]:
+        """Look through every bundle that is there. Raises BundleError with a line for each bad one."""
+        found, problems = [], []
+        for name in self._names():
+            try:
+                loaded = bundles.load(self._models / name)
+                signer = self._signer(loaded.path)
+            except BundleError as error:
+                problems.append(str(error))
+            else:
+                found.append({"bundle": name, "sha256": loaded.sha256, "signer": signer})
+        if problems:
+            raise BundleError("\n".join(problems))
+        signed = "" if self._config.signers is None else " and signed"
+        return {"bundles": found, "text": f"{len(found)} bundles, each whole{signed}"}
+
+    # ---- the bundle
+
+    def _checked(self, draft: Path) -> tuple[Bundle, str | None]:
+        """The draft, opened and trusted: signature, content, no step back in time, golden images."""
+        signer = self._signer(draft)
+        loaded = bundles.load(draft)
+        if before := bundles.current_name(self._models):
+            active = bundles.load(self._models / before)
+            if loaded.calibration.created_utc < active.calibration.created_utc:
+                raise BundleError(
+                    f"{draft.name}: must not be older than the active {before}; to go back, use rollback"
+                )
+        Pipeline(loaded, "receiver", "receiver", self._config.model.threads, self._config.model.runtime)
+        return loaded, signer
+
+    def _signer(self, bundle: Path) -> str | None:
+        """The one who signed it; None where the station asks for no signature. Raises SignatureError."""
+        signers = self._config.signers
+        return signature.verify(bundle, signers) if signers is not None else None
+
+    def _named(self, draft: Path, name: str, loaded: Bundle) -> Path:
+        """The draft under its lasting name; one that is there already and the same stays."""
+        if not name.endswith(f"-{loaded.calibration.version}"):
+            raise BundleError(f"{name}: must end with its version, -{loaded.calibration.version}")
+        final = self._models / name
+        if final.exists():
+            _require_same(final, draft)
+            return final
+        try:
+            draft.rename(final)
+            durable.sync_folder(self._models)
+        except OSError as error:
+            raise StorageError(f"{final}: cannot be written: {error.strerror}") from error
+        return final
+
+    def _names(self) -> list[str]:
+        """The bundles that are there, the newest first."""
+        folders = (path.parent for path in self._models.glob(f"[!.]*/{manifest.FILE}"))
+        own = [folder for folder in folders if not folder.is_symlink()]
+        return [folder.name for folder in sorted(own, key=lambda folder: _time_of(folder.name), reverse=True)]
+
+    def _prune(self) -> None:
+        """Remove drafts that a power cut left, and all but the newest `keep`, current and previous."""
+        for draft in self._models.glob(".*.draft"):
+            shutil.rmtree(draft, ignore_errors=True)
+        kept = {bundles.current_name(self._models), bundles.previous_name(self._models)}
+        for name in self._names()[self._config.keep_bundles :]:
+            if name not in kept:
+                log.info("bundle %s is removed: %d newer ones are kept", name, self._config.keep_bundles)
+                shutil.rmtree(self._models / name, ignore_errors=True)
+
+    # ---- the running service
+
+    def _use(self, action: str, name: str, signer: str | None, gate: Gate) -> Outcome:
+        """`current` leads to the bundle, and the service has taken it; or neither."""
+        known = self._model_state()
+        before = bundles.activate(self._models, name)
+        running = self._tell()
+        if running and (reason := self._refusal(name, known, gate)):
+            if before:
+                bundles.keep(self._models, before, name)
+                self._tell()
+            raise RolledBackError(f"{name}: {reason}; {before} is used again")
+        return Outcome(action, name, before, signer, running)
+
+    def _tell(self) -> bool:
+        """Have the service load what `current` leads to. False when none runs."""
+        found = status_file.read(self._config.runtime)
+        if found.presence == "absent" or found.content is None:
+            return False
+        os.kill(found.content["pid"], signal.SIGHUP)
+        return True
+
+    def _refusal(self, name: str, known: dict[str, Any], gate: Gate) -> str | None:
+        """Why the service does not run the bundle; None when it does and has judged enough frames."""
+        deadline = time.monotonic() + gate.wait_s
+        seen = "the service has said nothing of it"
+        while time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            model = self._model_state()
+            if not model:
+                return "the service ended while it took the bundle"
+            if model["state"] == "rejected" and model != known:
+                return f"refused by the service: {model['reason']}"
+            if model["bundle"] == name:
+                if model["verdicts"] >= gate.frames:
+                    return None
+                seen = f"{model['verdicts']} of {gate.frames} live frames judged"
+        return f"not healthy within {gate.wait_s:g} s: {seen}"
+
+    def _model_state(self) -> dict[str, Any]:
+        """What the running service says of its model; empty where none runs."""
+        found = status_file.read(self._config.runtime)
+        return {} if found.content is None else dict(found.content["model"])
+
+    # ---- one at a time, and on record
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        path = self._models / LOCK_FILE
+        try:
+            lock = path.open("a+")
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be opened: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise BusyError(
+                    f"the model is being changed by {lock.read().strip() or 'somebody'}"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{self._by} since {_now()}\n")
+            lock.flush()
+            yield
+
+    @contextlib.contextmanager
+    def _logged(self, action: str, name: str) -> Iterator[None]:
+        """A line in the log when it has ended, well or not."""
+        result = "done"
+        try:
+            yield
+        except BaseException as error:
+            result = str(error) or type(error).__name__
+            raise
+        finally:
+            self._write_log(
+                {"ts": _now(), "by": self._by, "action": action, "bundle": name, "result": result}
+            )
+
+    def _write_log(self, line: dict[str, str]) -> None:
+        path = self._config.state / LOG_FILE
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # the bundle is what it is; the record of it is missing
+            log.warning("%s: cannot be written: %s", path, error.strerror)
+
+
+def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any]:
+    """Do one action of the module's docstring for whoever called sudo; what there is to say, with its `text`.
+
+    Raises EdgeVisionError; nothing has changed then, or it was changed back.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks does not end what was begun
+    os.nice(10)  # the service inspects meanwhile
+    by = os.environ.get("SUDO_USER") or getpass.getuser()
+    receiver = Receiver(config, INCOMING / by, by)
+    match action:
+        case "install":
+            return _told(receiver.install(name, gate))
+        case "rollback":
+            return _told(receiver.rollback(gate))
+        case "list":
+            return receiver.listing()
+        case _:
+            return receiver.verify()
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {**asdict(outcome), "text": outcome.describe()}
+
+
+def _require_same(final: Path, draft: Path) -> None:
+    """A bundle is never changed: what is there under this name must be what has come."""
+    here, come = ((folder / manifest.FILE).read_bytes() for folder in (final, draft))
+    if here != come:
+        raise BundleError(f"{final}: is there already, and is not the same bundle")
+
+
+def _time_of(name: str) -> str:
+    """The time in a bundle's name, <name>-<UTC>-<sha8>, to sort by."""
+    return name.rsplit("-", 2)[1] if name.count("-") >= 2 else ""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

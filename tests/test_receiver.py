@@ -1,0 +1,189 @@
+"""The station's end of a push, without a running service; with one, under ssh and systemd: test_push.py."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fixtures_bundle import TinyModel
+from fixtures_daemon import run_device
+from test_signature import make_key, sign
+
+from device import bundle as bundles
+from device import config
+from device.bundle import GoldenSpec
+from device.errors import BundleError, BusyError, SignatureError, StorageError
+from device.receiver import LOCK_FILE, LOG_FILE, Gate, Receiver
+
+FIRST, SECOND, THIRD = ("2026-03-04T05:06:07Z", "2026-04-04T00:00:00Z", "2026-05-05T00:00:00Z")
+
+
+class Site:
+    """A station's folders, and bundles that somebody uploads."""
+
+    def __init__(self, folder: Path, model: TinyModel) -> None:
+        self.folder = folder
+        self.model = model
+        self.incoming = folder / "incoming"
+        self.models = folder / "models"
+        self.incoming.mkdir()
+        self.models.mkdir()
+        (folder / "state").mkdir()
+        self.configure()
+
+    def configure(self, bundle: str = "") -> None:
+        path = self.folder / "config.toml"
+        path.write_text(
+            '[station]\nname = "press-4"\nstate = "state"\nruntime = "run"\n'
+            f'[bundle]\npath = "models"\n{bundle}\n'
+        )
+        self.config = config.load(path)
+
+    @property
+    def receiver(self) -> Receiver:
+        return Receiver(self.config, self.incoming, "quality")
+
+    def upload(self, created: str, **changes: object) -> str:
+        made = self.model.write(self.folder / f"made-{created[:10]}", created=created, **changes)
+        shutil.copytree(made, self.incoming / made.name, dirs_exist_ok=True)
+        return made.name
+
+    def install(self, created: str) -> str:
+        name = self.upload(created)
+        self.receiver.install(name, Gate())
+        return name
+
+    def log(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in (self.folder / "state" / LOG_FILE).read_text().splitlines()]
+
+
+@pytest.fixture
+def site(tmp_path: Path, tiny_model: TinyModel) -> Site:
+    return Site(tmp_path, tiny_model)
+
+
+def test_installed_and_back(site: Site) -> None:
+    first, second = site.install(FIRST), site.install(SECOND)
+    assert bundles.load(site.models).name == second
+    outcome = site.receiver.rollback(Gate())
+    assert (outcome.bundle, outcome.running) == (first, False)
+    assert bundles.load(site.models).name == first
+    assert [(line["by"], line["action"], line["result"]) for line in site.log()] == [
+        ("quality", "install", "done"),
+        ("quality", "install", "done"),
+        ("quality", "rollback", "done"),
+    ]
+
+
+def test_the_same_bundle_twice(site: Site) -> None:
+    name = site.install(FIRST)
+    assert site.receiver.install(name, Gate()).bundle == name
+    assert [entry["role"] for entry in site.receiver.listing()["bundles"]] == ["current"]
+
+
+def test_one_that_is_older_than_the_active_one(site: Site) -> None:
+    second = site.install(SECOND)
+    with pytest.raises(BundleError, match=f"must not be older than the active {second}"):
+        site.install(FIRST)
+    assert [path.name for path in site.models.glob("[!.]*-*")] == [second]
+    assert "must not be older" in site.log()[-1]["result"]
+
+
+def test_a_name_that_does_not_fit_the_content(site: Site) -> None:
+    name = site.upload(FIRST)
+    (site.incoming / name).rename(site.incoming / "other-20990101T000000Z-00000000")
+    with pytest.raises(BundleError, match="must end with its version"):
+        site.receiver.install("other-20990101T000000Z-00000000", Gate())
+
+
+def test_golden_images_that_do_not_give_their_scores(site: Site) -> None:
+    first = site.install(FIRST)
+    [vector] = site.model.calibration.golden.vectors
+    wrong = GoldenSpec(0.02, (replace(vector, score=vector.score / 3),))
+    name = site.upload(SECOND, golden=wrong)
+    with pytest.raises(BundleError, match="must score"):
+        site.receiver.install(name, Gate())
+    assert bundles.load(site.models).name == first
+    assert not (site.models / name).exists()
+
+
+def test_signatures_are_asked_for_where_the_station_names_signers(site: Site) -> None:
+    quality, stranger = make_key(site.folder, "quality"), make_key(site.folder, "stranger")
+    (site.folder / "signers").write_text(f"quality@plant {quality.with_suffix('.pub').read_text()}")
+    site.configure('signers = "signers"')
+    name = site.upload(FIRST)
+    with pytest.raises(SignatureError, match="unsigned bundles are refused"):
+        site.receiver.install(name, Gate())
+    sign(site.incoming / name, stranger)
+    with pytest.raises(SignatureError, match="a key that is not in"):
+        site.receiver.install(name, Gate())
+    assert list(site.models.glob("*-*")) == []
+    sign(site.incoming / name, quality)
+    assert site.receiver.install(name, Gate()).signer == "quality@plant"
+    assert site.receiver.verify()["bundles"][0]["signer"] == "quality@plant"
+
+
+def test_verify_names_every_bad_one(site: Site) -> None:
+    first, second = site.install(FIRST), site.install(SECOND)
+    (site.models / first / "model.tflite").write_bytes(b"x")
+    (site.models / second / "calibration.json").unlink()
+    with pytest.raises(BundleError) as caught:
+        site.receiver.verify()
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_two_at_once(site: Site) -> None:
+    name = site.upload(FIRST)
+    with (site.models / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("anna since 2026-01-01T00:00:00Z\n")
+        lock.flush()
+        with pytest.raises(BusyError, match="being changed by anna since 2026"):
+            site.receiver.install(name, Gate())
+
+
+def test_old_ones_go_but_never_the_previous_one(site: Site) -> None:
+    site.configure("keep = 2")
+    names = [site.install(f"2026-0{month}-01T00:00:00Z") for month in range(1, 6)]
+    draft = site.models / ".tiny-00000000.draft"
+    draft.mkdir()
+    bundles.rollback(site.models)
+    names.append(site.install("2026-06-01T00:00:00Z"))
+    assert not draft.exists()
+    there = {path.name for path in site.models.iterdir() if not path.is_symlink()} - {LOCK_FILE}
+    assert there == {names[-1], names[-2], names[-3]}  # the newest two, and the one that was in use
+
+
+def test_back_where_there_is_nothing(site: Site) -> None:
+    site.install(FIRST)
+    with pytest.raises(BundleError, match="no bundle was in use before this one"):
+        site.receiver.rollback(Gate())
+
+
+def test_a_disk_that_is_full(site: Site, small_disk: Path) -> None:
+    """It has room for the first bundle; the second finds it full, and leaves everything as it was."""
+    site.models.rmdir()
+    site.models.symlink_to(small_disk)
+    first = site.install(FIRST)
+    with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 4096)
+    name = site.upload(SECOND)
+    with pytest.raises(StorageError, match="cannot be written: No space left on device"):
+        site.receiver.install(name, Gate())
+    assert bundles.load(site.models).name == first
+    assert list(site.models.glob(".*.draft")) == []
+
+
+def test_the_command_line(site: Site) -> None:
+    done = run_device("receive", "list", "--json", "--config", site.config.path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"bundles": [], "text": "no bundle"}
+    done = run_device("receive", "rollback", "--config", site.config.path)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: ")

@@ -1,0 +1,272 @@
+"""deploy/install.sh and the unit under a real systemd, in a container, in the order of a station's life."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fixtures_bundle import TinyModel
+from fixtures_daemon import write_images
+from fixtures_systemd import SOURCE, WHEELS, Machine
+
+UNIT = "edgevision.service"
+STATE = "/var/lib/edgevision"
+CONFIG = "/etc/edgevision/config.toml"
+DROP_IN = "/etc/systemd/system/edgevision.service.d/test.conf"
+WATCHDOG_S = 5
+
+# What the service's process can do, asked from inside the service's own sandbox.
+PROBE = """
+import ctypes, json, mmap, os, socket, sys
+def tried(step):
+    try:
+        step()
+        return "ok"
+    except (OSError, PermissionError) as error:
+        return os.strerror(error.errno)
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+timex = ctypes.create_string_buffer(256)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({
+    "write /usr": tried(lambda: open("/usr/probe", "w")),
+    "write /etc": tried(lambda: open("/etc/probe", "w")),
+    "write program": tried(lambda: open("/opt/edgevision/current/device/probe", "w")),
+    "write state": tried(lambda: open("/var/lib/edgevision/probe", "w")),
+    "write runtime": tried(lambda: open("/run/edgevision/probe", "w")),
+    "list /home": tried(lambda: os.listdir("/home")),
+    "read /etc/shadow": tried(lambda: open("/etc/shadow")),
+    "camera": tried(lambda: os.open("/dev/video99", os.O_RDONLY)),
+    "other device": tried(lambda: os.open("/dev/probe-mem", os.O_RDONLY)),
+    "raw socket": tried(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+    "tcp socket": tried(lambda: socket.socket(socket.AF_INET).close()),
+    "memory w+x": tried(lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)),
+    "ask clock": tried(lambda: call("adjtimex", timex)),
+    "set clock": tried(lambda: call("clock_settime", 0, ctypes.create_string_buffer(16))),
+    "mount": tried(lambda: call("mount", b"none", b"/tmp", b"tmpfs", 0, None)),
+    "new namespace": tried(lambda: call("unshare", 0x10000000)),
+    "meminfo": tried(lambda: open("/proc/meminfo").read(1)),
+    "temperature": tried(lambda: os.listdir("/sys/class")),
+    "capabilities": [status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")],
+    "no new privileges": status["NoNewPrivs"].strip(),
+    "credential": open(os.environ["CREDENTIALS_DIRECTORY"] + "/mqtt-password").read(),
+}))
+"""
+
+
+@dataclass
+class Station:
+    """The container with EdgeVision installed in it."""
+
+    machine: Machine
+    first_run: str  # what install.sh printed
+
+    def install(self, *options: str, code: int = 0) -> str:
+        command = (str(SOURCE / "deploy/install.sh"), "--wheels", str(WHEELS), *options)
+        done = self.machine.run(*command, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def configure(self, camera: str = "rate_hz = 20.0\nloop = true", **more: str) -> None:
+        sections = {"camera": f'source = "{STATE}/images"\n{camera}', "mqtt": 'host = "127.0.0.1"', **more}
+        text = "".join(f"[{name}]\n{lines}\n" for name, lines in sections.items())
+        self.machine.path(CONFIG).write_text(f'[station]\nname = "station"\n{text}')
+
+    def start(self) -> None:
+        self.machine.run("systemctl", "restart", UNIT)
+
+    def stop(self) -> None:
+        self.machine.run("systemctl", "stop", UNIT)
+        self.machine.run("systemctl", "reset-failed", UNIT, check=False)
+
+    def show(self, name: str) -> str:
+        return self.machine.show(UNIT, name)
+
+    def put_bundle(self, made: Path) -> None:
+        """As the service's user would: copied whole, then `current` switched to it."""
+        models = self.machine.path(f"{STATE}/models")
+        shutil.copytree(made, models / made.name)
+        self.machine.run("ln", "-sfn", made.name, f"{STATE}/models/current")
+        self.machine.run("chown", "-R", "edgevision:", STATE)
+
+    def listen(self, topic: str, count: int = 1) -> list[dict[str, object]]:
+        """The next messages of a topic."""
+        command = ("mosquitto_sub", "-h", "127.0.0.1", "-t", topic, "-C", str(count), "-W", "30")
+        return [json.loads(line) for line in self.machine.out(*command).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def station(machine: Machine, tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Station:
+    """Installed, with a bundle, images, and a broker in the container."""
+    command = (str(SOURCE / "deploy/install.sh"), "--wheels", str(WHEELS))
+    dry = machine.run(*command, "--dry-run")
+    assert "useradd" in dry.stdout
+    assert not machine.path("/opt/edgevision").exists(), "a dry run does nothing"
+    done = machine.run(*command, check=False)
+    assert done.returncode == 4, done.stdout + done.stderr  # there is no bundle yet
+    station = Station(machine, done.stdout + done.stderr)
+    write_images(machine.path(f"{STATE}/images"), "oono")
+    station.put_bundle(tiny_model.write(tmp_path_factory.mktemp("made")))
+    machine.run("systemctl", "start", "mosquitto")
+    return station
+
+
+def test_without_a_bundle_it_is_installed_and_says_what_is_missing(station: Station) -> None:
+    assert "must hold a bundle" in station.first_run
+    assert "What is missing: /opt/edgevision/check" in station.first_run
+    assert station.machine.out("stat", "-c", "%U:%G %a", STATE) == "edgevision:edgevision 750"
+
+
+def test_verdicts_come_from_inside_the_sandbox(station: Station) -> None:
+    station.configure()
+    station.start()
+    assert station.show("ActiveState") == "active"
+    seen = station.listen("edgevision/station/inspection", count=8)
+    assert {verdict["verdict"] for verdict in seen} == {"OK", "NG"}
+
+
+def test_installing_again_changes_nothing_and_keeps_the_configuration(station: Station) -> None:
+    before = station.machine.path(CONFIG).read_text()
+    again = station.install()
+    assert "write " not in again
+    assert "Program" in again
+    assert "is there" in again
+    assert station.machine.path(CONFIG).read_text() == before
+    assert station.show("ActiveState") == "active"
+
+
+def test_ready_is_said_after_the_first_good_frame(station: Station) -> None:
+    station.stop()
+    station.configure(camera='rate_hz = 10.0\nloop = true\ntimeout_s = 10.0\nfaults = ["0:stall:3"]')
+    station.machine.run("systemctl", "start", "--no-block", UNIT)
+    station.machine.wait(lambda: "session" in station.machine.journal(UNIT), "the service has begun")
+    assert station.show("ActiveState") == "activating"
+    assert station.show("SubState") == "start"
+    station.machine.wait(lambda: station.show("ActiveState") == "active", "the first frame")
+
+
+def test_a_service_that_hangs_is_killed_and_started_again(station: Station) -> None:
+    drop_in = station.machine.path(DROP_IN)
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text(f"[Service]\nWatchdogSec={WATCHDOG_S}\nRestartSec=100ms\n")
+    station.machine.run("systemctl", "daemon-reload")
+    station.configure()
+    station.start()
+    process = station.show("MainPID")
+    station.machine.run("kill", "-STOP", process)
+    station.machine.wait(lambda: station.show("MainPID") not in (process, "0"), "another process")
+    station.machine.wait(lambda: station.show("ActiveState") == "active", "it inspects again")
+    assert int(station.show("NRestarts")) == 1
+    drop_in.unlink()
+    station.machine.run("systemctl", "daemon-reload")
+
+
+def test_a_wrong_configuration_waits_for_a_person(station: Station) -> None:
+    station.stop()
+    station.machine.path(CONFIG).write_text("[mqtt]\nkeepalive_s = -1\n")
+    done = station.machine.run("systemctl", "start", UNIT, check=False)
+    assert done.returncode != 0
+    assert (station.show("ActiveState"), station.show("ExecMainStatus")) == ("failed", "3")
+    station.machine.run("sleep", "7")  # longer than RestartSec: what did not come must have had its chance
+    assert (station.show("ActiveState"), station.show("NRestarts")) == ("failed", "0")
+    assert "keepalive_s: must be 5..3600, got -1" in station.machine.journal(UNIT)
+    station.stop()
+
+
+def test_reload_swaps_the_model_between_two_frames(
+    station: Station, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    station.configure()
+    station.start()
+    process = station.show("MainPID")
+    before = station.listen("edgevision/station/inspection")[0]["model"]
+    station.put_bundle(tiny_model.write(tmp_path / "second", created="2026-05-05T05:05:05Z"))
+    station.machine.run("systemctl", "reload", UNIT)
+    station.machine.wait(
+        lambda: station.listen("edgevision/station/inspection")[0]["model"] != before, "the second model"
+    )
+    assert station.show("MainPID") == process
+    assert station.listen("edgevision/station/inspection")[0]["model"]["version"].startswith("20260505")
+
+
+def test_the_sandbox_is_closed_but_for_what_it_names(station: Station) -> None:
+    machine = station.machine
+    machine.run("mknod", "/dev/video99", "c", "13", "99")  # stands for a camera: no such driver runs here
+    machine.run("mknod", "/dev/probe-mem", "c", "1", "1")
+    machine.run("chmod", "666", "/dev/video99", "/dev/probe-mem")
+    machine.path("/etc/edgevision/mqtt-password").write_text("secret")
+    machine.path("/opt/edgevision/probe.py").write_text(PROBE)
+    unit = machine.path(f"/etc/systemd/system/{UNIT}").read_text()
+    lines = [
+        line for line in unit.splitlines() if not line.startswith(("ExecStart=", "ExecReload=", "Restart"))
+    ]
+    probe = "\n".join(lines).replace("char-video4linux", "char-input")
+    started = "Type=oneshot\nExecStart=/usr/bin/python3 /opt/edgevision/probe.py"
+    probe = probe.replace("Type=notify", started)
+    machine.path("/etc/systemd/system/probe.service").write_text(probe)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "probe.service")
+    found = json.loads(machine.journal("probe.service").splitlines()[1])
+    denied, read_only = "Operation not permitted", "Read-only file system"
+    assert found == {
+        "write /usr": read_only,
+        "write /etc": read_only,
+        "write program": read_only,
+        "write state": "ok",
+        "write runtime": "ok",
+        "list /home": "Permission denied",
+        "read /etc/shadow": "Permission denied",
+        "camera": "No such device or address",  # allowed, and no such camera
+        "other device": denied,
+        "raw socket": "Address family not supported by protocol",
+        "tcp socket": "ok",
+        "memory w+x": denied,
+        "ask clock": "ok",
+        "set clock": denied,
+        "mount": denied,
+        "new namespace": denied,
+        "meminfo": "ok",
+        "temperature": "ok",
+        "capabilities": ["0000000000000000"] * 4,
+        "no new privileges": "1",
+        "credential": "secret",
+    }
+
+
+def test_a_second_camera_is_a_second_service(station: Station) -> None:
+    machine = station.machine
+    station.install("--instance", "top", code=4)
+    shutil.copytree(
+        machine.path(f"{STATE}/models"),
+        machine.path(f"{STATE}/top/models"),
+        symlinks=True,
+        dirs_exist_ok=True,
+    )
+    machine.run("chown", "-R", "edgevision:", f"{STATE}/top")
+    text = machine.path("/etc/edgevision/top.toml").read_text()
+    machine.path("/etc/edgevision/top.toml").write_text(
+        text.replace(
+            'kind = "replay"', f'kind = "replay"\nsource = "{STATE}/images"\nloop = true\nrate_hz = 10.0'
+        )
+    )
+    machine.run("systemctl", "restart", "edgevision@top.service")
+    assert machine.show("edgevision@top.service", "ActiveState") == "active"
+    assert station.listen("edgevision/station-top/inspection")[0]["station"] == "station-top"
+
+
+def test_uninstalled_it_leaves_what_is_yours_and_purged_it_leaves_nothing(station: Station) -> None:
+    station.install("--uninstall")
+    machine = station.machine
+    assert not machine.path("/opt/edgevision").exists()
+    assert machine.path(CONFIG).exists()
+    assert machine.path(f"{STATE}/models/current").is_symlink()
+    assert machine.run("systemctl", "cat", UNIT, check=False).returncode != 0
+    station.install("--uninstall", "--purge")
+    assert not machine.path(STATE).exists()
+    assert not machine.path("/etc/edgevision").exists()
+    assert machine.run("getent", "passwd", "edgevision", check=False).returncode != 0
