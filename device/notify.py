@@ -2,17 +2,30 @@
 
 The package systemd-python does it where it is installed. Where it is not, the message goes straight to the
 socket in $NOTIFY_SOCKET, as sd_notify(3) describes: a service of Type=notify that stays silent is killed.
+
+The watchdog is fed by progress, never by a timer thread. Progress is a verdict that was stored: it has gone
+the whole way from the camera to the outbox. A station whose trigger does not fire for an hour is healthy and
+has no verdict to store. Then, and only then, an answer counts: nothing waits to be inspected or stored, the
+capture thread comes back from its bounded wait for a trigger, and the thread that inspects is the one that
+asks. A camera that hangs meanwhile is found at the next part, whose bounded wait for a frame ends in an ERROR
+verdict and the end of the process. To try it between two parts would find it sooner, but a part that came
+during the trial would have its picture taken too late.
+A camera that runs freely never counts as waiting: no frame, no food.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Callable
 
 try:
     from systemd import daemon
 except ImportError:  # the project's own folder systemd/ is no package
     daemon = None
+
+FEED_EVERY_S = 1.0  # more often says nothing more to systemd
 
 
 def ready() -> None:
@@ -21,13 +34,35 @@ def ready() -> None:
 
 
 def alive() -> None:
-    """Feeds the watchdog. Called for a verdict, never by a timer: a loop that inspects nothing is dead."""
+    """Feeds the watchdog. Called for progress, never by a timer: a loop that inspects nothing is dead."""
     _send("WATCHDOG=1")
 
 
 def stopping() -> None:
     """The service has begun to end."""
     _send("STOPPING=1")
+
+
+class Watchdog:
+    """Tells systemd that the service is alive when it is; see above. Belongs to the thread that inspects."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stored = 0
+        self._fed_s: float | None = None
+
+    def look(self, *, stored: int, waiting_for_part: bool) -> None:
+        """Call it in every turn of the loop.
+
+        `stored`: verdicts of this session that are safe. `waiting_for_part`: a trigger is awaited, its thread
+        answers, and nothing is under way.
+        """
+        progress = stored > self._stored
+        now_s = self._clock()
+        due = self._fed_s is None or now_s - self._fed_s >= FEED_EVERY_S
+        if (progress or waiting_for_part) and due:
+            self._stored, self._fed_s = stored, now_s
+            alive()
 
 
 def _send(state: str) -> None:

@@ -42,3 +42,65 @@ def test_without_the_package_the_message_goes_straight(
 def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify.ready()
+
+
+def fed(systemd: socket.socket) -> int:
+    """How often the watchdog was fed so far."""
+    systemd.setblocking(False)
+    count = 0
+    try:
+        while True:
+            assert systemd.recv(100) == b"WATCHDOG=1"
+            count += 1
+    except BlockingIOError:
+        return count
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_stored_verdicts_feed_the_watchdog_once_a_second_at_most(systemd: socket.socket) -> None:
+    clock = Clock()
+    watchdog = notify.Watchdog(clock)
+    meals = 0
+    for stored in range(1, 101):
+        clock.now_s += 0.1
+        watchdog.look(stored=stored, waiting_for_part=False)
+        meals += fed(systemd)  # at once: a socket holds ten datagrams, and the eleventh would block
+    assert meals == pytest.approx(10, abs=1)
+
+
+def test_without_progress_it_starves(systemd: socket.socket) -> None:
+    clock = Clock()
+    watchdog = notify.Watchdog(clock)
+    watchdog.look(stored=0, waiting_for_part=False)
+    assert fed(systemd) == 0
+    watchdog.look(stored=7, waiting_for_part=False)
+    for _ in range(100):
+        clock.now_s += 1
+        watchdog.look(stored=7, waiting_for_part=False)
+    assert fed(systemd) == 1
+
+
+def test_what_was_stored_since_the_last_meal_is_not_forgotten(systemd: socket.socket) -> None:
+    clock = Clock()
+    watchdog = notify.Watchdog(clock)
+    watchdog.look(stored=1, waiting_for_part=False)
+    watchdog.look(stored=2, waiting_for_part=False)  # too soon to be told
+    clock.now_s += 60
+    watchdog.look(stored=2, waiting_for_part=False)
+    assert fed(systemd) == 2
+
+
+def test_a_station_that_waits_for_a_part_for_an_hour_lives(systemd: socket.socket) -> None:
+    clock = Clock()
+    watchdog = notify.Watchdog(clock)
+    for _ in range(60):
+        clock.now_s += 60
+        watchdog.look(stored=3, waiting_for_part=True)
+        assert fed(systemd) == 1
