@@ -7,8 +7,8 @@ E. S. Page, "Continuous inspection schemes", Biometrika 41 (1954), the tabular f
 "Introduction to Statistical Quality Control", ch. 9; the cut against single outliers (a defective part is
 one) after Lucas and Crosier, "Robust CUSUM", Communications in Statistics 11 (1982).
 
-SLACK is half of the shift that is worth finding, 1 sd; a lasting offset below 0.5 sd is tolerated for ever.
-That, too, is what a reference from few images needs, whose own mean is uncertain.
+SLACK is half of the shift that is found soonest for its false alarms, 1.5 sd. The customary 0.5 sd
+would find smaller shifts sooner, and would take the error of a mean from 50 images for a drift.
 `python benchmarks/drift.py` prints how often it speaks without a drift, and how soon with one.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-SLACK = 0.5  # sd
+SLACK = 0.75  # sd
 CUT = 3.0  # sd
 _CAP = 2.0  # of the limit: so that the way back from a long drift is not long as well
 _CALM = 0.5  # of the limit: below it the drift is over

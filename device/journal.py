@@ -40,7 +40,7 @@ def start(level: str) -> None:
 
 
 def handler() -> logging.Handler:
-    """The handler of journald where stderr is its stream and systemd-python is installed; else one for stderr."""
+    """The handler of journald where stderr is its stream and systemd-python is there; else one for stderr."""
     if journal is None or not _is_journal(sys.stderr.fileno()):
         return logging.StreamHandler(sys.stderr)
     found: logging.Handler = journal.JournalHandler(SYSLOG_IDENTIFIER=IDENTIFIER)

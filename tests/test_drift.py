@@ -7,7 +7,7 @@ import pytest
 
 from device.drift import CUT, SLACK, Cusum, Target
 
-LIMIT = 16.0
+LIMIT = 12.0
 
 
 def noise(count: int, mean: float = 0.0, seed: int = 5) -> np.ndarray:
@@ -24,7 +24,7 @@ def test_no_alarm_while_all_is_well() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize(("shift", "soonest", "latest"), [(1.0, 15, 80), (2.0, 8, 20)])
+@pytest.mark.parametrize(("shift", "soonest", "latest"), [(1.0, 15, 200), (2.0, 6, 20)])
 def test_a_shift_is_found_as_soon_as_the_sums_say(sign: int, shift: float, soonest: int, latest: int) -> None:
     delays = [first_alarm(noise(5000, sign * shift, seed)) for seed in range(50)]
     assert min(delays) >= soonest
@@ -34,8 +34,8 @@ def test_a_shift_is_found_as_soon_as_the_sums_say(sign: int, shift: float, soone
 
 def test_the_sums_are_those_of_the_formula() -> None:
     cusum = Cusum(Target(10.0, 2.0), 3.0)
-    assert [cusum.add(value) for value in (13.0, 13.0, 13.0)] == [False, False, False]  # 1, 2, 3: not above
-    assert cusum.add(12.0)  # 3.5
+    assert [cusum.add(value) for value in (13.5, 13.5, 13.5)] == [False, False, False]  # 1, 2, 3: not above
+    assert cusum.add(12.5)  # 3.5
     assert cusum.direction == "above"
 
 
@@ -45,7 +45,7 @@ def test_single_outliers_are_cut() -> None:
     values[::40] = 1e6  # a defective part in forty
     assert not any(cusum.add(float(value)) for value in values)
     many = Cusum(Target(0.0, 1.0), LIMIT)
-    assert [many.add(1e6) for _ in range(7)].index(True) == int(LIMIT / (CUT - SLACK))
+    assert [many.add(1e6) for _ in range(9)].index(True) == int(LIMIT / (CUT - SLACK))
 
 
 def test_it_is_over_when_the_quantity_is_back() -> None:
