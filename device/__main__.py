@@ -1,4 +1,4 @@
-"""The device's command line: python -m device run | check | inspect | review | export.
+"""The device's command line: python -m device run | check | status | inspect | review | export.
 
 Exit codes are those of device/errors.py; besides, 130 is an interruption (Ctrl-C) and 141 a reader that went
 away (`python -m device inspect ... | head`).
@@ -46,9 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m device", description="Visual inspection at the edge.")
-    commands = parser.add_subparsers(required=True, metavar="run | check | inspect | review | export")
+    commands = parser.add_subparsers(
+        required=True, metavar="run | check | status | inspect | review | export"
+    )
     run = commands.add_parser("run", help="inspect what the camera sees and publish the verdicts")
     check = commands.add_parser("check", help="try everything that `run` needs, and say how to mend it")
+    status = commands.add_parser("status", help="what the running service says of itself; its exit code too")
+    status.add_argument("--json", action="store_true", help="all of it, for programs")
     review = commands.add_parser("review", help="record what a person says of a verdict, and keep its image")
     review.add_argument("event_id", metavar="EVENT_ID", help="as in the verdict")
     review.add_argument("--label", required=True, choices=("ok", "ng", "unsure"), help="what the part is")
@@ -65,7 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="images of a freely running camera less than this apart are of one group; default: %(default)g",
     )
-    for command, function in ((run, _run), (check, _check), (review, _review), (export, _export)):
+    of_a_station = (
+        (run, _run),
+        (check, _check),
+        (status, _status),
+        (review, _review),
+        (export, _export),
+    )
+    for command, function in of_a_station:
         command.add_argument(
             "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
         )
@@ -107,10 +118,10 @@ def _add_receive(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from device import config, service
+    from device import config, journal, service
 
     loaded = config.load(options.config)
-    _log_to_stderr(loaded.log_level)
+    journal.start(loaded.log_level)
     service.run(loaded)
     return 0
 
@@ -120,6 +131,12 @@ def _check(options: argparse.Namespace) -> int:
 
     _log_to_stderr("warning")
     return check.check(options.config)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from device import config, status
+
+    return status.status(config.load(options.config).runtime, as_json=options.json)
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ verdict.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -38,6 +39,7 @@ MOST_PARTS = 1000  # triggered parts, with or without their frames
 AHEAD = 2  # frames that are read ahead of a recorded source
 STOP_S = 2.0  # how long stop() waits for the camera to come back
 HUNG_S = 2.0  # a camera that is so much later than the wait it was given does not come back
+ANSWER_S = 3.0  # a trigger's thread that has said nothing for so long does not answer
 _LISTEN_S = 0.5  # between two looks at whether to stop
 
 
@@ -105,6 +107,9 @@ class HandOver:
     def empty(self) -> bool:
         return not self._waiting
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     @property
     def losses(self) -> Losses:
         with self._changed:
@@ -140,6 +145,7 @@ class Capture:
         self._done = False
         self._fault: Exception | None = None
         self._reading_since_s: float | None = None
+        self._listened_s = -math.inf  # when the trigger last said that there was none
 
     @property
     def name(self) -> str:
@@ -150,6 +156,20 @@ class Capture:
     def ended(self) -> bool:
         """The source has come to its end without a fault, and all of it was taken."""
         return self._done and self._fault is None and self._handed.empty
+
+    @property
+    def waiting(self) -> int:
+        """Frames and faults that were taken and wait for their verdict."""
+        return len(self._handed)
+
+    @property
+    def waits_for_part(self) -> bool:
+        """A trigger is awaited, its thread has just said so, and nothing waits: there is nothing to do.
+
+        Never so for a camera that runs freely: there a missing frame is a fault.
+        """
+        answers = time.monotonic() - self._listened_s < ANSWER_S
+        return answers and self._reading_since_s is None and self._handed.empty
 
     @property
     def losses(self) -> Losses:
@@ -205,6 +225,8 @@ class Capture:
         try:
             while not self._stopping:
                 event = self._trigger.wait(_LISTEN_S)
+                if event is None:
+                    self._listened_s = time.monotonic()
                 self._account_for_lost("not inspected: too many triggers waited")
                 if event is not None and not self._serve(event):
                     break

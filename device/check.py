@@ -1,7 +1,12 @@
-"""`check`: everything that `run` needs, tried once and listed, each failure with a way to mend it."""
+"""`check`: everything that `run` needs, tried once and listed, each failure with a way to mend it.
+
+What fails stops the service or makes it useless, and gives the exit code. What is doubtful (a clock that is
+not set, a hot board) does not: the service runs with it, and `health` will say so.
+"""
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 import uuid
@@ -9,12 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from device import bundle, config
+from device import bundle, config, status_file
+from device.board import MIB, Board, Reading
 from device.broker import try_broker
 from device.camera import make_camera
+from device.clock import clock_synced
 from device.config import Config
-from device.errors import ConfigError, EdgeVisionError, FrameError
+from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
 from device.pipeline import Pipeline
+from device.trigger import make_trigger
 
 T = TypeVar("T")
 
@@ -25,8 +33,30 @@ _MEND = {
     "model": "install ai-edge-litert (or tflite-runtime) into this environment; a bundle whose golden images "
     "fail must be made again",
     "camera": "set [camera] source, and look at it as the user of the service",
+    "pins": "free the pin of what else uses it (a service, an overlay), or set [trigger] and [outputs]",
+    "room": "make room, or lower the quotas: [archive] max_bytes, [outbox] max_bytes",
+    "disk": "give the folder to the user of the service; make room; or set [station] state",
+    "clock": "give the station a time server: timedatectl set-ntp true",
+    "board": "a supply and a cable that are strong enough; a fan and a heat sink; fewer other programs",
+    "service": "stop it to be sure: a camera and pins that it uses are not free for this check",
     "broker": "start the broker, or correct [mqtt] host, port, username and password_file",
 }
+
+
+NAMES = (
+    "config",
+    "permissions",
+    "bundle",
+    "model",
+    "camera",
+    "pins",
+    "broker",
+    "disk",
+    "room",
+    "clock",
+    "board",
+    "service",
+)
 
 
 class Report:
@@ -49,17 +79,26 @@ class Report:
         print(f"ok    {name:<12}{line}", flush=True)
         return result
 
+    def look(self, name: str, found: str, doubts: list[str]) -> None:
+        """Print what was found, and what is doubtful about it; that does not change the exit code."""
+        if not doubts:
+            print(f"ok    {name:<12}{found}", flush=True)
+            return
+        for doubt in doubts:
+            print(f"warn  {name:<12}{doubt}")
+        print(f"      {'':<12}mend: {_MEND[name]}", flush=True)
+
     def skip(self, name: str, needs: str) -> None:
         """Print that something could not be tried."""
         print(f"-     {name:<12}not tried: it needs the {needs}")
 
 
 def check(config_path: Path) -> int:
-    """Try config, permissions, bundle, model, camera and broker. Returns the first failure's exit code."""
+    """Try everything, in the order of NAMES. Returns the first failure's exit code."""
     report = Report()
     loaded = report.attempt("config", lambda: config.load(config_path), _config_found)
     if loaded is None:
-        for name in ("permissions", "bundle", "model", "camera", "broker"):
+        for name in NAMES[1:]:
             report.skip(name, "config")
         return report.exit_code
     report.attempt("permissions", lambda: _try_permissions(loaded), str)
@@ -69,7 +108,14 @@ def check(config_path: Path) -> int:
     else:
         report.attempt("model", lambda: _open_pipeline(loaded, opened), _pipeline_found)
     report.attempt("camera", lambda: _try_camera(loaded), str)
+    report.attempt("pins", lambda: _try_pins(loaded), str)
     report.attempt("broker", lambda: _try_broker(loaded), str)
+    reading = Board(loaded.state).read()
+    if report.attempt("disk", lambda: _try_disk(loaded), str) is not None:
+        report.look("room", _room_found(reading), _doubts_of_room(loaded, reading))
+    report.look("clock", "synchronized", [] if clock_synced() else ["is not synchronized: verdicts say so"])
+    report.look("board", _board_found(reading), _doubts_of_board(loaded, reading))
+    report.look("service", "does not run now", _doubts_of_service(loaded))
     return report.exit_code
 
 
@@ -129,3 +175,91 @@ def _try_camera(loaded: Config) -> str:
 def _try_broker(loaded: Config) -> str:
     try_broker(loaded.mqtt)
     return f"{loaded.mqtt.host}:{loaded.mqtt.port} accepts client {loaded.mqtt.client_id}"
+
+
+def _try_pins(loaded: Config) -> str:
+    """Take every pin that is configured, for a moment and at rest."""
+    trigger = make_trigger(loaded.trigger)
+    trigger.open()
+    trigger.close()
+    used = loaded.trigger.kind == "gpio"
+    return f"trigger {trigger.name}" if used else f"trigger {trigger.name}: needs no pin"
+
+
+def _try_disk(loaded: Config) -> str:
+    """Write to the state folder, as the service will; one that is not there yet is not made."""
+    folder = loaded.state
+    if not folder.exists():
+        parent = next(path for path in folder.parents if path.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise StorageError(f"{folder}: does not exist, and cannot be made in {parent}: Permission denied")
+        return f"{folder} can be made"
+    probe = folder / f"check-{uuid.uuid4().hex}"
+    try:
+        with probe.open("wb") as file:
+            file.write(b"0" * 4096)
+            os.fsync(file.fileno())
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written to: {error.strerror}") from None
+    return f"{folder} can be written to"
+
+
+def _room_found(reading: Reading) -> str:
+    disk = reading.disk
+    return "unknown" if disk is None else f"{disk.free_bytes // MIB} MiB free, {disk.free_ratio:.0%}"
+
+
+def _doubts_of_room(loaded: Config, reading: Reading) -> list[str]:
+    """What is free, against [health]'s limit and against what the quotas allow to be written."""
+    disk = reading.disk
+    if disk is None:
+        return ["the disk does not say how much is free"]
+    doubts = []
+    if disk.free_ratio < loaded.health.disk_warn_ratio:
+        doubts.append(f"{disk.free_ratio:.1%} of the disk is free, limit {loaded.health.disk_warn_ratio:.0%}")
+    if disk.free_inodes_ratio < loaded.health.disk_warn_ratio:
+        doubts.append(f"{disk.free_inodes} more files can be made on the disk")
+    allowed = loaded.outbox.max_bytes + loaded.archive.min_free_bytes
+    if disk.free_bytes < allowed:
+        doubts.append(
+            f"{disk.free_bytes // MIB} MiB are free; outbox and what the archive leaves free may come "
+            f"to {allowed // MIB} MiB"
+        )
+    return doubts
+
+
+def _board_found(reading: Reading) -> str:
+    heat, memory = reading.temperature_c, reading.memory
+    found = [] if heat is None else [f"{heat:.0f} °C"]
+    if reading.throttled is not None:
+        found.append("neither slowed nor under-supplied since the start")
+    if memory is not None:
+        found.append(f"{memory.available_bytes // MIB} MiB of memory available")
+    return ", ".join(found) or "tells nothing of itself"
+
+
+def _doubts_of_board(loaded: Config, reading: Reading) -> list[str]:
+    heat, word, memory = reading.temperature_c, reading.throttled, reading.memory
+    doubts = []
+    if heat is not None and heat > loaded.health.temperature_warn_c:
+        doubts.append(f"{heat:.0f} °C, limit {loaded.health.temperature_warn_c:g}")
+    if word is not None and (word.under_voltage or word.had_under_voltage):
+        when = "now" if word.under_voltage else "since the machine was started"
+        doubts.append(f"the supply was too low {when}")
+    if word is not None and (word.slowed or word.was_slowed):
+        when = "now" if word.slowed else "since the machine was started"
+        doubts.append(f"the processor was slowed down {when}")
+    if memory is not None and memory.available_bytes < loaded.health.memory_warn_mib * MIB:
+        doubts.append(f"{memory.available_bytes // MIB} MiB of memory available")
+    return doubts
+
+
+def _doubts_of_service(loaded: Config) -> list[str]:
+    try:
+        found = status_file.read(loaded.runtime)
+    except StorageError as error:
+        return [str(error)]
+    if found.content is None:
+        return []
+    return [f"runs now, as process {found.content['pid']}"]

@@ -96,8 +96,8 @@ ROLES = tuple(dict.fromkeys(reason.role for reason in REASONS.values()))
 class Links:
     """What the service knows of its own parts when health is polled.
 
-    Counts are since the start of the session. `waiting_ratio`: how full the outbox is, 0..1.
-    `rejected_model`, `storage_fault`: why, or None.
+    Counts only grow; what they were at the first poll is no news. `waiting_ratio`: how full the outbox is,
+    0..1. `rejected_model`, `storage_fault`: why, or None.
     """
 
     connected: bool = True
@@ -200,7 +200,7 @@ class Health:
         self._view_due_s = self._drift_due_s = -math.inf
         self._away = _Stretch()
         self._unset = _Stretch()
-        self._links = Links()
+        self._links: Links | None = None
         self._throttled: Throttled | None = None
         self._happened_s: dict[str, float] = {}
         self.calibrate(reference)
@@ -350,7 +350,7 @@ class Health:
     # -- of a poll
 
     def _look_at_links(self, links: Links) -> None:
-        before, config = self._links, self._config
+        before, config = self._links or links, self._config
         away_s = self._away.seconds(not links.connected, self._clock())
         level = _above(away_s, config.broker_warn_s, config.broker_alert_s)
         self._alarms["broker_away"].observe(level, lambda: f"no connection for {away_s:.0f} s")
@@ -364,14 +364,14 @@ class Health:
         self._alarms["triggers_dropped"].observe(
             ALERT if missed else OK, lambda: f"{links.dropped_triggers} triggers had no verdict in all"
         )
-        self._look_at_skipping(links)
+        self._look_at_skipping(before, links)
         rejected = links.rejected_model
         self._alarms["model_rejected"].observe(WARN if rejected else OK, lambda: str(rejected))
 
-    def _look_at_skipping(self, links: Links) -> None:
+    def _look_at_skipping(self, before: Links, links: Links) -> None:
         """Free-running, the newest frame wins and skipping is normal, up to a share."""
-        skipped = links.skipped_frames - self._links.skipped_frames
-        frames = links.frames - self._links.frames + skipped
+        skipped = links.skipped_frames - before.skipped_frames
+        frames = links.frames - before.frames + skipped
         if not frames:
             return
         ratio, limit = skipped / frames, self._config.skipped_ratio

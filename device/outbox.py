@@ -126,6 +126,11 @@ class Outbox:
             self._handed_bytes += entry.size_bytes
             self._changed.notify()
 
+    @property
+    def unstored(self) -> int:
+        """Verdicts that are on their way to the disk."""
+        return len(self._handed)
+
     def stop(self) -> None:
         """Store what was handed over, and close. A second call does nothing."""
         with self._changed:

@@ -143,6 +143,7 @@ class Publisher:
         self._reason = ""  # of the latest refusal
         self._cursor = 0
         self._generation = 0
+        self._stored = 0  # the storing thread's
         self._not_before_s = 0.0  # a pause that the broker's quota asks for
         self._last_sent_s = 0.0
         self._complained = False
@@ -171,6 +172,16 @@ class Publisher:
     def protocol(self) -> str | None:
         """The version of MQTT that is spoken now, "5" or "3.1.1"; None while there is no connection."""
         return self._protocol
+
+    @property
+    def stored(self) -> int:
+        """How many verdicts of this session are safe: with the disk, or in memory where it fails."""
+        return self._stored
+
+    @property
+    def unstored(self) -> int:
+        """How many verdicts are on their way to the outbox."""
+        return self._outbox.unstored
 
     def start(self) -> None:
         """Open the outbox and begin to connect; a broker that is away is no error.
@@ -563,6 +574,7 @@ class Publisher:
 
     def _on_stored(self, rows: list[Row]) -> None:
         """The outbox has committed rows."""
+        self._stored += len(rows)
         if rows:
             self._set_state(f"{self._root}/inspection/last", rows[-1].payload.encode())
         self._bell.ring()

@@ -12,15 +12,17 @@ Who is brittle and who is tolerant:
                             outbox.py.
     disk                    Full or broken: verdicts wait in memory, bounded, and the disk is tried again. An
                             outbox that another process has open ends the service with 9.
+    archive                 A full or read-only disk costs kept images, never a verdict: see archive.py.
     anything unexpected     In whatever thread: the process ends with 1 and a traceback. A service that has
                             lost a thread looks alive and is not.
 
-There is never a default verdict: no frame, no OK. The watchdog is fed by verdicts alone.
+There is never a default verdict: no frame, no OK. The watchdog is fed by stored verdicts, and by answers
+while a trigger is awaited: see notify.py. What the station says of itself is in self_report.py.
 SIGTERM and SIGINT finish what was taken; the status is `stopped` after them and after the end of a finite
 source, `offline` after a fault.
 
 Threads: capture (trigger and camera, see capture.py), this one (inspection), and behind it delivery (see
-publisher.py). A thread that hangs in the kernel does not keep the process from ending.
+publisher.py) and the archive. A thread that hangs in the kernel does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from datetime import UTC, datetime
 from device import bundle, notify, reception
 from device.actions import StationActions
 from device.announcement import Announcement
+from device.archive import Archive
 from device.birth import birth
 from device.camera import BadFrame, make_camera
 from device.capture import Capture
@@ -44,6 +47,7 @@ from device.errors import EdgeVisionError, FrameError
 from device.frame import Frame
 from device.pipeline import Pipeline
 from device.publisher import Publisher
+from device.self_report import Parts, SelfReport
 from device.signals import StopSignal
 from device.swap import ModelSwap
 from device.threshold_override import ThresholdOverride
@@ -108,7 +112,14 @@ class Service:
         )
         self._announcement = Announcement(self._publisher, self._session_id)
         self._thresholds_changed = False
+        self._archive = Archive(config.state, config.archive, self._publisher.send)
         self._counters = Counters(config.state)
+        self._watchdog = notify.Watchdog()
+        self._report_of_self = SelfReport(
+            config,
+            self._pipeline,
+            Parts(self._publisher, self._capture, self._swap, self._counters, self._archive),
+        )
         self._failures = 0
 
     def start(self) -> None:
@@ -118,7 +129,9 @@ class Service:
         self._announce()
         self._listen()
         self._publisher.start()
+        self._archive.start()
         self._capture.start()
+        self._report_of_self.start()
         model = self._pipeline.model
         log.info("station %s, session %s", self._config.station, self._session_id)
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
@@ -132,6 +145,7 @@ class Service:
             if verdict is not None:
                 self.publish(verdict)
             self._require_frames()
+            self._feed_watchdog()
             self._between_frames()
         if self._capture.ended and not self._counters.good:
             raise FrameError(f"{self._capture.name}: ended without a single readable frame")
@@ -145,6 +159,8 @@ class Service:
             return self._unseen(taken)
         thresholds = self._jury.thresholds(self._thresholds, taken.trigger)
         verdict = self._jury.vote(self._pipeline.inspect(taken, thresholds))
+        self._archive.keep(taken, verdict)
+        self._report_of_self.inspected(taken, verdict)
         self._failures = 0
         self._newest = taken
         return verdict
@@ -153,10 +169,9 @@ class Service:
         """Tell MQTT, systemd and the counters."""
         self._publisher.publish(verdict)
         self._counters.add(verdict.verdict)
-        log.debug("%s %s, score %s, %s", verdict.event_id, verdict.verdict, verdict.score, verdict.image_path)
+        self._report_of_self.published(verdict)
         if self._counters.good == 1 and verdict.verdict != "ERROR":
             notify.ready()
-        notify.alive()
 
     def finish(self) -> None:
         """After a signal: no more frames, and a verdict on each that was taken. Raises InterpreterError."""
@@ -169,16 +184,19 @@ class Service:
         notify.stopping()
         if self._stop.received is not None:
             log.info("%s: stopping", self._stop.received.name)
+        self._report_of_self.stop()
         self._capture.stop()
         self._capture.discard()
         self._announce(now=True)
+        self._archive.stop()
         self._publisher.stop(last_word)
         self._counters.stop()
         log.info(
-            "verdicts in all: %s; frames without one: %s; messages: %s",
+            "verdicts in all: %s; frames without one: %s; messages: %s; images: %s",
             self._counters.total(),
             self._capture.losses,
             self._publisher.delivery(),
+            self._archive.state,
         )
 
     def _unseen(self, fault: BadFrame) -> Verdict:
@@ -186,6 +204,10 @@ class Service:
         self._failures += 1
         log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s", fault)
         return self._pipeline.unseen(fault)
+
+    def _feed_watchdog(self) -> None:
+        waits = self._capture.waits_for_part and not self._publisher.unstored
+        self._watchdog.look(stored=self._publisher.stored, waiting_for_part=waits)
 
     def _require_frames(self) -> None:
         if self._failures >= self._config.camera.max_failures:
@@ -208,6 +230,7 @@ class Service:
             self._swap.request()
         if (fresh := self._swap.take()) is not None:
             self._pipeline = fresh
+            self._report_of_self.model_changed(fresh)
             self._reread_thresholds()
         if self._thresholds_changed:
             self._reread_thresholds()
@@ -242,10 +265,11 @@ class Service:
     def _report(self) -> None:
         if self._counters.report_is_due():
             log.info(
-                "verdicts in %s; frames without one: %s; messages: %s",
+                "verdicts in %s; frames without one: %s; messages: %s; images: %s",
                 self._counters.recent(),
                 self._capture.losses,
                 self._publisher.delivery(),
+                self._archive.state,
             )
 
 

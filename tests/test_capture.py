@@ -257,3 +257,38 @@ def test_a_thread_in_the_kernel_does_not_keep_the_process(tmp_path: os.PathLike[
     )
     done = subprocess.run((sys.executable, "-c", program), cwd=REPOSITORY, check=False, timeout=DEADLINE_S)
     assert done.returncode == 5
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what has no event; it comes with the thread's next look."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_capture_that_waits_for_its_trigger_says_so(make_capture: Callable[..., Capture]) -> None:
+    trigger = Commanded(4)
+    capture = make_capture(Scripted(frame, frame), trigger)
+    until(lambda: capture.waits_for_part)
+    trigger.fire("A")
+    until(lambda: capture.waiting == 1)
+    assert not capture.waits_for_part
+    assert capture.take(DEADLINE_S).part_id == "A"
+    until(lambda: capture.waits_for_part)
+
+
+def test_a_trigger_that_does_not_answer_is_not_waited_for(
+    make_capture: Callable[..., Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = make_capture(Scripted(frame), Commanded(4))
+    until(lambda: capture.waits_for_part)
+    monkeypatch.setattr(module, "ANSWER_S", 0.0)
+    assert not capture.waits_for_part
+
+
+def test_a_camera_that_runs_freely_never_waits_for_a_part(make_capture: Callable[..., Capture]) -> None:
+    capture = make_capture(Scripted(frame))
+    assert capture.take(DEADLINE_S) is not None
+    until(lambda: capture.ended)
+    assert not capture.waits_for_part

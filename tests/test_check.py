@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fixtures_broker import Broker, free_port
+from fixtures_board import FakeBoard
+from fixtures_broker import DEADLINE_S, Broker, free_port
 from fixtures_daemon import Station, errors, run_device
 
+from device import check as check_module
+from device.config import load as config_of
+
 MakeStation = Callable[..., Station]
-NAMES = ["config", "permissions", "bundle", "model", "camera", "broker"]
+NAMES = ["config", "permissions", "bundle", "model", "camera", "pins", "broker"]
+NAMES += ["disk", "room", "clock", "board", "service"]
 
 
 def check(station: Station) -> tuple[int, dict[str, str], list[str]]:
@@ -19,8 +26,13 @@ def check(station: Station) -> tuple[int, dict[str, str], list[str]]:
     assert errors(done) == []
     lines = [line.split(None, 2) for line in done.stdout.splitlines()]
     words = {name: f"{word} {rest}" for word, name, rest in lines if word != "mend:"}
-    assert list(words) == NAMES
-    return done.returncode, words, [line for line in done.stdout.splitlines() if " mend: " in line]
+    assert [name for name in NAMES if name != "room" or "disk" not in failed(words)] == list(words)
+    mends = [
+        mend
+        for line, mend in pairwise(done.stdout.splitlines())
+        if line.startswith("FAIL") and " mend: " in mend
+    ]
+    return done.returncode, words, mends
 
 
 def failed(words: dict[str, str]) -> list[str]:
@@ -126,3 +138,88 @@ def test_the_runtime_that_is_asked_for_is_the_one_in_use(
     else:  # not installed: never another one in its place
         assert exit_code == 6
         assert runtime in words["model"]
+
+
+def test_a_state_folder_that_cannot_be_written_to_is_told(broker: Broker, make_station: MakeStation) -> None:
+    station = make_station(broker.port)
+    state = station.folder / "state"
+    state.mkdir()
+    assert check(station)[1]["disk"] == f"ok {state} can be written to"
+    assert list(state.iterdir()) == []
+    state.chmod(0o500)
+    exit_code, words, mend = check(station)
+    state.chmod(0o700)
+    assert (exit_code, failed(words), len(mend)) == (9, ["disk"], 1)
+    assert words["disk"] == f"FAIL {state}: cannot be written to: Permission denied"
+
+
+def test_a_state_folder_that_is_not_there_is_not_made(broker: Broker, make_station: MakeStation) -> None:
+    station = make_station(broker.port)
+    assert check(station)[1]["disk"] == f"ok {station.folder}/state can be made"
+    assert not (station.folder / "state").exists()
+    station.folder.chmod(0o500)
+    words = check(station)[1]
+    station.folder.chmod(0o700)
+    assert words["disk"].startswith(f"FAIL {station.folder}/state: does not exist, and cannot be made")
+
+
+def test_a_pin_that_cannot_be_used_is_told(broker: Broker, make_station: MakeStation) -> None:
+    station = make_station(broker.port, more='[trigger]\nkind = "gpio"\npin = 17')
+    done = run_device("check", "--config", station.config, GPIOZERO_PIN_FACTORY="nonsense")
+    assert done.returncode == 10
+    assert "FAIL  pins        pin 17: " in done.stdout
+
+
+def test_a_service_that_runs_is_told(broker: Broker, make_station: MakeStation) -> None:
+    station = make_station(broker.port, camera="loop = true\nrate_hz = 20")
+    process = station.start()
+    end = time.monotonic() + DEADLINE_S
+    while not (station.folder / "run" / "status.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)  # there is no event to wait for; the deadline is above
+    exit_code, words, _ = check(station)
+    assert exit_code == 0
+    assert words["service"] == f"warn runs now, as process {process.pid}"
+
+
+def looked_at(folder: Path, said: dict[str, object]) -> list[str]:
+    """What a board with these readings is doubted for."""
+    fake = FakeBoard(folder)
+    for name, value in said.items():
+        if hasattr(fake, name):
+            setattr(fake, name, value)
+        else:
+            fake.set(**{name: value})
+    (folder / "config.toml").write_text("")
+    loaded = config_of(folder / "config.toml")
+    reading = fake.board().read()
+    return check_module._doubts_of_board(loaded, reading) + check_module._doubts_of_room(loaded, reading)
+
+
+@pytest.mark.parametrize(
+    ("said", "doubt"),
+    [
+        ({"temperature_c": 81.2}, "81 °C, limit 75"),
+        ({"throttled": "10000"}, "the supply was too low since the machine was started"),
+        ({"throttled": "10001"}, "the supply was too low now"),
+        ({"throttled": "80000"}, "the processor was slowed down since the machine was started"),
+        ({"throttled": "80008"}, "the processor was slowed down now"),
+        ({"available_kib": 20 * 1024}, "20 MiB of memory available"),
+        ({"free_inodes_ratio": 0.01}, "1000 more files can be made on the disk"),
+        ({"free_ratio": 0.05}, "5.0% of the disk is free, limit 10%"),
+    ],
+)
+def test_what_is_doubtful_is_told(tmp_path: Path, said: dict[str, object], doubt: str) -> None:
+    assert looked_at(tmp_path, {"free_ratio": 0.9}) == []
+    assert doubt in looked_at(tmp_path, said)
+
+
+def test_doubts_do_not_change_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    report = check_module.Report()
+    report.look("clock", "synchronized", ["is not synchronized"])
+    report.look("board", "48 °C", [])
+    assert report.exit_code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "warn  clock       is not synchronized"
+    assert lines[1].startswith("                  mend: give the station a time server")
+    assert lines[2] == "ok    board       48 °C"

@@ -360,7 +360,14 @@ def test_it_is_init_until_a_frame_was_inspected(bench: Bench) -> None:
     assert bench.health.total == "ready"
 
 
+def test_what_was_lost_in_an_earlier_session_is_no_news(bench: Bench) -> None:
+    bench.see()
+    bench.poll(4, dropped_events=12, dropped_triggers=3, skipped_frames=1000)
+    assert bench.standing() == set()
+
+
 def test_an_alert_is_told_even_before_the_first_frame(bench: Bench) -> None:
+    bench.poll()
     bench.poll(4, dropped_events=1)
     assert bench.health.total == "alert"
 

@@ -48,6 +48,12 @@ def test_the_times_fit_those_of_the_service() -> None:
     assert int(setting("WatchdogSec")) > config.LIMITS["camera", "timeout_s"].high
 
 
+def test_the_folders_of_the_defaults_are_made() -> None:
+    station = config.read_toml(config.DEFAULT_PATH)["station"]
+    assert station["state"] == f"/var/lib/{setting('StateDirectory')}"
+    assert station["runtime"] == f"/run/{setting('RuntimeDirectory')}"
+
+
 def test_it_runs_what_the_command_line_offers() -> None:
     assert setting("ExecStart").split()[1:] == ["-m", "device", "run", "--config", str(CONFIG_PATH)]
     assert setting("Type") == "notify"

@@ -1,0 +1,171 @@
+"""What the service tells of itself, in one place: health, stats, status.json, the log's line on a verdict.
+
+The service says what happened: inspected(), published(), model_changed(). The reporter's thread asks the
+service's parts for the rest, once a second (reporter.py).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from device.archive import Archive
+from device.board import Board
+from device.capture import Capture
+from device.clock import clock_synced
+from device.config import Config
+from device.counters import Counters
+from device.frame import Frame
+from device.health import Health, Links
+from device.journal import VerdictLog
+from device.pipeline import Pipeline
+from device.publisher import Delivery, Publisher
+from device.reporter import Facts, Reporter
+from device.stats import Queues, Stats
+from device.status_file import StatusFile
+from device.swap import ModelSwap
+from device.verdict import Verdict, rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The service's parts that are asked."""
+
+    publisher: Publisher
+    capture: Capture
+    swap: ModelSwap
+    counters: Counters
+    archive: Archive
+
+
+class SelfReport:
+    """start(), then what happened, stop()."""
+
+    def __init__(self, config: Config, pipeline: Pipeline, parts: Parts) -> None:
+        self._config = config
+        self._parts = parts
+        self._session_id = pipeline.session_id
+        self._started_ns = time.time_ns()
+        self._started_s = time.monotonic()
+        self._published = 0
+        self._since_model = 0
+        self._last: tuple[Verdict, float] | None = None
+        self._verdict_log = VerdictLog()
+        self._stats = Stats()
+        self.health = Health(config.health, pipeline.bundle.calibration.drift_reference, config.state)
+        self._reporter = Reporter(
+            self.health,
+            self._stats,
+            Board(config.state),
+            StatusFile(config.runtime),
+            parts.publisher,
+            self._facts,
+        )
+
+    def start(self) -> None:
+        """Report from now on."""
+        self._reporter.start()
+
+    def stop(self) -> None:
+        """Report no more. A second call does nothing."""
+        self._reporter.stop()
+
+    def inspected(self, frame: Frame, verdict: Verdict) -> None:
+        """A frame has its verdict; it may be released afterwards."""
+        self.health.observe(frame, verdict)
+
+    def published(self, verdict: Verdict) -> None:
+        """A verdict has gone out."""
+        self._stats.add(verdict)
+        self._verdict_log.add(verdict)
+        if verdict.verdict == "ERROR":
+            self.health.unseen(verdict.reason or "no frame")
+        self._published += 1
+        self._since_model += 1
+        self._last = verdict, time.monotonic()
+
+    def model_changed(self, pipeline: Pipeline) -> None:
+        """Another model decides from now on."""
+        self.health.calibrate(pipeline.bundle.calibration.drift_reference)
+        self._since_model = 0
+
+    # -- the reporter's thread
+
+    def _facts(self) -> Facts:
+        delivery, losses = self._parts.publisher.delivery(), self._parts.capture.losses
+        swap = self._parts.swap.state
+        links = Links(
+            connected=self._parts.publisher.connected,
+            waiting_ratio=delivery.waiting_bytes / self._config.outbox.max_bytes,
+            dropped_events=delivery.dropped + delivery.lost,
+            frames=self._published,
+            skipped_frames=losses.skipped,
+            dropped_triggers=losses.dropped,
+            rejected_model=swap.reason if swap.state == "rejected" else None,
+            storage_fault=self._storage_fault(delivery),
+            clock_synced=clock_synced(),
+        )
+        queues = Queues(
+            frames_waiting=self._parts.capture.waiting,
+            events_waiting=delivery.waiting,
+            skipped=losses.skipped,
+            dropped_triggers=losses.dropped,
+            dropped_events=delivery.dropped,
+        )
+        return Facts(links, queues, self._status(delivery))
+
+    def _storage_fault(self, delivery: Delivery) -> str | None:
+        if not delivery.durable:
+            return "the outbox cannot be written; verdicts wait in memory"
+        if reason := self._parts.archive.state.reason:
+            return f"the archive cannot keep images: {reason}"
+        return None
+
+    def _status(self, delivery: Delivery) -> dict[str, Any]:
+        """What status.json says beside health and board."""
+        parts, losses = self._parts, self._parts.capture.losses
+        return {
+            "station": self._config.station,
+            "session_id": self._session_id,
+            "started": rfc3339(self._started_ns),
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "camera": parts.capture.name,
+            "model": self._model(),
+            "last": self._last_verdict(),
+            "verdicts_since_model": self._since_model,
+            "counters": {**asdict(parts.counters.counts)},
+            "frames": {"skipped": losses.skipped, "dropped": losses.dropped},
+            "broker": {"address": parts.publisher.address, "connected": parts.publisher.connected},
+            "delivery": {
+                "acknowledged": delivery.acknowledged,
+                "waiting": delivery.waiting,
+                "dropped": delivery.dropped,
+                "refused": delivery.refused,
+                "lost": delivery.lost,
+                "durable": delivery.durable,
+            },
+        }
+
+    def _model(self) -> dict[str, Any]:
+        swap = self._parts.swap.state
+        return {
+            **asdict(swap.model),
+            "bundle": swap.bundle,
+            "previous": swap.previous,
+            "state": swap.state,
+            "reason": swap.reason,
+            "since": rfc3339(swap.since_ns),
+        }
+
+    def _last_verdict(self) -> dict[str, Any] | None:
+        if self._last is None:
+            return None
+        verdict, at_s = self._last
+        return {
+            "event_id": verdict.event_id,
+            "verdict": verdict.verdict,
+            "score": verdict.score,
+            "ts": rfc3339(verdict.captured_ns),
+            "age_s": round(time.monotonic() - at_s, 3),
+        }
