@@ -1,6 +1,7 @@
 """Choose a bundle's thresholds anew, on judged images from the line, without training.
 
     python -m trainer.threshold --bundle DIR --data PATH [--format F] [--out DIR] [--marginal-share SHARE]
+                                [--config FILE]
 
 PATH is what `python -m device export` wrote, or any layout of docs/data.md. The int8 file scores every image
 through device.pipeline.Pipeline; the thresholds follow by trainer.fit's own rule. OUT (by default the folder
@@ -24,11 +25,13 @@ from tqdm import tqdm
 
 from device import bundle as bundles
 from device import calibration as calibrations
+from device import config as stations
 from device import manifest
 from device.bundle import Bundle, ScoreCalibration, Thresholds
 from device.errors import DataError, EdgeVisionError, FrameError
 from device.frame import frame_from_file
 from device.pipeline import Pipeline
+from device.region_of_interest import EVERYTHING, RegionOfInterest
 from trainer import config as configs
 from trainer import provenance, thresholds
 from trainer.data import Dataset, Sample, load, read_split_csv
@@ -50,9 +53,18 @@ class Judged:
     scores: thresholds.Values
 
 
-def retune(bundle: Bundle, dataset: Dataset, out: Path, marginal_share: float) -> Path:
-    """Write the bundle with new thresholds; its path. Raises EdgeVisionError."""
-    judged = judge(bundle, dataset)
+def retune(
+    bundle: Bundle,
+    dataset: Dataset,
+    out: Path,
+    marginal_share: float,
+    region: RegionOfInterest = EVERYTHING,
+) -> Path:
+    """Write the bundle with new thresholds; its path. Raises EdgeVisionError.
+
+    `region`: where the station looks, so that the scores are those that it would give.
+    """
+    judged = judge(bundle, dataset, region)
     chosen = choose(judged, bundle.calibration.score_calibration, marginal_share)
     _report(judged, bundle.calibration.thresholds, chosen)
     calibration = replace(
@@ -73,11 +85,11 @@ def retune(bundle: Bundle, dataset: Dataset, out: Path, marginal_share: float) -
 # ---- scores
 
 
-def judge(bundle: Bundle, dataset: Dataset) -> Judged:
+def judge(bundle: Bundle, dataset: Dataset, region: RegionOfInterest = EVERYTHING) -> Judged:
     """Score the images that the bundle was not trained on. DataError where they cannot carry a threshold."""
     samples, problems = _unseen(bundle, dataset)
     _require_enough(dataset, [sample.label for sample in samples])
-    pipeline = Pipeline(bundle, station="threshold", session_id="threshold")
+    pipeline = Pipeline(bundle, station="threshold", session_id="threshold", region=region)
     labels: list[int] = []
     scores: list[float] = []
     for seq, sample in enumerate(tqdm(samples, desc="scoring", unit="image", delay=2.0, leave=False)):
@@ -168,7 +180,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m trainer.threshold",
         description="Choose a bundle's thresholds anew on judged images, without training.",
-        epilog="exit codes: 0 done, 2 wrong command line, 4 bundle, 6 interpreter, 8 data set, 9 disk",
+        epilog="exit codes: 0 done, 2 wrong command line, 3 config, 4 bundle, 6 interpreter, 8 data, 9 disk",
     )
     parser.add_argument(
         "--bundle", type=Path, required=True, metavar="DIR", help="or a folder with `current`"
@@ -182,6 +194,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=configs.load(None).threshold.marginal_share,
         metavar="SHARE",
         help="of the good images that may become MARGINAL or NG; default %(default)g",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the station's config.toml, for its [inspection] section"
     )
     return parser.parse_args(arguments)
 
@@ -200,7 +215,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         bundle = bundles.load(options.bundle)
         dataset = load(options.data, options.format, protocol="given")
-        path = retune(bundle, dataset, options.out or bundle.path.parent, options.marginal_share)
+        region = stations.load(options.config).inspection.region if options.config else EVERYTHING
+        out = options.out or bundle.path.parent
+        path = retune(bundle, dataset, out, options.marginal_share, region)
     except EdgeVisionError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
