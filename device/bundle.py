@@ -4,6 +4,7 @@
       model.tflite       int8 inside; uint8 NHWC image in, evidence map out
       calibration.json   see calibration.py
       golden/            images with the scores they must give
+      reference.npz      what good parts look like, see reference.py; only where parts sit still
       manifest.json      see manifest.py; written last, so a folder without it is no bundle
     current              a link beside the bundles, to the one in use
     previous             a link to the one that was in use before it
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device import calibration as calibrations
-from device import manifest
+from device import manifest, reference
 from device.calibration import (
     Calibration,
     Colour,
@@ -37,11 +38,13 @@ from device.calibration import (
     PreprocessSpec,
     Quantization,
     Reference,
+    ReferenceSpec,
     ScoreCalibration,
     ThresholdRow,
     Thresholds,
 )
 from device.errors import BundleError, StorageError
+from device.reference import GoldenReference
 
 __all__ = [
     "Bundle",
@@ -56,6 +59,7 @@ __all__ = [
     "PreprocessSpec",
     "Quantization",
     "Reference",
+    "ReferenceSpec",
     "ScoreCalibration",
     "ThresholdRow",
     "Thresholds",
@@ -90,6 +94,12 @@ class Bundle:
         """Of the model, hex."""
         return self.calibration.model_sha256
 
+    def reference(self) -> GoldenReference | None:
+        """The golden reference, read from its file; None where there is none."""
+        if self.calibration.localization.reference is None:
+            return None
+        return GoldenReference.from_file(self.path / reference.FILE)
+
     def golden_path(self, vector: GoldenVector) -> Path:
         """The image of a golden vector."""
         return self.path / GOLDEN_FOLDER / vector.file
@@ -121,6 +131,7 @@ def load(path: str | Path) -> Bundle:
         )
     listed = {entry for entry in entries if entry.startswith(f"{GOLDEN_FOLDER}/")}
     _require_golden(source, listed, calibration)
+    _require_reference(folder, reference.FILE in entries, calibration)
     return Bundle(folder, calibration, folder.name)
 
 
@@ -145,6 +156,19 @@ def _require_golden(source: Path | str, listed: set[str], calibration: Calibrati
         raise BundleError(f"{source}: golden.vectors: {file} is not in the bundle")
     for file in sorted(listed - scored):
         raise BundleError(f"{source}: golden.vectors: {file} is in the bundle and has no score")
+
+
+def _require_reference(folder: Path, listed: bool, calibration: Calibration) -> None:
+    """The golden reference is there where the calibration uses it, and only there, and within the input."""
+    used = calibration.localization.reference is not None
+    source = f"{folder / calibrations.FILE}: localization.reference"
+    if used != listed:
+        raise BundleError(f"{source}: must be given with {reference.FILE}, and only with it")
+    if not used:
+        return
+    size, limit = GoldenReference.from_file(folder / reference.FILE).size, calibration.preprocess.size
+    if size.width > limit.width or size.height > limit.height:
+        raise BundleError(f"{folder / reference.FILE}: mean must be within the input, {limit}, got {size}")
 
 
 def check_golden(bundle: Bundle, score: Callable[[Path], float]) -> None:

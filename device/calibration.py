@@ -149,14 +149,32 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceSpec:
+    """How the golden reference is used.
+
+    `cut`: standard deviations from which a difference counts. `least_response`: of the correlation's peak,
+    0..1; below it the image is not aligned with the reference, and not compared.
+    """
+
+    cut: float
+    least_response: float
+
+    def __post_init__(self) -> None:
+        _require(0 < self.cut < math.inf, "localization.reference.cut", "a finite number > 0", self.cut)
+        response = self.least_response
+        _require(0 <= response <= 1, "localization.reference.least_response", "0..1", response)
+
+
+@dataclass(frozen=True, slots=True)
 class LocalizationSpec:
-    """How regions are cut out of the evidence map, and out of the difference map where that gives none.
+    """How regions are cut out of the evidence map, and out of a difference map where that gives none.
 
     `cut`: logit from which evidence belongs to a region, or "otsu": chosen for each map (Otsu, IEEE SMC
     1979). `min_area_px`: smaller regions are dropped, frame px. `difference_sigma_px`: of the Gaussian that
     is the background, model input px. `difference_cut`: gray levels from which a difference counts.
     `shift_px`: how far right of and below its own middle a cell looks, model input px: MobileNetV2 pads its
-    strided convolutions on one side only.
+    strided convolutions on one side only. `reference`: of the golden reference in the bundle's reference.npz,
+    which speaks before the Gaussian background does; None: there is none.
     """
 
     cut: float | Literal["otsu"]
@@ -164,6 +182,7 @@ class LocalizationSpec:
     difference_sigma_px: float
     difference_cut: float
     shift_px: float
+    reference: ReferenceSpec | None = None
 
     def __post_init__(self) -> None:
         legal = math.isfinite(self.cut) if isinstance(self.cut, (int, float)) else self.cut == "otsu"
@@ -312,6 +331,7 @@ def _upgraded(content: Any) -> Any:
 
 _ADDED_IN_2: dict[str, dict[str, Any]] = {
     "preprocess": {"roi": [], "ignore": [], "tiles": None, "overlap": 0.0},
+    "localization": {"reference": None},
 }
 
 
@@ -323,6 +343,11 @@ def _preprocess(value: dict[str, Any]) -> PreprocessSpec:
         "tiles": Size(**value["tiles"]) if value["tiles"] else None,
     }
     return PreprocessSpec(**{**value, **parsed})
+
+
+def _localization(value: dict[str, Any]) -> LocalizationSpec:
+    reference = value["reference"]
+    return LocalizationSpec(**{**value, "reference": ReferenceSpec(**reference) if reference else None})
 
 
 def _polygons(value: list[list[list[int]]]) -> tuple[Polygon, ...]:
@@ -348,7 +373,7 @@ _PARSERS: dict[str, Any] = {
     "pooling": lambda value: Pooling(**value),
     "score_calibration": lambda value: ScoreCalibration(**value),
     "thresholds": _thresholds,
-    "localization": lambda value: LocalizationSpec(**value),
+    "localization": _localization,
     "drift_reference": _drift_reference,
     "golden": _golden,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,10 @@ from device.detector import Evidence, Prediction
 from device.framing import Framing, content_cells
 from device.geometry import Box, Letterbox, Size, whole
 from device.preprocess import ModelInput
+from device.reference import GoldenReference
 from device.verdict import Method, Region
+
+log = logging.getLogger(__name__)
 
 CELL_STEPS = 4  # grid points along the side of a cell: boxes are that much finer than the map
 MAX_REGIONS = 32  # a verdict must stay a small message
@@ -34,25 +38,55 @@ class _Marked:
 
 
 class Localizer:
-    """Regions of a frame, as a LocalizationSpec says."""
+    """Regions of a frame, as a LocalizationSpec says; `reference`: of the bundle, where it has one."""
 
-    def __init__(self, spec: LocalizationSpec) -> None:
+    def __init__(self, spec: LocalizationSpec, reference: GoldenReference | None = None) -> None:
         self._spec = spec
+        self._reference = reference
+        self._told = False  # that a frame was not aligned
 
     def locate(self, model_input: ModelInput, prediction: Prediction) -> tuple[Region, ...]:
         """The regions, largest score first; of more than MAX_REGIONS those with the largest boxes.
 
         They are the 8-connected parts of the evidence map above the cut, each of spec.min_area_px or more.
         What lies in a hole of a region belongs to it, and what is masked to none.
-        Where there is none: of the difference between the image and its Gaussian background, in gray levels.
+        Where there is none: of the difference from the golden reference, in standard deviations; where the
+        frame is not aligned with it, or nothing differs: of the difference from the Gaussian background.
         """
         placement, evidence = model_input.placement, prediction.evidence
-        marked = _mark_evidence(evidence, model_input.framing, self._spec)
-        regions = _regions(marked, evidence, placement, self._spec)
-        if not regions:
-            marked = _mark_difference(model_input, self._spec)
-            regions = _regions(marked, evidence, placement, self._spec)
-        return tuple(sorted(regions, key=lambda region: (-region.score, -region.area_px)))
+        for mark in (self._by_evidence, self._by_reference, self._by_background):
+            marked = mark(model_input, evidence)
+            regions = [] if marked is None else _regions(marked, evidence, placement, self._spec)
+            if regions:
+                return tuple(sorted(regions, key=lambda region: (-region.score, -region.area_px)))
+        return ()
+
+    def _by_evidence(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
+        return _mark_evidence(evidence, model_input.framing, self._spec)
+
+    def _by_background(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
+        return _mark_difference(model_input, self._spec)
+
+    def _by_reference(self, model_input: ModelInput, evidence: Evidence) -> _Marked | None:
+        """Where the image differs from the reference by its cut or more; None where it cannot be told."""
+        spec, reference = self._spec.reference, self._reference
+        if spec is None or reference is None:
+            return None
+        content = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
+        if content.shape != reference.mean.shape:
+            self._tell(f"the frame is {content.shape} on the model's input, not {reference.mean.shape}")
+            return None
+        alignment = reference.align(content)
+        if alignment is None or alignment.response < spec.least_response:
+            self._tell(f"the part lies elsewhere ({alignment}, least response {spec.least_response:g})")
+            return None
+        mask = reference.deviation(content, alignment) >= spec.cut
+        return _marked_on_canvas(mask.astype(np.uint8), model_input, "reference")
+
+    def _tell(self, why: str) -> None:
+        level = logging.DEBUG if self._told else logging.WARNING
+        self._told = True
+        log.log(level, "not compared with the golden reference: %s", why)
 
 
 def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float = 0.0) -> Evidence:
@@ -110,13 +144,18 @@ def _seen(framing: Framing, grid: Letterbox, part: Box) -> Mask:
 
 def _mark_difference(model_input: ModelInput, spec: LocalizationSpec) -> _Marked:
     """Where the image differs from its Gaussian background by the cut or more, px by px of the canvas."""
-    placement = model_input.placement
     gray = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
     background = cv2.GaussianBlur(gray, (0, 0), spec.difference_sigma_px)
     mask = (cv2.absdiff(gray, background) >= spec.difference_cut).astype(np.uint8)
+    return _marked_on_canvas(mask, model_input, "difference")
+
+
+def _marked_on_canvas(mask: Mask, model_input: ModelInput, method: Method) -> _Marked:
+    """What is marked px by px of the canvas's content, and looked at."""
+    placement = model_input.placement
     grid = Letterbox.fit(placement.target, placement.target, "stretch")
     mask &= _seen(model_input.framing, grid, placement.content)
-    return _Marked(mask, placement.content, grid, "difference")
+    return _Marked(mask, placement.content, grid, method)
 
 
 def _regions(

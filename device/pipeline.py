@@ -42,7 +42,7 @@ class Pipeline:
         self._thresholds = calibration.thresholds
         self._preprocessor = Preprocessor(calibration.preprocess, region)
         self._detector = Detector(bundle, threads, runtime)
-        self._localizer = Localizer(calibration.localization)
+        self._localizer = Localizer(calibration.localization, bundle.reference())
         golden = Preprocessor(calibration.preprocess)
         bundles.check_golden(
             bundle,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fixtures_bundle import GOLDEN, TinyModel
 
 from device import bundle as bundles
 from device import manifest
-from device.bundle import GoldenSpec, GoldenVector
+from device.bundle import Bundle, GoldenSpec, GoldenVector, ReferenceSpec
 from device.errors import BundleError, StorageError
+from device.geometry import Size
+from device.reference import GoldenReference
 
 
 @pytest.fixture
@@ -436,3 +440,58 @@ def test_links_that_cannot_be_written(models: Path, monkeypatch: pytest.MonkeyPa
         bundles.activate(models, first)
     with pytest.raises(StorageError, match="cannot be switched back"):
         bundles.keep(models, first, third)
+
+
+# ---- the golden reference
+
+
+def with_reference(
+    tiny_model: TinyModel, parent: Path, content: bytes | None, spec: ReferenceSpec | None
+) -> Path:
+    localization = replace(tiny_model.calibration.localization, reference=spec)
+    calibration = replace(tiny_model.calibration, localization=localization)
+    extra = {} if content is None else {"reference.npz": content}
+    return bundles.write(parent, "tiny", tiny_model.content, calibration, {GOLDEN: tiny_model.golden}, extra)
+
+
+def a_reference(side: int) -> bytes:
+    mean = np.full((side, side), 50, np.float32)
+    return GoldenReference(mean, mean / 10).to_bytes()
+
+
+def test_a_golden_reference_travels_in_the_bundle(tiny_model: TinyModel, tmp_path: Path) -> None:
+    with_reference(tiny_model, tmp_path, a_reference(64), ReferenceSpec(8.0, 0.25))
+    bundle = bundles.load(tmp_path)
+    assert bundle.calibration.localization.reference == ReferenceSpec(8.0, 0.25)
+    reference = bundle.reference()
+    assert reference is not None
+    assert reference.size == Size(64, 64)
+
+
+def test_a_bundle_without_one(tiny_bundle: Bundle) -> None:
+    assert tiny_bundle.reference() is None
+
+
+@pytest.mark.parametrize(
+    ("side", "spec", "message"),
+    [
+        (
+            None,
+            ReferenceSpec(8.0, 0.25),
+            "localization.reference: must be given with reference.npz, and only",
+        ),
+        (64, None, "localization.reference: must be given with reference.npz, and only with it"),
+        (65, ReferenceSpec(8.0, 0.25), "reference.npz: mean must be within the input, "),
+    ],
+)
+def test_a_reference_that_does_not_fit_its_calibration(
+    tiny_model: TinyModel, tmp_path: Path, side: int | None, spec: ReferenceSpec | None, message: str
+) -> None:
+    content = None if side is None else a_reference(side)
+    with pytest.raises(BundleError, match=re.escape(message)):
+        with_reference(tiny_model, tmp_path, content, spec)
+
+
+def test_a_damaged_reference_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"reference\.npz: "):
+        with_reference(tiny_model, tmp_path, b"no archive", ReferenceSpec(8.0, 0.25))

@@ -93,7 +93,7 @@ def test_the_drift_reference_is_of_the_good_images(learned):
 @pytest.mark.parametrize(("side", "sigma_px"), [(64, 3.84), (512, 30.72), (4096, 100.0)])
 def test_the_background_is_as_wide_as_the_device_allows(learned, side, sigma_px):
     spec = replace(learned.preprocess, size=Size(side, side))
-    found = contract._localization(Int8Model(learned.content), replace(learned, preprocess=spec))
+    found = contract.localization(replace(learned, preprocess=spec))
     assert found.difference_sigma_px == pytest.approx(sigma_px)
     assert found.min_area_px == 64  # a cell of 8 x 8
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import cv2
 import numpy as np
 import pytest
 from fixtures_bundle import make_frame
+from fixtures_part import shot
 
-from device.calibration import LocalizationSpec, PreprocessSpec
+from device.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec
 from device.detector import Prediction
 from device.geometry import Box, Letterbox, Size
 from device.localizer import MAX_REGIONS, Localizer, evidence_in_frame
 from device.preprocess import ModelInput, Preprocessor
+from device.reference import GoldenReference
 from device.verdict import Region
 
 TARGET = Size(256, 256)
@@ -290,3 +293,56 @@ def test_the_shift_leaves_no_hole_at_the_edge() -> None:
     placement = flat_input(Size(256, 256)).placement
     evidence = evidence_with({(0, 0): 4.0})
     assert evidence_in_frame(evidence, placement, 8.0)[0, 0] == 4.0
+
+
+# ---- the golden reference
+
+
+def part_input(image: np.ndarray) -> ModelInput:
+    spec = PreprocessSpec(Size(256, 256), "stretch", "gray", 0)
+    return Preprocessor(spec).prepare(make_frame(np.repeat(image[:, :, np.newaxis], 3, axis=2)))
+
+
+MEAN = shot(noise=0).astype(np.float32)
+FLAT = Prediction(np.full((16, 16), -4.0, np.float32), -4.0, 0.02)
+WITH_REFERENCE = LocalizationSpec("otsu", 16, 15.0, 24.0, 0.0, ReferenceSpec(8.0, 0.3))
+
+
+def with_reference(spec: LocalizationSpec = WITH_REFERENCE) -> Localizer:
+    return Localizer(spec, GoldenReference(MEAN, np.full_like(MEAN, 4.0)))
+
+
+def test_what_the_evidence_does_not_show_the_reference_does() -> None:
+    image = shot(3.0, 2.0, spot=(160, 140), gain=1.1)
+    regions = with_reference().locate(part_input(image), FLAT)
+    assert {region.method for region in regions} == {"reference"}
+    centres = [(r.box.x + r.box.width / 2, r.box.y + r.box.height / 2) for r in regions]
+    assert any(centre == pytest.approx((163, 142), abs=4) for centre in centres)
+
+
+def test_the_evidence_speaks_first() -> None:
+    evidence = FLAT.evidence.copy()
+    evidence[2, 3] = 5.0
+    regions = with_reference().locate(part_input(shot(spot=(160, 140))), Prediction(evidence, 0.0, 0.5))
+    assert {region.method for region in regions} == {"evidence"}
+
+
+def test_a_part_in_another_place_is_compared_with_its_background_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    localizer = with_reference()
+    image = np.roll(shot(), (90, 70), (0, 1))
+    with caplog.at_level(logging.DEBUG, "device.localizer"):
+        first, second = (localizer.locate(part_input(image), FLAT) for _ in range(2))
+    assert first == second
+    assert {region.method for region in first} == {"difference"}
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG"]
+    assert "not compared with the golden reference: the part lies elsewhere (" in caplog.messages[0]
+
+
+def test_a_frame_of_another_size_is_not_compared(caplog: pytest.LogCaptureFixture) -> None:
+    image = np.full((100, 100, 3), 50, np.uint8)
+    assert with_reference().locate(input_of(image, "letterbox"), FLAT) == ()
+    wide = np.full((100, 200, 3), 50, np.uint8)
+    assert with_reference().locate(input_of(wide, "letterbox"), FLAT) == ()
+    assert "the frame is (128, 256) on the model's input, not (256, 256)" in caplog.messages[-1]

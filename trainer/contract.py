@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from device.bundle import (
     GoldenVector,
     LocalizationSpec,
     Reference,
+    ReferenceSpec,
     ScoreCalibration,
     Thresholds,
 )
@@ -49,6 +51,7 @@ def calibration(
     *,
     model_id: str,
     training: dict[str, Any],
+    reference: ReferenceSpec | None = None,
 ) -> Calibration:
     """Everything that calibration.json says of the model. `golden`: see golden_images."""
     model = Int8Model(learned.content)
@@ -63,7 +66,7 @@ def calibration(
         pooling=learned.pooling,
         score_calibration=scores,
         thresholds=thresholds,
-        localization=_localization(model, learned),
+        localization=replace(localization(learned), reference=reference),
         drift_reference=_drift_reference(model, learned, scores),
         golden=_golden_spec(model, learned, scores, golden),
         training=training,
@@ -112,7 +115,9 @@ def _golden_spec(
     return GoldenSpec(float(np.clip(step, *TOLERANCES)), vectors)
 
 
-def _localization(model: Int8Model, learned: Learned) -> LocalizationSpec:
+def localization(learned: Learned) -> LocalizationSpec:
+    """Without a golden reference, which needs the least area to be learned."""
+    model = Int8Model(learned.content)
     size = learned.preprocess.size
     sigma_px = min(SIGMA_SHARE * min(size.width, size.height), SIGMA_LIMIT_PX)
     return LocalizationSpec("otsu", model.stride**2, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))

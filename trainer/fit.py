@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from device import bundle as bundles
+from device import reference as references
 from device.bundle import Calibration, Thresholds
 from device.errors import ConfigError, EdgeVisionError, StorageError
 from device.pipeline import Pipeline
@@ -43,7 +44,8 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     dataset = data.load(options.data, options.format, seed=options.seed, test_share=config.split.test_share)
     specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
-    from trainer import contract, learn  # they bring TensorFlow, which what was wrong so far did not need
+    # they bring TensorFlow, which what was wrong so far did not need
+    from trainer import contract, golden_reference, learn
 
     if weights == "none":
         learned = learn.from_scratch(dataset.train, specs[0], config, options.seed)
@@ -52,6 +54,8 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     scores = thresholds.calibrate(learned.labels, learned.pooled)
     chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold.marginal_share)
     golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
+    least_px = contract.localization(learned).min_area_px
+    found = golden_reference.learn(dataset.train, learned.preprocess, least_px)
     calibration = contract.calibration(
         learned,
         scores,
@@ -59,6 +63,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         golden,
         model_id=config.bundle.name or _name(options.data),
         training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+        reference=found[1] if found else None,
     )
     path = bundles.write(
         options.out,
@@ -66,7 +71,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         learned.content,
         calibration,
         {name: contract.png(sample) for name, sample in golden.items()},
-        {"split.csv": data.split_csv(dataset)},
+        {"split.csv": data.split_csv(dataset), **({references.FILE: found[0].to_bytes()} if found else {})},
     )
     Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     _report(calibration)
