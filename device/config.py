@@ -381,7 +381,7 @@ def _camera_conflicts(camera: dict[str, Any]) -> list[str]:
             problems.append(f"[camera] {key}: is for kind {' and '.join(kinds)}, got kind {camera['kind']}")
     if rate_hz and camera["exposure_us"] * rate_hz > 1e6:
         problems.append(
-            f"[camera] exposure_us: must be at most 1/rate_hz = {1e6 / rate_hz:g}, "
+            f"[camera] exposure_us: must be at most 1e6/rate_hz = {1e6 / rate_hz:g}, "
             f"got {camera['exposure_us']}"
         )
     if bool(camera["width_px"]) != bool(camera["height_px"]):

@@ -144,7 +144,7 @@ def test_an_address_is_no_path(tmp_path: Path) -> None:
         ),
         (
             '[camera]\nkind = "picamera2"\nrate_hz = 50.0\nexposure_us = 30000',
-            "[camera] exposure_us: must be at most 1/rate_hz = 20000, got 30000",
+            "[camera] exposure_us: must be at most 1e6/rate_hz = 20000, got 30000",
         ),
         (
             '[camera]\nkind = "opencv"\nwidth_px = 640',
