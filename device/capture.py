@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from device.camera import BadFrame, Camera
 from device.errors import FrameError
 from device.frame import FREE_RUN, Frame
+from device.outputs import Outputs
 from device.trigger import Trigger, TriggerEvent
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,15 @@ class HandOver:
         self._skipped = 0
         self._dropped = 0
 
-    def put(self, taken: Taken) -> None:
-        """Let something wait, by the rule of its kind (see above). Blocks only for a recorded source."""
+    def put(self, taken: Taken) -> bool:
+        """Let something wait, by the rule of its kind (see above). Blocks only for a recorded source.
+
+        False when a part was dropped: it gets no verdict.
+        """
         with self._changed:
+            kept = True
             if taken.trigger != FREE_RUN:
-                self._queue(taken)
+                kept = self._queue(taken)
             elif self._live:
                 self._skipped += len(self._waiting)
                 self._waiting.clear()
@@ -79,6 +84,7 @@ class HandOver:
                 self._changed.wait_for(lambda: self._closed or len(self._waiting) < AHEAD)
                 self._waiting.append(taken)
             self._changed.notify_all()
+            return kept
 
     def take(self, timeout_s: float) -> Taken | None:
         """What has waited longest; None when nothing came within timeout_s, or nothing will come any more."""
@@ -115,13 +121,15 @@ class HandOver:
         with self._changed:
             return Losses(self._skipped, self._dropped)
 
-    def _queue(self, taken: Taken) -> None:
+    def _queue(self, taken: Taken) -> bool:
         if len(self._waiting) >= MOST_PARTS:
             self._dropped += 1
-        elif isinstance(taken, Frame) and self._frames() >= self._most_waiting:
+            return False
+        if isinstance(taken, Frame) and self._frames() >= self._most_waiting:
             self._waiting.append(_not_inspected(taken, self._most_waiting))
         else:
             self._waiting.append(taken)
+        return True
 
     def _frames(self) -> int:
         return sum(isinstance(taken, Frame) for taken in self._waiting)
@@ -131,14 +139,20 @@ class Capture:
     """open(), start(), take() until `ended`, stop()."""
 
     def __init__(
-        self, camera: Camera, trigger: Trigger, timeout_s: float, most_waiting: int = MOST_WAITING
+        self,
+        camera: Camera,
+        trigger: Trigger,
+        timeout_s: float,
+        most_waiting: int = MOST_WAITING,
+        outputs: Outputs | None = None,
     ) -> None:
-        """`timeout_s`: how long a frame may take to come."""
+        """`timeout_s`: how long a frame may take to come. `outputs`: who is told of parts."""
         self._camera = camera
         self._trigger = trigger
         self._timeout_s = timeout_s
         self._handed = HandOver(live=camera.live, most_waiting=most_waiting)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._outputs = outputs
         self._seq = 0
         self._gaps = 0
         self._stopping = False
@@ -242,6 +256,8 @@ class Capture:
     def _serve(self, event: TriggerEvent) -> bool:
         """One event, one frame or fault. False at the end of the source."""
         triggered = event.kind != FREE_RUN
+        if triggered:
+            self._announce(event)
         try:
             taken = self._read(triggered)
         except BadFrame as fault:
@@ -269,13 +285,20 @@ class Capture:
             self._gaps += camera_seq - self._seq
             self._seq = camera_seq
 
+    def _announce(self, event: TriggerEvent) -> None:
+        """The part of this event will have the next number."""
+        if self._outputs is not None:
+            self._outputs.triggered(self._seq, event.monotonic_ns)
+
     def _hand_over(self, taken: Taken) -> None:
-        self._handed.put(taken)
+        if not self._handed.put(taken) and self._outputs is not None:
+            self._outputs.judged(taken.seq, "ERROR")
         self._seq += 1
 
     def _account_for_lost(self, reason: str) -> None:
         """An ERROR verdict for each part whose trigger nobody came to serve."""
         for event in self._trigger.lost():
+            self._announce(event)
             self._hand_over(self._bad(event, reason))
 
     def _read(self, triggered: bool) -> Taken | None:

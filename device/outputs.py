@@ -130,6 +130,7 @@ class Outputs:
 
     def rest(self) -> None:
         """Every output off, and the pins given back."""
+        self._running = False
         pins, self._pins = self._pins, []
         for pin in pins:
             pin.close()

@@ -13,6 +13,8 @@ Who is brittle and who is tolerant:
     disk                    Full or broken: verdicts wait in memory, bounded, and the disk is tried again. An
                             outbox that another process has open ends the service with 9.
     archive                 A full or read-only disk costs kept images, never a verdict: see archive.py.
+    pins                    A fault of the input or an output ends the service with 10; at every end the
+                            outputs go to rest, and `ready` with them.
     anything unexpected     In whatever thread: the process ends with 1 and a traceback. A service that has
                             lost a thread looks alive and is not.
 
@@ -31,10 +33,11 @@ import logging
 import os
 import sys
 import threading
+import time
 import uuid
 from datetime import UTC, datetime
 
-from device import bundle, notify, reception
+from device import bundle, notify, outputs, reception
 from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
@@ -44,7 +47,8 @@ from device.capture import Capture
 from device.config import Config
 from device.counters import Counters
 from device.errors import EdgeVisionError, FrameError
-from device.frame import Frame
+from device.frame import FREE_RUN, Frame
+from device.outputs import Outputs
 from device.pipeline import Pipeline
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
@@ -100,7 +104,14 @@ class Service:
             config.model.latency_budget_ms,
         )
         self._trigger = make_trigger(config.trigger)
-        self._capture = Capture(make_camera(config.camera, stop.wait), self._trigger, config.camera.timeout_s)
+        self._outputs = Outputs(config.outputs)
+        triggered = config.trigger.kind != FREE_RUN
+        self._capture = Capture(
+            make_camera(config.camera, stop.wait),
+            self._trigger,
+            config.trigger.timeout_s if triggered else config.camera.timeout_s,
+            outputs=self._outputs,
+        )
         started = datetime.now(UTC)
         self._publisher = Publisher(
             config.mqtt,
@@ -124,6 +135,7 @@ class Service:
 
     def start(self) -> None:
         """Open the camera, begin to connect, and name what is in use. Raises FrameError."""
+        self._outputs.open()
         self._capture.open()
         self._counters.start()
         self._announce()
@@ -132,6 +144,7 @@ class Service:
         self._archive.start()
         self._capture.start()
         self._report_of_self.start()
+        self._outputs.ready(True)
         model = self._pipeline.model
         log.info("station %s, session %s", self._config.station, self._session_id)
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
@@ -155,6 +168,9 @@ class Service:
         taken = self._capture.take(timeout_s)
         if taken is None:
             return None
+        if taken.trigger == FREE_RUN:
+            exposed_ns = taken.monotonic_ns if isinstance(taken, Frame) else time.monotonic_ns()
+            self._outputs.triggered(taken.seq, exposed_ns)
         if isinstance(taken, BadFrame):
             return self._unseen(taken)
         thresholds = self._jury.thresholds(self._thresholds, taken.trigger)
@@ -167,6 +183,7 @@ class Service:
 
     def publish(self, verdict: Verdict) -> None:
         """Tell MQTT, systemd and the counters."""
+        self._outputs.judged(verdict.seq, verdict.verdict)  # first: the part is on its way
         self._publisher.publish(verdict)
         self._counters.add(verdict.verdict)
         self._report_of_self.published(verdict)
@@ -175,6 +192,7 @@ class Service:
 
     def finish(self) -> None:
         """After a signal: no more frames, and a verdict on each that was taken. Raises InterpreterError."""
+        self._outputs.ready(False)
         self._capture.stop()
         while (verdict := self.turn(0)) is not None:
             self.publish(verdict)
@@ -187,6 +205,7 @@ class Service:
         self._report_of_self.stop()
         self._capture.stop()
         self._capture.discard()
+        self._outputs.close()
         self._announce(now=True)
         self._archive.stop()
         self._publisher.stop(last_word)
@@ -281,6 +300,7 @@ def end_process_on_thread_fault() -> None:
 def _end_process(fault: threading.ExceptHookArgs) -> None:
     name = fault.thread.name if fault.thread is not None else "?"
     log.critical("fault in thread %s; the process ends", name, exc_info=fault.exc_value)
+    outputs.rest_all()
     logging.shutdown()
     code = fault.exc_value.exit_code if isinstance(fault.exc_value, EdgeVisionError) else 1
     os._exit(code)  # the main thread may hang in the interpreter; it is not asked
