@@ -19,8 +19,8 @@
 # (golden images, time for a frame, live frames) and goes back by itself if it is not, also when this command is gone.
 # An upload that was cut off goes on where it stopped when the command is given again.
 #
-# Exit codes (the first failure's): 0 done on every HOST; 1 unexpected; 2 wrong command line; 4 the bundle is wrong, or
-# older than the one in use; 9 the station's disk does not take it; 13 unsigned, or signed by nobody who may;
+# Exit codes (the first failure's): 0 done on every HOST; 1 unexpected; 2 wrong command line; 3 the station's
+# configuration is wrong; 4 the bundle is wrong, or older than the one in use; 9 the station's disk does not take it; 13 unsigned, or signed by nobody who may;
 # 14 somebody else is changing the station's model; 15 the station went back to the model before; 16 HOST cannot be
 # reached, or the upload was cut off; 17 it has the model, and its service does not run.
 set -euo pipefail

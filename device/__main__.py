@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_receive(commands: Any) -> None:
     receive = commands.add_parser("receive", help="the station's end of deploy/push.sh: docs/push.md")
-    receive.add_argument("action", choices=("install", "rollback", "list", "verify"))
+    receive.add_argument("action", choices=("install", "rollback", "status", "list", "verify"))
     receive.add_argument(
         "name", nargs="?", default="", help="of the bundle to install, in the caller's folder"
     )

@@ -5,6 +5,7 @@
                     is told. Unless the service itself says within `wait_s` that it runs it and has judged
                     `frames` live frames with it, `current` leads back.
     rollback        back to the bundle before; the service is told and asked in the same way.
+    status          what the running service says of itself
     list, verify    what is there; whether each is whole and signed.
 
 It runs as the service's user, whoever calls it, and goes on to its end when the connection that called it
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from device import bundle as bundles
-from device import durable, intake, manifest, signature, status_file
+from device import durable, intake, manifest, signature, status, status_file
 from device.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
@@ -205,18 +206,18 @@ class Receiver:
             model = self._model_state()
             if not model:
                 return "the service ended while it took the bundle"
-            if model["state"] == "rejected" and model != known:
+            if model["state"] == "rejected" and model["since"] != known.get("since"):
                 return f"refused by the service: {model['reason']}"
             if model["bundle"] == name:
-                if model["verdicts"] >= gate.frames:
+                if model["judged"] >= gate.frames:
                     return None
-                seen = f"{model['verdicts']} of {gate.frames} live frames judged"
+                seen = f"{model['judged']} of {gate.frames} live frames judged"
         return f"not healthy within {gate.wait_s:g} s: {seen}"
 
     def _model_state(self) -> dict[str, Any]:
-        """What the running service says of its model; empty where none runs."""
-        found = status_file.read(self._config.runtime)
-        return {} if found.content is None else dict(found.content["model"])
+        """What the running service says of its model, and the frames it `judged`; empty where none runs."""
+        said = status_file.read(self._config.runtime).content
+        return {} if said is None else {**said["model"], "judged": said["verdicts_since_model"]}
 
     # ---- one at a time, and on record
 
@@ -279,10 +280,19 @@ def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any
             return _told(receiver.install(name, gate))
         case "rollback":
             return _told(receiver.rollback(gate))
+        case "status":
+            return _status(config.runtime)
         case "list":
             return receiver.listing()
         case _:
             return receiver.verify()
+
+
+def _status(runtime: Path) -> dict[str, Any]:
+    """What the running service says of itself, as status.json has it."""
+    found = status_file.read(runtime)
+    text = "\n".join(status.lines(found, runtime))
+    return {"presence": found.presence, **(found.content or {}), "text": text}
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""docs/install.md, its commands run word for word and in order, in a Debian that boots in a container."""
+
+from __future__ import annotations
+
+import re
+
+from fixtures_daemon import REPOSITORY
+from fixtures_systemd import SOURCE, WHEELS, Machine
+
+UNIT = "edgevision.service"
+
+
+def test_the_page_does_what_it_says(machine: Machine) -> None:
+    machine.path("/etc/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {WHEELS}\n")
+    page = (REPOSITORY / "docs/install.md").read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    *installing, uninstalling = blocks
+    for block in installing:
+        machine.run("bash", "-c", f"set -e\ncd {SOURCE}\n{block}")
+        if "systemctl restart" in block:
+            assert machine.show(UNIT, "ActiveState") == "active"
+    assert machine.show("mosquitto.service", "ActiveState") == "active"
+    anybody = machine.run("mosquitto_pub", "-t", "edgevision/x", "-m", "x", check=False)
+    assert "not authorised" in anybody.stderr.lower() + anybody.stdout.lower()
+    password = ("-u", "station", "-P", "a long password")
+    machine.run("mosquitto_pub", *password, "-t", "edgevision/station/cmd/x", "-m", "x")
+    machine.run("bash", "-c", f"cd {SOURCE} && {uninstalling}")
+    assert machine.show(UNIT, "LoadState") == "not-found"
+    assert machine.path("/etc/edgevision/config.toml").exists()
