@@ -215,6 +215,19 @@ def test_what_is_wrong_ends_with_its_code(bundle, tmp_path, capsys, arguments, e
     assert message in capsys.readouterr().err
 
 
+def test_the_scores_are_those_of_the_station_that_looks_at_a_part_of_the_frame(bundle, tmp_path):
+    data = reviewed(tmp_path / "set", line(range(80, 100), range(170, 190)))
+    for path in (data / "images").iterdir():
+        image = cv2.imread(str(path))
+        image[:, 32:] = 250  # a lamp
+        assert cv2.imwrite(str(path), image)
+    (tmp_path / "config.toml").write_text("[inspection]\nroi = [[[0, 0], [32, 0], [32, 64], [0, 64]]]\n")
+    given = ["--bundle", str(bundle.path), "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main(given) == 8  # every image is as bright as the lamp
+    assert main([*given, "--config", str(tmp_path / "config.toml")]) == 0
+    assert main([*given, "--config", str(tmp_path / "none.toml")]) == 3
+
+
 @pytest.mark.parametrize("share", ["-0.1", "1", "many"])
 def test_a_share_that_is_none(share, capsys):
     with pytest.raises(SystemExit) as caught:
