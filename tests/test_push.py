@@ -277,7 +277,8 @@ def test_a_full_disk(site: Site, where: str, code: int) -> None:
     """A small file system in place of a folder, with all that it held, and room for half a bundle."""
     active, machine = site.active(), site.machine
     script = (
-        f"set -e; cp -a {where} /root/kept; size=$(( $(du -sk {where} | cut -f1) + {BALLAST_BYTES // 2048} ));"
+        f"set -e; cp -a {where} /root/kept;"
+        f"size=$(( $(du -sk {where} | cut -f1) + {BALLAST_BYTES // 2048} ));"
         f"mount -t tmpfs -o size=${{size}}k tmpfs {where}; cp -a /root/kept/. {where}/; rm -rf /root/kept"
     )
     machine.run("systemctl", "stop", UNIT)
