@@ -350,10 +350,10 @@ class _Bucket:
             if self._refused == 1:
                 log.warning("commands: %s; they are refused from now on", self.refusal())
             return False
-        self._tokens -= 1
-        if self._refused:
+        if self._refused and self._tokens >= self._burst / 2:  # a flood has ended, and not only paused
             log.warning("commands: %d over the rate were refused", self._refused)
             self._refused = 0
+        self._tokens -= 1
         return True
 
     def refusal(self) -> str:
