@@ -25,13 +25,16 @@ def discovery_topic(prefix: str, station: str) -> str:
     return f"{prefix}/device/{_object_id(station)}/config"
 
 
-def discovery(root: str, station: str, model_id: str, *, trigger: bool) -> str:
+def discovery(root: str, station: str, model_id: str, *, picture: bool, trigger: bool) -> str:
     """The message as compact JSON. `root`: <prefix>/<station> of the station's own topics.
 
-    `trigger`: whether the station takes that command; only then is there a button.
+    `picture`: whether the station publishes pictures of defects. `trigger`: whether it takes that command;
+    only then is there a button.
     """
     identity = f"edgevision-{_object_id(station)}"
-    entities = _sensors(root) | _others(root) | (_buttons(root) if trigger else {})
+    entities = _sensors(root) | _problem(root)
+    entities |= _picture(root) if picture else {}
+    entities |= _button(root) if trigger else {}
     content = {
         "device": {
             "identifiers": [identity],
@@ -124,7 +127,7 @@ def _sensor(name: str, topic: str, template: str, **more: Any) -> dict[str, Any]
     return {"platform": "sensor", "name": name, "state_topic": topic, "value_template": template, **more}
 
 
-def _others(root: str) -> dict[str, dict[str, Any]]:
+def _problem(root: str) -> dict[str, dict[str, Any]]:
     return {
         "problem": {
             "platform": "binary_sensor",
@@ -132,17 +135,22 @@ def _others(root: str) -> dict[str, dict[str, Any]]:
             "device_class": "problem",
             "state_topic": f"{root}/health",
             "value_template": _HAS_PROBLEM,
-        },
+        }
+    }
+
+
+def _picture(root: str) -> dict[str, dict[str, Any]]:
+    return {
         "picture": {
             "platform": "image",
             "name": "Last defect",
             "image_topic": f"{root}/image/last",
             "content_type": "image/jpeg",
-        },
+        }
     }
 
 
-def _buttons(root: str) -> dict[str, dict[str, Any]]:
+def _button(root: str) -> dict[str, dict[str, Any]]:
     return {
         "trigger": {
             "platform": "button",

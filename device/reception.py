@@ -44,8 +44,14 @@ def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
         if incoming.payload == b"online" and not incoming.retained:
             publisher.repeat_state()
 
-    prefix, trigger = config.home_assistant.prefix, "trigger" in config.commands.taken
-    message = home_assistant.discovery(config.root, config.station, model_id, trigger=trigger)
+    prefix = config.home_assistant.prefix
+    message = home_assistant.discovery(
+        config.root,
+        config.station,
+        model_id,
+        picture=config.archive.publish_image_max_bytes > 0,
+        trigger="trigger" in config.commands.taken,
+    )
     topic = home_assistant.discovery_topic(prefix, config.station)
     publisher.set_state(topic, message, absolute=True)
     publisher.subscribe(f"{prefix}/status", hear, absolute=True)

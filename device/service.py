@@ -123,7 +123,7 @@ class Service:
         )
         self._announcement = Announcement(self._publisher, self._session_id)
         self._thresholds_changed = False
-        self._archive = Archive(config.state, config.archive, self._publisher.send)
+        self._archive = Archive(config.state, config.archive, self._show)
         self._counters = Counters(config.state)
         self._watchdog = notify.Watchdog()
         self._report_of_self = SelfReport(
@@ -277,6 +277,11 @@ class Service:
         )
         reception.take_commands(self._config, self._publisher, actions, self._session_id)
         reception.introduce(self._config, self._publisher, self._pipeline.model.id)
+
+    def _show(self, topic: str, picture: bytes) -> None:
+        """Publish the picture of a defect, and keep it as the last one."""
+        self._publisher.send(topic, picture)
+        self._publisher.set_state("image/last", picture)
 
     def _ask_for_thresholds(self) -> None:
         self._thresholds_changed = True

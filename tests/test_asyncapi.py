@@ -122,7 +122,7 @@ enabled = true
 allow = ["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review"]
 rate_hz = 100.0
 """
-NOT_YET = {"health", "stats", "image", "imageLast"}
+NOT_YET = {"health", "stats"}
 COMMANDS = {
     "trigger": {},
     "rebirth": {},

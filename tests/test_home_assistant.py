@@ -100,11 +100,11 @@ REQUIRED = {
 
 @pytest.fixture
 def message() -> dict[str, Any]:
-    return json.loads(discovery(ROOT, "press-4", "tiny", trigger=True))
+    return json.loads(discovery(ROOT, "press-4", "tiny", picture=True, trigger=True))
 
 
 def test_the_golden_message_byte_for_byte() -> None:
-    text = discovery(ROOT, "press-4", "tiny", trigger=True)
+    text = discovery(ROOT, "press-4", "tiny", picture=True, trigger=True)
     assert text.replace(__version__, "VERSION") + "\n" == GOLDEN.read_text()
 
 
@@ -147,10 +147,11 @@ def test_options_and_units_do_not_contradict_each_other(message: dict[str, Any])
             assert not {"state_class", "unit_of_measurement"} & set(entity)
 
 
-def test_without_the_command_there_is_no_button() -> None:
-    message = json.loads(discovery(ROOT, "press-4", "tiny", trigger=False))
-    assert "trigger" not in message["components"]
+def test_what_the_station_does_not_have_has_no_entity() -> None:
+    message = json.loads(discovery(ROOT, "press-4", "tiny", picture=False, trigger=False))
+    assert not {"trigger", "picture"} & set(message["components"])
     assert "cmd/" not in json.dumps(message)
+    assert "image/" not in json.dumps(message)
 
 
 def test_the_topic_has_no_character_that_home_assistant_refuses() -> None:
