@@ -122,7 +122,7 @@ enabled = true
 allow = ["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review"]
 rate_hz = 100.0
 """
-NOT_YET = {"health", "stats"}
+
 COMMANDS = {
     "trigger": {},
     "rebirth": {},
@@ -151,7 +151,7 @@ def test_a_running_station_does_what_the_document_says_and_all_of_it(
     plain.ask("rebirth")
     plain.close()
     publish.single("homeassistant/status", "online", hostname="127.0.0.1", port=broker.port)
-    wanted = set(document["channels"]) - NOT_YET
+    wanted = set(document["channels"])
 
     def unseen(messages: list[MQTTMessage]) -> set[str]:
         return wanted - {channel_of(document, message.topic) for message in messages}
@@ -166,7 +166,7 @@ def test_a_running_station_does_what_the_document_says_and_all_of_it(
     newcomer.close()
     retained = {message.topic for message in newcomer.messages if message.retain}
     kept = {name for name, operation in sends(document).items() if _mqtt(operation)["retain"]}
-    assert {channel_of(document, topic) for topic in retained} == kept - NOT_YET
+    assert {channel_of(document, topic) for topic in retained} == kept
     for message in subscriber.messages:
         if not message.topic.startswith("catch-up/"):  # the subscribers' own
             check_message(document, message, retained)
