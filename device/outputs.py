@@ -21,6 +21,9 @@ from device.pins import output_pin
 log = logging.getLogger(__name__)
 
 DRAIN_S = 5.0
+SHORTEST_BUSY_NS = (
+    5_000_000  # a verdict may be there before the pin is on, and a line waits for what it can see
+)
 _UNKNOWN = "ERROR"  # the word on a part that nobody has judged
 
 _open_outputs: set[Outputs] = set()
@@ -51,6 +54,8 @@ class Outputs:
         self._behind: deque[_Part] = deque()  # those whose gate is so many parts away
         self._unjudged: set[int] = set()
         self._pulse_ends_ns = 0
+        self._announced = False  # a part since the last look at the pins
+        self._busy_ends_ns = 0  # at the earliest
         self._ready = False
         self._running = False
         self._thread: threading.Thread | None = None
@@ -88,6 +93,7 @@ class Outputs:
         part = _Part(number, at_ns)
         with self._changed:
             self._unjudged.add(number)
+            self._announced = True
             self._parts[number] = part
             if config.reject_after_parts:
                 self._behind.append(part)
@@ -153,11 +159,13 @@ class Outputs:
             del self._parts[part.number]
             self._pass_gate(part, now_ns)
         self._reject.set(now_ns < self._pulse_ends_ns)
-        self._busy.set(bool(self._unjudged))
+        if self._announced:
+            self._announced = False
+            self._busy_ends_ns = now_ns + SHORTEST_BUSY_NS
+        self._busy.set(bool(self._unjudged) or now_ns < self._busy_ends_ns)
         self._ready_pin.set(self._ready)
         dues = [part.due_ns for part in self._parts.values() if part.due_ns is not None]
-        if now_ns < self._pulse_ends_ns:
-            dues.append(self._pulse_ends_ns)
+        dues += [end_ns for end_ns in (self._pulse_ends_ns, self._busy_ends_ns) if now_ns < end_ns]
         return min(dues, default=None)
 
     def _pass_gate(self, part: _Part, now_ns: int) -> None:

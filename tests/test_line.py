@@ -21,7 +21,7 @@ MakeStation = Callable[..., Station]
 SENSOR, REJECT, BUSY, READY = 17, 5, 6, 13
 PINS = f'[trigger]\nkind = "gpio"\npin = {SENSOR}\ndebounce_ms = 0.0\ntimeout_s = 10.0\n'
 OUTPUTS = (
-    f"[outputs]\nreject_pin = {REJECT}\nbusy_pin = {BUSY}\nready_pin = {READY}\nreject_pulse_ms = 20.0\n"
+    f"[outputs]\nreject_pin = {REJECT}\nbusy_pin = {BUSY}\nready_pin = {READY}\nreject_pulse_ms = 2.0\n"
 )
 
 # The daemon in a process whose pins are mock ones, and the line beside it in a thread: a part, and the

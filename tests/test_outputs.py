@@ -188,6 +188,15 @@ def test_busy_from_the_trigger_to_the_last_verdict(make: Make, pins: MockFactory
     wait_until(lambda: not busy.state)
 
 
+def test_a_verdict_that_is_there_at_once_still_shows_as_busy(make: Make, pins: MockFactory) -> None:
+    parts = make()
+    for count in range(1, 6):
+        parts.triggered(count, now())
+        parts.judged(count, "OK")
+        wait_for_pulses(pins.pin(BUSY), count)
+    assert all(length_s >= 0.0049 for _, length_s in pulses(pins.pin(BUSY)))
+
+
 def test_ready_while_it_is_said_and_not_after_the_end(make: Make, pins: MockFactory) -> None:
     parts = make()
     ready = pins.pin(READY)
