@@ -1,4 +1,4 @@
-"""The device's command line: python -m device run | check | status | inspect | review | export.
+"""The device's command line: python -m device COMMAND; `--help` lists them.
 
 Exit codes are those of device/errors.py; besides, 130 is an interruption (Ctrl-C) and 141 a reader that went
 away (`python -m device inspect ... | head`).
@@ -46,9 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m device", description="Visual inspection at the edge.")
-    commands = parser.add_subparsers(
-        required=True, metavar="run | check | status | inspect | review | export"
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="inspect what the camera sees and publish the verdicts")
     check = commands.add_parser("check", help="try everything that `run` needs, and say how to mend it")
     status = commands.add_parser("status", help="what the running service says of itself; its exit code too")
@@ -69,14 +67,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="images of a freely running camera less than this apart are of one group; default: %(default)g",
     )
-    of_a_station = (
+    activate = commands.add_parser("activate", help="make a bundle the one in use")
+    activate.add_argument(
+        "bundle", metavar="NAME", help="the folder of a bundle in [bundle] path, by its name or its path"
+    )
+    rollback = commands.add_parser("rollback", help="make the bundle before this one the one in use")
+    for command, function in (
         (run, _run),
         (check, _check),
         (status, _status),
+        (activate, _activate),
+        (rollback, _rollback),
         (review, _review),
         (export, _export),
-    )
-    for command, function in of_a_station:
+    ):
         command.add_argument(
             "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
         )
@@ -99,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         "bundle", type=Path, metavar="DIR", help="a bundle, or a folder whose `current` leads to it"
     )
     verify.set_defaults(command=_verify)
+    bench = commands.add_parser("bench", help="time a bundle on this machine")
+    bench.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the bundle to time")
+    bench.add_argument(
+        "--threads", type=int, metavar="N", help="of the interpreter; default: one a core, 4 at most"
+    )
+    bench.add_argument("--frames", type=int, default=200, metavar="N", help="default: %(default)s")
+    bench.add_argument("--json", action="store_true", help="one JSON object")
+    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -194,6 +206,25 @@ def _verify(options: argparse.Namespace) -> int:
 
     print(bundle.load(options.bundle).path)
     return 0
+
+
+def _activate(options: argparse.Namespace) -> int:
+    from device import activation
+
+    return activation.activate(options.config, options.bundle)
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from device import activation
+
+    return activation.rollback(options.config)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from device import bench
+
+    _log_to_stderr("warning")
+    return bench.bench(options.bundle, options.threads, options.frames, as_json=options.json)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -103,11 +103,13 @@ class HandOver:
             self._closed = True
             self._changed.notify_all()
 
-    def discard(self) -> None:
-        """Drop what waits, and count it."""
+    def discard(self) -> list[BadFrame]:
+        """Empty it: the parts among what waits, as not inspected; the others are counted as dropped."""
         with self._changed:
-            self._dropped += len(self._waiting)
+            parts = [taken for taken in self._waiting if taken.trigger != FREE_RUN]
+            self._dropped += len(self._waiting) - len(parts)
             self._waiting.clear()
+        return [not_inspected(part, "the station ended by a fault") for part in parts]
 
     @property
     def empty(self) -> bool:
@@ -126,7 +128,8 @@ class HandOver:
             self._dropped += 1
             return False
         if isinstance(taken, Frame) and self._frames() >= self._most_waiting:
-            self._waiting.append(_not_inspected(taken, self._most_waiting))
+            reason = f"{self._most_waiting} triggered frames waited already"
+            self._waiting.append(not_inspected(taken, reason))
         else:
             self._waiting.append(taken)
         return True
@@ -158,8 +161,10 @@ class Capture:
         self._stopping = False
         self._done = False
         self._fault: Exception | None = None
+        self._in_hand: TriggerEvent | None = None
         self._reading_since_s: float | None = None
         self._listened_s = -math.inf  # when the trigger last said that there was none
+        self._left_behind = False
 
     @property
     def name(self) -> str:
@@ -225,13 +230,23 @@ class Capture:
             self._camera.close()
             return True
         self._thread.join(STOP_S)
-        if self._thread.is_alive():
+        if self._thread.is_alive() and not self._left_behind:
             log.warning("%s: does not come back; it is left behind", self._camera.name)
-        return not self._thread.is_alive()
+            self._leave_behind()
+        return not self._left_behind
 
-    def discard(self) -> None:
-        """Drop what waits, and count it: a fault ends the service."""
-        self._handed.discard()
+    def discard(self) -> list[BadFrame]:
+        """What still waits when a fault ends the service: of parts an ERROR each, of other frames a count."""
+        return self._handed.discard()
+
+    def _leave_behind(self) -> None:
+        """Speak for the parts that the thread cannot speak for."""
+        self._left_behind = True
+        event, self._in_hand = self._in_hand, None
+        parts = [event] if event is not None and event.kind != FREE_RUN else []
+        for part in (*parts, *self._trigger.lost()):
+            self._handed.put(self._bad(part, f"{self._camera.name}: does not come back"))
+            self._seq += 1
 
     # -- the capture thread
 
@@ -256,6 +271,7 @@ class Capture:
     def _serve(self, event: TriggerEvent) -> bool:
         """One event, one frame or fault. False at the end of the source."""
         triggered = event.kind != FREE_RUN
+        self._in_hand = event
         if triggered:
             self._announce(event)
         try:
@@ -291,6 +307,9 @@ class Capture:
             self._outputs.triggered(self._seq, event.monotonic_ns)
 
     def _hand_over(self, taken: Taken) -> None:
+        self._in_hand = None
+        if self._left_behind:  # the main thread has spoken for it
+            return
         if not self._handed.put(taken) and self._outputs is not None:
             self._outputs.judged(taken.seq, "ERROR")
         self._seq += 1
@@ -333,13 +352,16 @@ class Capture:
             )
 
 
-def _not_inspected(frame: Frame, most_waiting: int) -> BadFrame:
+def not_inspected(taken: Taken, reason: str) -> BadFrame:
+    """What stands for a frame that nobody can judge. A BadFrame keeps its own reason."""
+    if isinstance(taken, BadFrame):
+        return taken
     return BadFrame(
-        f"not inspected: {most_waiting} triggered frames waited already",
-        seq=frame.seq,
-        path=frame.path,
-        captured_ns=frame.captured_ns,
-        camera=frame.camera,
-        part_id=frame.part_id,
-        trigger=frame.trigger,
+        f"not inspected: {reason}",
+        seq=taken.seq,
+        path=taken.path,
+        captured_ns=taken.captured_ns,
+        camera=taken.camera,
+        part_id=taken.part_id,
+        trigger=taken.trigger,
     )

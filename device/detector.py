@@ -78,6 +78,10 @@ class Detector:
         """The interpreter in use, as "ai-edge-litert 2.3.0"."""
         return self._interpreter.runtime
 
+    def invoke(self) -> None:
+        """The model by itself, on what it saw last: for its time."""
+        self._interpreter.invoke()
+
     def detect(self, model_input: ModelInput) -> Prediction:
         """Run the model, once for each tile. Raises InterpreterError."""
         framing = model_input.framing

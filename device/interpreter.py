@@ -65,6 +65,10 @@ class Interpreter:
         except Exception as error:
             raise InterpreterError(f"{self.runtime} failed: {error}") from error
 
+    def invoke(self) -> None:
+        """Run on what the input holds since the last run: the time of the model by itself."""
+        self._interpreter.invoke()
+
 
 def default_threads() -> int:
     """One for each core this process may use, at most MOST_THREADS."""

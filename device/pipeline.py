@@ -63,6 +63,10 @@ class Pipeline:
         model_input = self._preprocessor.prepare(frame)
         return model_input, self._detector.detect(model_input)
 
+    def invoke(self) -> None:
+        """The model by itself, on what it saw last: what the time of a frame is compared with."""
+        self._detector.invoke()
+
     def inspect(self, frame: Frame, thresholds: Thresholds | None = None) -> Verdict:
         """The verdict on a frame; regions are looked for when it is NG or MARGINAL. Raises InterpreterError.
 

@@ -42,8 +42,8 @@ from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
 from device.birth import birth
-from device.camera import BadFrame, make_camera
-from device.capture import Capture
+from device.camera import BadFrame, Camera, make_camera
+from device.capture import Capture, not_inspected
 from device.config import Config
 from device.counters import Counters
 from device.errors import EdgeVisionError, FrameError
@@ -55,7 +55,7 @@ from device.self_report import Parts, SelfReport
 from device.signals import StopSignal
 from device.swap import ModelSwap
 from device.threshold_override import ThresholdOverride
-from device.trigger import make_trigger
+from device.trigger import Trigger, make_trigger
 from device.verdict import Verdict
 from device.voting import Jury
 
@@ -72,7 +72,7 @@ def run(config: Config) -> None:
     end_process_on_thread_fault()
     sys.setswitchinterval(SWITCH_S)
     with StopSignal() as stop:
-        service = Service(config, stop)
+        service = Service(config, stop, make_camera(config.camera, stop.wait), make_trigger(config.trigger))
         service.start()
         try:
             service.inspect_all()
@@ -86,10 +86,11 @@ def run(config: Config) -> None:
 class Service:
     """The parts of a station, and their order."""
 
-    def __init__(self, config: Config, stop: StopSignal) -> None:
+    def __init__(self, config: Config, stop: StopSignal, camera: Camera, trigger: Trigger) -> None:
         """Opens the bundle (checked to its golden images). Raises BundleError, InterpreterError."""
         self._config = config
         self._stop = stop
+        self._trigger = trigger
         self._session_id = uuid.uuid4().hex
         self._pipeline = self._open(bundle.load(config.bundle))
         self._override = ThresholdOverride(config.state)
@@ -103,12 +104,11 @@ class Service:
             lambda: self._newest,
             config.model.latency_budget_ms,
         )
-        self._trigger = make_trigger(config.trigger)
         self._outputs = Outputs(config.outputs)
         triggered = config.trigger.kind != FREE_RUN
         self._capture = Capture(
-            make_camera(config.camera, stop.wait),
-            self._trigger,
+            camera,
+            trigger,
             config.trigger.timeout_s if triggered else config.camera.timeout_s,
             outputs=self._outputs,
         )
@@ -173,13 +173,7 @@ class Service:
             self._outputs.triggered(taken.seq, exposed_ns)
         if isinstance(taken, BadFrame):
             return self._unseen(taken)
-        thresholds = self._jury.thresholds(self._thresholds, taken.trigger)
-        verdict = self._jury.vote(self._pipeline.inspect(taken, thresholds))
-        self._archive.keep(taken, verdict)
-        self._report_of_self.inspected(taken, verdict)
-        self._failures = 0
-        self._newest = taken
-        return verdict
+        return self._judge(taken)
 
     def publish(self, verdict: Verdict) -> None:
         """Tell MQTT, systemd and the counters."""
@@ -204,7 +198,8 @@ class Service:
             log.info("%s: stopping", self._stop.received.name)
         self._report_of_self.stop()
         self._capture.stop()
-        self._capture.discard()
+        for part in self._capture.discard():
+            self.publish(self._pipeline.unseen(part))
         self._outputs.close()
         self._announce(now=True)
         self._archive.stop()
@@ -217,6 +212,20 @@ class Service:
             self._publisher.delivery(),
             self._archive.state,
         )
+
+    def _judge(self, frame: Frame) -> Verdict:
+        """The verdict on a frame. When that cannot be, an ERROR verdict is the last; raises what it was."""
+        thresholds = self._jury.thresholds(self._thresholds, frame.trigger)
+        try:
+            verdict = self._jury.vote(self._pipeline.inspect(frame, thresholds))
+        except Exception as fault:
+            self.publish(self._pipeline.unseen(not_inspected(frame, str(fault) or type(fault).__name__)))
+            raise
+        self._archive.keep(frame, verdict)
+        self._report_of_self.inspected(frame, verdict)
+        self._failures = 0
+        self._newest = frame
+        return verdict
 
     def _unseen(self, fault: BadFrame) -> Verdict:
         """The ERROR verdict on a frame that could not be read."""

@@ -227,7 +227,7 @@ def test_what_waits_at_a_stop_can_still_be_taken_or_is_counted(make_capture: Cal
     assert reading.wait(DEADLINE_S)
     assert capture.stop()
     assert capture.take(0).seq == 0
-    capture.discard()
+    assert capture.discard() == []
     assert capture.take(0) is None
     assert capture.losses == Losses(skipped=0, dropped=AHEAD)
 
@@ -245,6 +245,27 @@ def test_a_camera_that_hangs_is_a_fault_and_is_left_behind(
         take_all(capture)
     assert not capture.stop()
     release.set()
+
+
+def test_the_parts_of_a_camera_that_hangs_are_not_forgotten(
+    make_capture: Callable[..., Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HUNG_S", 0.1)
+    monkeypatch.setattr(module, "STOP_S", 0.1)
+    release = threading.Event()
+    camera = Scripted(frame, lambda: release.wait(DEADLINE_S) and frame())
+    capture = make_capture(camera, commanded(*"ABC"), timeout_s=0.1)
+    assert capture.take(DEADLINE_S).part_id == "A"
+    with pytest.raises(FrameError, match="hangs"):
+        take_all(capture)
+    assert not capture.stop()
+    release.set()
+    assert camera.closed.wait(DEADLINE_S)  # it came back after all, too late
+    parts = capture.discard()
+    assert [part.part_id for part in parts] == ["B", "C"]
+    assert len({part.seq for part in parts} | {0}) == 3
+    assert "does not come back" in str(parts[0])
+    assert capture.losses == Losses(0, 0)
 
 
 def test_a_thread_in_the_kernel_does_not_keep_the_process(tmp_path: os.PathLike[str]) -> None:

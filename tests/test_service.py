@@ -19,11 +19,18 @@ from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
 from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
 
 from device import config, service
+from device.camera import make_camera
 from device.errors import FrameError
 from device.signals import StopSignal
+from device.trigger import make_trigger
 from device.verdict import Verdict
 
 MakeStation = Callable[..., Station]
+
+
+def make_service(station: Station, stop: StopSignal) -> service.Service:
+    loaded = config.load(station.config)
+    return service.Service(loaded, stop, make_camera(loaded.camera, stop.wait), make_trigger(loaded.trigger))
 
 
 def verdicts(subscriber: Subscriber, topic: str = "inspection") -> list[Verdict]:
@@ -248,7 +255,7 @@ def test_a_fault_in_any_thread_ends_the_process() -> None:
 def test_one_turn_without_a_broker(make_station: MakeStation, caplog: pytest.LogCaptureFixture) -> None:
     station = make_station(free_port(), "nx")
     with StopSignal() as stop:
-        parts = service.Service(config.load(station.config), stop)
+        parts = make_service(station, stop)
         parts._capture.open()
         parts._capture.start()
         with caplog.at_level(logging.WARNING):
@@ -262,7 +269,7 @@ def test_a_camera_that_cannot_be_opened_is_told_before_anything_starts(make_stat
     station = make_station(free_port())
     shutil.rmtree(station.images)
     with StopSignal() as stop, pytest.raises(FrameError, match="images: cannot be read: No such file"):
-        service.Service(config.load(station.config), stop).start()
+        make_service(station, stop).start()
 
 
 def test_the_whole_command_names_what_is_wrong_with_the_camera(make_station: MakeStation) -> None:

@@ -1,0 +1,55 @@
+"""`activate` and `rollback`, as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fixtures_bundle import TinyModel
+from fixtures_daemon import errors, run_device
+
+from device import bundle
+
+
+@pytest.fixture
+def config(tiny_model: TinyModel, tmp_path: Path) -> Path:
+    """A config file with a folder of two bundles, the second in use."""
+    for day in (1, 2):
+        tiny_model.write(tmp_path / "models", created=f"2026-03-0{day}T05:06:07Z")
+    path = tmp_path / "config.toml"
+    path.write_text('[bundle]\npath = "models"\n')
+    return path
+
+
+def names(config: Path) -> list[str]:
+    return sorted(path.name for path in (config.parent / "models").iterdir() if not path.is_symlink())
+
+
+def test_by_name_by_path_and_back(config: Path) -> None:
+    models = config.parent / "models"
+    first, second = names(config)
+    done = run_device("activate", first, "--config", config)
+    assert (done.returncode, errors(done)) == (0, [])
+    assert f"{first} is in use in place of {second}; a service that runs takes it with" in done.stdout
+    assert bundle.current_name(models) == first
+    done = run_device("activate", models / first, "--config", config)
+    assert done.stdout == f"{first} is in use already\n"
+    done = run_device("rollback", "--config", config)
+    assert f"{second} is in use in place of {first}" in done.stdout
+    assert bundle.current_name(models) == second
+    done = run_device("rollback", "--config", config)
+    assert bundle.current_name(models) == first
+
+
+def test_what_is_not_there_or_not_whole_is_refused(config: Path, tmp_path: Path) -> None:
+    models = config.parent / "models"
+    first, second = names(config)
+    assert "must lie in" in errors(run_device("activate", tmp_path / "x", "--config", config))[0]
+    assert "no-such" in errors(run_device("activate", "no-such", "--config", config))[0]
+    (models / first / "model.tflite").write_bytes(b"")
+    done = run_device("activate", first, "--config", config)
+    assert done.returncode == 4
+    assert bundle.current_name(models) == second
+    done = run_device("rollback", "--config", config)
+    assert done.returncode == 4
+    assert "no bundle was in use before" in errors(done)[0]
