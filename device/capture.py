@@ -279,9 +279,9 @@ class Capture:
         except BadFrame as fault:
             self._number(fault.seq, triggered)
             taken = self._bad(event, str(fault), fault)
-        except FrameError as lost:  # the camera is lost, and this part with it, which must not go unsaid
+        except Exception as lost:  # the camera is lost, and this part with it, which must not go unsaid
             if triggered:
-                self._hand_over(self._bad(event, str(lost)))
+                self._hand_over(self._bad(event, str(lost) or type(lost).__name__))
             raise
         if taken is None:
             log.info("the camera %s has come to its end", self._camera.name)

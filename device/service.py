@@ -43,7 +43,7 @@ from device.announcement import Announcement
 from device.archive import Archive
 from device.birth import birth
 from device.camera import BadFrame, Camera, make_camera
-from device.capture import Capture, not_inspected
+from device.capture import Capture, Losses, not_inspected
 from device.config import Config
 from device.counters import Counters
 from device.errors import EdgeVisionError, FrameError
@@ -62,9 +62,7 @@ from device.voting import Jury
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # how long the loop waits for a frame before it looks at what else there is to do
-SWITCH_S = (
-    0.0005  # threads that only hand things on get the interpreter for so long, and then a verdict goes first
-)
+SWITCH_S = 0.0005  # a thread that works in Python gives way so soon; Python's own 5 ms would delay verdicts
 
 
 def run(config: Config) -> None:
@@ -150,6 +148,11 @@ class Service:
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
         log.info("runtime %s, camera %s", self._pipeline.runtime, self._capture.name)
         log.info("broker %s as client %s", self._publisher.address, self._config.mqtt.client_id)
+
+    @property
+    def losses(self) -> Losses:
+        """Frames and parts that have no verdict."""
+        return self._capture.losses
 
     def inspect_all(self) -> None:
         """Turn after turn. Raises FrameError, also when a whole source had no frame that could be seen."""

@@ -202,6 +202,16 @@ def test_what_a_free_camera_lost_itself_is_a_gap_and_is_counted(make_capture: Ca
     assert capture.losses == Losses(skipped=4, dropped=0)
 
 
+def test_a_bug_of_the_camera_does_not_swallow_the_part(make_capture: Callable[..., Capture]) -> None:
+    def fail() -> Frame:
+        raise ZeroDivisionError("bug")
+
+    capture = make_capture(Scripted(fail), commanded("A"))
+    assert str(capture.take(DEADLINE_S)) == "bug"
+    with pytest.raises(ZeroDivisionError):
+        capture.take(DEADLINE_S)
+
+
 @pytest.mark.parametrize("fault", [FrameError("unplugged"), ZeroDivisionError("bug")])
 def test_a_fault_of_the_thread_is_raised_after_what_was_taken_before(
     make_capture: Callable[..., Capture], fault: Exception

@@ -1,0 +1,79 @@
+"""benchmarks/faults.py: every frame and every trigger is accounted for, and a loss would be found."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from fixtures_daemon import REPOSITORY
+from test_verdict import ERROR, NG, OK
+
+from device.capture import Losses
+from device.trigger import Commanded, FreeRun
+
+SCRIPT = REPOSITORY / "benchmarks" / "faults.py"
+
+
+@pytest.fixture(scope="module")
+def faults() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("faults_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_is_unaccounted_for_among_hundreds_of_frames(bundles_folder: Path, seed: int) -> None:
+    done = subprocess.run(
+        (sys.executable, SCRIPT, "--bundle", bundles_folder, "--frames", "1500", "--seed", str(seed)),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "each frame and trigger has one verdict or one counted drop" in done.stdout
+    for kind in ("torn", "late", "black"):
+        assert kind in done.stdout
+
+
+def numbered(*verdicts: object) -> list[object]:
+    return [replace(verdict, seq=seq) for seq, verdict in enumerate(verdicts)]
+
+
+@pytest.mark.parametrize(
+    ("given", "verdicts", "losses", "problem"),
+    [
+        ({"a"}, [], Losses(0, 0), "1 frames have no verdict, 0 are counted"),
+        (set(), [("OK", "a")], Losses(0, 0), "OK on a, which was not given"),
+        (set(), [("OK", None)], Losses(0, 0), "OK on None, which was not given"),
+        ({"a"}, [("OK", "a"), ("NG", "a")], Losses(0, 0), "a has 2 verdicts"),
+        ({"a", "b"}, [("OK", "a")], Losses(1, 0), "of a recording 1 were skipped"),
+    ],
+)
+def test_a_loss_of_a_recording_would_be_found(
+    faults: ModuleType, given: set[str], verdicts: list[tuple[str, str]], losses: Losses, problem: str
+) -> None:
+    kinds = {"OK": OK, "NG": NG, "ERROR": ERROR}
+    ledger = faults.Ledger(
+        given=given, verdicts=numbered(*(replace(kinds[word], image_path=path) for word, path in verdicts))
+    )
+    assert problem in "\n".join(faults.problems("recorded", ledger, losses, FreeRun()))
+
+
+def test_a_part_without_a_word_would_be_found(faults: ModuleType) -> None:
+    ledger = faults.Ledger(accepted=["A", "B"], refused=["C"])
+    found = "\n".join(faults.problems("triggered", ledger, Losses(0, 1), Commanded(1)))
+    assert "2 parts have no verdict, 1 are counted" in found
+
+
+def test_two_verdicts_of_one_number_would_be_found(faults: ModuleType) -> None:
+    ledger = faults.Ledger(verdicts=[ERROR, ERROR])
+    assert "a sequence number was said twice" in faults.problems("live", ledger, Losses(0, 0), FreeRun())
