@@ -1,0 +1,431 @@
+"""What the device costs beside its model: speed, delay, memory, start, growth.
+
+    python benchmarks/device.py --bundle DIR [--bundle DIR] --images DIR [--threads N] [--growth N]
+
+For each bundle, in one run:
+
+    speed   The whole service in this process (capture thread, inspection, outbox on the disk, a Mosquitto on
+            this machine), fed from memory as fast as it takes frames, against a loop that only calls the
+            interpreter's invoke() with the same threads right before and right after. Rounds alternate; the
+            median of their ratios counts.
+    delay   From a frame to its verdict, with a live camera at 80 % of that speed. (At full speed a frame
+            waits for the one before it, by construction.)
+    tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations.
+    daemon  `python -m device run` as its own process, on the images in DIR: from its start to READY=1, which
+            is the first verdict, and its peak resident memory.
+    growth  With --growth N: the daemon over N frames of the last bundle; the slope of its resident memory
+            after the first fifth, with twice its standard error (from the means of 40 blocks).
+
+Images are read before anything is timed. Run it on a quiet machine. Exit codes: 0 done, 2 wrong command line,
+4 no such bundle, 5 no images, 7 no mosquitto.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
+
+from device import bundle as bundles
+from device import config, service
+from device.bundle import Bundle, GoldenSpec, GoldenVector
+from device.config import Config
+from device.detector import Detector
+from device.errors import BrokerError, EdgeVisionError
+from device.frame import Frame, Pixels, frame_from_file, read_image
+from device.geometry import Size
+from device.pipeline import Pipeline
+from device.preprocess import Preprocessor
+from device.replay import image_files
+from device.signals import StopSignal
+from device.trigger import FreeRun
+from device.verdict import Verdict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WARM_UP = 20  # frames of a round that are not counted
+LARGE = Size(4000, 3000)
+BLOCKS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of a bundle; durations in ms, of the round in the middle. `ratio`: invoke / frame, all rounds."""
+
+    invoke_ms: float
+    frame_ms: float
+    ratio: float
+    ratios: tuple[float, ...]
+    stages_ms: dict[str, float]
+    delay_p50_ms: float
+    delay_p99_ms: float
+    delay_frames: int
+    skipped: int
+
+
+class MemoryCamera:
+    """The same images again and again: as fast as they are taken, or live at a steady pace."""
+
+    name = "memory"
+    dropped = 0
+
+    def __init__(self, images: Sequence[Pixels], frames: int, period_s: float = 0.0) -> None:
+        self._images = images
+        self._frames = frames
+        self._period_s = period_s
+        self._seq = 0
+        self.given_ns: list[int] = []
+
+    @property
+    def live(self) -> bool:
+        return self._period_s > 0
+
+    def open(self) -> None:
+        self._due_s = time.monotonic() + self._period_s
+
+    def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
+        if self._seq == self._frames:
+            return None
+        if self._period_s:
+            time.sleep(max(0.0, self._due_s - time.monotonic()))
+            self._due_s += self._period_s
+        seq, self._seq = self._seq, self._seq + 1
+        now_ns = time.monotonic_ns()
+        self.given_ns.append(now_ns)
+        image = self._images[seq % len(self._images)]
+        return Frame(image, seq, time.time_ns(), now_ns, self.name, f"{seq}.png", None)
+
+    def close(self) -> None:
+        pass
+
+
+class TimedService(service.Service):
+    """The real one, which notes when each verdict was published."""
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*parts)  # type: ignore[arg-type]
+        self.verdicts: list[tuple[int, Verdict]] = []
+
+    def publish(self, verdict: Verdict, *more: object) -> None:
+        super().publish(verdict, *more)  # type: ignore[call-arg]
+        self.verdicts.append((time.monotonic_ns(), verdict))
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
+
+
+def run_service(settings: Config, camera: MemoryCamera) -> TimedService:
+    """A session from its start to the end of the camera."""
+    with StopSignal() as stop:
+        station = TimedService(settings, stop, camera, FreeRun())
+        station.start()
+        station.inspect_all()
+        station.finish()
+        station.end("stopped")
+    return station
+
+
+def invoke_ms(pipeline: Pipeline, seconds: float) -> list[float]:
+    """The interpreter alone, again and again for so long."""
+    durations = []
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s or len(durations) < WARM_UP:
+        begin_ns = time.perf_counter_ns()
+        pipeline.invoke()
+        durations.append((time.perf_counter_ns() - begin_ns) / 1e6)
+    return durations
+
+
+def speed(settings: Config, images: Sequence[Pixels], rounds: int, seconds: float) -> Speed:
+    """Rounds of invoke, service, invoke; then one with a live camera."""
+    bare = Pipeline(bundles.load(settings.bundle), "bench", "bench", threads=settings.model.threads)
+    bare.inspect(Frame(images[0], 0, 0, 0, "memory", None, None))
+    alone = statistics.median(invoke_ms(bare, 1.0))
+    frames = WARM_UP + int(seconds * 1000 / alone)
+    found = []
+    for _ in range(rounds):
+        before = invoke_ms(bare, seconds / 2)
+        station = run_service(settings, MemoryCamera(images, frames))
+        after = invoke_ms(bare, seconds / 2)
+        at_ns = [at for at, _ in station.verdicts]
+        frame_ms = (at_ns[-1] - at_ns[WARM_UP]) / 1e6 / (len(at_ns) - 1 - WARM_UP)
+        mean_ms = statistics.fmean(before + after)
+        found.append((mean_ms / frame_ms, mean_ms, frame_ms, _stages(station)))
+    found.sort(key=lambda one: one[0])
+    ratio, mean_ms, frame_ms, stages = found[len(found) // 2]
+    delays, skipped, live = _delays(settings, images, frame_ms / 0.8 / 1000, seconds * 2)
+    return Speed(
+        invoke_ms=round(statistics.median(invoke_ms(bare, seconds)), 3),
+        frame_ms=round(frame_ms, 3),
+        ratio=round(ratio, 4),
+        ratios=tuple(round(one[0], 4) for one in found),
+        stages_ms=stages,
+        delay_p50_ms=round(statistics.median(delays), 3),
+        delay_p99_ms=round(_p99(delays), 3),
+        delay_frames=live,
+        skipped=skipped,
+    )
+
+
+def _stages(station: TimedService) -> dict[str, float]:
+    """The mean of each stage."""
+    timings = [verdict.timing_ms for _, verdict in station.verdicts[WARM_UP:]]
+    return {stage: round(statistics.fmean(one[stage] for one in timings), 3) for stage in timings[0]}
+
+
+def _delays(
+    settings: Config, images: Sequence[Pixels], period_s: float, seconds: float
+) -> tuple[list[float], int, int]:
+    """(from a frame to its verdict in ms, skipped frames, verdicts)."""
+    camera = MemoryCamera(images, WARM_UP + int(seconds / period_s), period_s)
+    station = run_service(settings, camera)
+    delays = [(at - camera.given_ns[verdict.seq]) / 1e6 for at, verdict in station.verdicts[WARM_UP:]]
+    return delays, station.losses.skipped, len(delays)
+
+
+def _p99(values: Sequence[float]) -> float:
+    """By the nearest rank."""
+    return sorted(values)[max(0, -(-len(values) * 99 // 100) - 1)]
+
+
+def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int, float, float]:
+    """(tiles, ms for a 12-megapixel frame, ms for an invocation), medians."""
+    pipeline = Pipeline(
+        bundles.load(_tiled(bundles.load(settings.bundle), folder)), "bench", "bench", settings.model.threads
+    )
+    repeats = (-(-LARGE.height // images[0].shape[0]), -(-LARGE.width // images[0].shape[1]), 1)
+    large = np.tile(images[0], repeats)[: LARGE.height, : LARGE.width]
+    frame = Frame(np.ascontiguousarray(large), 0, time.time_ns(), time.monotonic_ns(), "memory", None, None)
+    count = len(pipeline.inspect(frame).tiles)
+    ratios = []
+    for _ in range(5):
+        alone = invoke_ms(pipeline, 0.3)
+        begin_ns = time.perf_counter_ns()
+        pipeline.inspect(frame)
+        taken_ms = (time.perf_counter_ns() - begin_ns) / 1e6
+        alone_ms = statistics.fmean(alone + invoke_ms(pipeline, 0.3))
+        ratios.append((taken_ms / alone_ms, taken_ms, alone_ms))
+    _, taken_ms, alone_ms = sorted(ratios)[len(ratios) // 2]
+    return count, taken_ms, alone_ms
+
+
+def _tiled(loaded: Bundle, folder: Path) -> Path:
+    """The bundle with tiles of a quarter of a large frame's sides, and golden scores to go with them."""
+    calibration = loaded.calibration
+    spec = replace(calibration.preprocess, tiles=Size(LARGE.width // 4, LARGE.height // 4), overlap=0.0)
+    shown = calibration.golden.vectors[0]
+    path = loaded.golden_path(shown)
+    detector = Detector(replace(loaded, calibration=replace(calibration, preprocess=spec)))
+    score = detector.detect(Preprocessor(spec).prepare(frame_from_file(path, 0))).score
+    golden = GoldenSpec(calibration.golden.tolerance, (GoldenVector(shown.file, score),))
+    changed = replace(calibration, preprocess=spec, golden=golden)
+    extra = {"reference.npz": (loaded.path / "reference.npz").read_bytes()} if _has_reference(loaded) else {}
+    content = loaded.model_path.read_bytes()
+    return bundles.write(folder, "tiled", content, changed, {shown.file: path.read_bytes()}, extra)
+
+
+def _has_reference(loaded: Bundle) -> bool:
+    return (loaded.path / "reference.npz").exists()
+
+
+class Daemon:
+    """The service as its own process, and what systemd would hear of it."""
+
+    def __init__(self, settings: Config, folder: Path) -> None:
+        path = folder / f"notify-{time.monotonic_ns()}"
+        self._systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._systemd.bind(str(path))
+        self._systemd.settimeout(60)
+        begin_s = time.monotonic()
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", "device", "run", "--config", str(settings.path)),
+            cwd=REPOSITORY,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "NOTIFY_SOCKET": str(path)},
+        )
+        while "READY=1" not in self._systemd.recv(200).decode():
+            pass
+        self.start_s = time.monotonic() - begin_s
+
+    def kib(self, name: str) -> int:
+        """A line of /proc/PID/status: VmRSS, or VmHWM for the peak."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith(f"{name}:")).split()[1])
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self._systemd.close()
+
+
+def daemon(settings: Config, folder: Path, seconds: float) -> tuple[list[float], float]:
+    """(seconds from start to the first verdict, three times; peak resident MB)."""
+    starts = []
+    for _ in range(3):
+        one = Daemon(settings, folder)
+        starts.append(round(one.start_s, 3))
+        time.sleep(seconds if len(starts) == 3 else 0.2)
+        peak_mb = one.kib("VmHWM") * 1024 / 1e6
+        one.end()
+    return starts, round(peak_mb, 1)
+
+
+def growth(settings: Config, folder: Path, frames: int) -> tuple[int, float, float, float]:
+    """(frames, MB at the end, bytes a frame, twice the standard error of that)."""
+    samples: list[tuple[int, int]] = []
+    one = Daemon(settings, folder)
+
+    def note(client: Client, userdata: object, message: MQTTMessage) -> None:
+        samples.append((json.loads(message.payload)["seq"], one.kib("VmRSS") * 1024))
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_message = note
+    client.on_connect = lambda *_: client.subscribe(f"edgevision/{settings.station}/inspection/last")
+    client.connect(settings.mqtt.host, settings.mqtt.port)
+    client.loop_start()
+    while not samples or samples[-1][0] < frames:
+        time.sleep(1)
+    client.loop_stop()
+    one.end()
+    steady = [sample for sample in samples if sample[0] >= frames / 5]
+    slope, error = _slope(steady)
+    return samples[-1][0], samples[-1][1] / 1e6, slope, 2 * error
+
+
+def _slope(samples: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """Least squares over the means of BLOCKS blocks, for neighbours are alike; and its standard error."""
+    blocks = [np.mean(block, axis=0) for block in np.array_split(np.array(samples, dtype=float), BLOCKS)]
+    x, y = np.array(blocks).T
+    x = x - x.mean()
+    slope = float((x * (y - y.mean())).sum() / (x * x).sum())
+    rest = y - y.mean() - slope * x
+    return slope, float(np.sqrt((rest * rest).sum() / (len(x) - 2) / (x * x).sum()))
+
+
+@contextmanager
+def broker(folder: Path) -> Iterator[int]:
+    """A Mosquitto that keeps nothing; its port. Raises BrokerError where there is none."""
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise BrokerError("mosquitto: not found; apt install mosquitto")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    settings = folder / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen(
+        (program, "-c", str(settings)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def settings_of(folder: Path, bundle: Path, images: Path, port: int, threads: int) -> Config:
+    """A station of its own."""
+    folder.mkdir()
+    path = folder / "config.toml"
+    path.write_text(
+        f'[station]\nname = "bench"\nstate = "state"\nruntime = "run"\n[bundle]\npath = "{bundle}"\n'
+        f'[model]\nthreads = {threads}\n[camera]\nsource = "{images}"\nloop = true\n'
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n[log]\nlevel = "error"\n'
+    )
+    return config.load(path)
+
+
+def report(found: Speed) -> None:
+    """The table of a bundle's speed."""
+    print(f"  invoke alone {found.invoke_ms:.2f} ms; a verdict every {found.frame_ms:.2f} ms")
+    print(f"  ratio {found.ratio:.3f} (rounds {', '.join(f'{one:.3f}' for one in found.ratios)})")
+    for stage, duration_ms in found.stages_ms.items():
+        print(f"    {stage:<13} {duration_ms:7.3f} ms  {duration_ms / found.frame_ms:6.1%}")
+    print(
+        f"  frame to verdict, live at 80 %: p50 {found.delay_p50_ms:.2f}, p99 {found.delay_p99_ms:.2f} ms "
+        f"= invoke + {found.delay_p99_ms - found.invoke_ms:.2f} ms; "
+        f"{found.skipped} of {found.delay_frames + found.skipped} skipped"
+    )
+
+
+def measure(options: argparse.Namespace, folder: Path, port: int) -> dict[str, object]:
+    """Everything, printed as it comes."""
+    everything: dict[str, object] = {"threads": options.threads, "cores": len(os.sched_getaffinity(0))}
+    files = image_files(options.images.resolve())[:64]
+    images = [read_image(file)[0] for file in files]
+    for at, path in enumerate(options.bundle):
+        settings = settings_of(
+            folder / str(at), path.resolve(), options.images.resolve(), port, options.threads
+        )
+        name = bundles.load(settings.bundle).name
+        print(f"{name}, {options.threads} threads, {len(images)} images of {options.images}", flush=True)
+        found = speed(settings, images, options.rounds, options.seconds)
+        report(found)
+        count, taken_ms, alone_ms = tiles(settings, images, folder / str(at) / "tiled")
+        times = taken_ms / alone_ms
+        print(f"  12 megapixels, {count} tiles: {taken_ms:.1f} ms = {times / count:.3f} invokes a tile")
+        starts, peak_mb = daemon(settings, folder, options.seconds * 2)
+        print(f"  daemon: first verdict after {starts} s; peak resident {peak_mb} MB", flush=True)
+        tiled = {"tiles": count, "frame_ms": round(taken_ms, 2), "invoke_ms": round(alone_ms, 3)}
+        everything[name] = {**asdict(found), "tiled": tiled, "start_s": starts, "peak_mb": peak_mb}
+    if options.growth:
+        frames, end_mb, slope, error = growth(settings, folder, options.growth)
+        print(f"growth over {frames} frames: {slope:+.1f} +- {error:.1f} bytes a frame, {end_mb:.1f} MB then")
+        everything["growth"] = {"frames": frames, "bytes_a_frame": slope, "error": error, "end_mb": end_mb}
+    return everything
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="What the device costs beside its model.")
+    parser.add_argument(
+        "--bundle", type=Path, required=True, action="append", metavar="DIR", help="may be repeated"
+    )
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="images of the bundle's kind"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the interpreter, default 1")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of the speed, default 5")
+    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of a round, default 4")
+    parser.add_argument("--growth", type=int, default=0, metavar="N", help="frames to watch the memory over")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level="ERROR")
+    sys.setswitchinterval(service.SWITCH_S)
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgevision-bench-") as name, broker(Path(name)) as port:
+            figures = measure(options, Path(name), port)
+    except EdgeVisionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
