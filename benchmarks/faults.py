@@ -40,7 +40,7 @@ from device.camera import BadFrame
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.frame import Frame
-from device.pipeline import Pipeline
+from device.pipeline import Pipeline, Prepared
 from device.signals import StopSignal
 from device.trigger import Commanded, FreeRun, Trigger
 from device.verdict import Verdict
@@ -155,11 +155,11 @@ class FailingPipeline(Pipeline):
     dice: random.Random
     ledger: Ledger
 
-    def inspect(self, frame: Frame, *arguments: object) -> Verdict:
+    def judge(self, prepared: Prepared, *arguments: object) -> Verdict:
         if self.dice.random() < MODEL_FAULT:
             self.ledger.faults["model"] += 1
             raise InterpreterError("the model fails")
-        return super().inspect(frame, *arguments)  # type: ignore[arg-type]
+        return super().judge(prepared, *arguments)  # type: ignore[arg-type]
 
 
 class RecordedService(service.Service):

@@ -10,6 +10,9 @@ inspected depends on who can wait:
                                 wait, a further one is dropped at once and its part gets an ERROR verdict
                                 instead, in its turn; when MOST_PARTS wait, the event is dropped and counted.
 
+What will be inspected for certain, which is all but the frames of a live camera that runs freely, is prepared
+for the model here, while the model is at work on the one before.
+
 Everything taken has a number, `seq`, that only grows: one verdict or one counted loss for each. A camera that
 runs freely may leave gaps in it, which are frames that it lost itself. A frame that could not be read, a
 trigger that got no frame in time, and one that found the trigger's own queue full, is a BadFrame: an ERROR
@@ -23,17 +26,20 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from device.camera import BadFrame, Camera
-from device.errors import FrameError
+from device.errors import EdgeVisionError, FrameError
 from device.frame import FREE_RUN, Frame
 from device.outputs import Outputs
+from device.pipeline import Prepared
 from device.trigger import Trigger, TriggerEvent
 
 log = logging.getLogger(__name__)
 
-Taken = Frame | BadFrame
+Taken = Frame | Prepared | BadFrame
+Prepare = Callable[[Frame], Prepared]
 
 MOST_WAITING = 4  # triggered frames; a 12-megapixel frame takes 36 MB
 MOST_PARTS = 1000  # triggered parts, with or without their frames
@@ -127,7 +133,7 @@ class HandOver:
         if len(self._waiting) >= MOST_PARTS:
             self._dropped += 1
             return False
-        if isinstance(taken, Frame) and self._frames() >= self._most_waiting:
+        if not isinstance(taken, BadFrame) and self._frames() >= self._most_waiting:
             reason = f"{self._most_waiting} triggered frames waited already"
             self._waiting.append(not_inspected(taken, reason))
         else:
@@ -135,7 +141,7 @@ class HandOver:
         return True
 
     def _frames(self) -> int:
-        return sum(isinstance(taken, Frame) for taken in self._waiting)
+        return sum(not isinstance(taken, BadFrame) for taken in self._waiting)
 
 
 class Capture:
@@ -148,14 +154,19 @@ class Capture:
         timeout_s: float,
         most_waiting: int = MOST_WAITING,
         outputs: Outputs | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
-        """`timeout_s`: how long a frame may take to come. `outputs`: who is told of parts."""
+        """`timeout_s`: how long a frame may take to come. `outputs`: who is told of parts.
+
+        `prepare`: what can be done to a frame ahead of the model.
+        """
         self._camera = camera
         self._trigger = trigger
         self._timeout_s = timeout_s
         self._handed = HandOver(live=camera.live, most_waiting=most_waiting)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._outputs = outputs
+        self._prepare = prepare
         self._seq = 0
         self._gaps = 0
         self._stopping = False
@@ -274,6 +285,7 @@ class Capture:
         self._in_hand = event
         if triggered:
             self._announce(event)
+        taken: Taken | None
         try:
             taken = self._read(triggered)
         except BadFrame as fault:
@@ -292,8 +304,18 @@ class Capture:
             self._number(taken.seq, triggered)
             if triggered or taken.seq != self._seq:
                 taken = replace(taken, seq=self._seq, part_id=event.part_id, trigger=event.kind)
+            taken = self._ahead(taken)
         self._hand_over(taken)
         return True
+
+    def _ahead(self, frame: Frame) -> Taken:
+        """The frame, prepared for the model where it will be inspected for certain."""
+        if self._prepare is None or (self._camera.live and frame.trigger == FREE_RUN):
+            return frame
+        try:
+            return self._prepare(frame)
+        except EdgeVisionError:  # it will be met again, and told, by the one who inspects
+            return frame
 
     def _number(self, camera_seq: int, triggered: bool) -> None:
         """The number of what was taken: of a camera that runs freely its own, so that a loss is a gap."""
@@ -320,7 +342,7 @@ class Capture:
             self._announce(event)
             self._hand_over(self._bad(event, reason))
 
-    def _read(self, triggered: bool) -> Taken | None:
+    def _read(self, triggered: bool) -> Frame | None:
         self._reading_since_s = time.monotonic()
         try:
             if triggered:
@@ -356,12 +378,13 @@ def not_inspected(taken: Taken, reason: str) -> BadFrame:
     """What stands for a frame that nobody can judge. A BadFrame keeps its own reason."""
     if isinstance(taken, BadFrame):
         return taken
+    frame = taken.frame if isinstance(taken, Prepared) else taken
     return BadFrame(
         f"not inspected: {reason}",
-        seq=taken.seq,
-        path=taken.path,
-        captured_ns=taken.captured_ns,
-        camera=taken.camera,
-        part_id=taken.part_id,
-        trigger=taken.trigger,
+        seq=frame.seq,
+        path=frame.path,
+        captured_ns=frame.captured_ns,
+        camera=frame.camera,
+        part_id=frame.part_id,
+        trigger=frame.trigger,
     )

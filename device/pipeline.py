@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from device import bundle as bundles
 from device.bundle import Bundle, Thresholds
 from device.camera import BadFrame
-from device.checks import measure
+from device.checks import Checks, measure
 from device.clock import clock_synced
 from device.detector import Detector, Prediction, mean_evidence
 from device.frame import Frame, frame_from_file
@@ -16,6 +17,32 @@ from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
 from device.region_of_interest import EVERYTHING, RegionOfInterest
 from device.verdict import Model, Tile, Verdict, decide
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A frame as the model of a pipeline will see it, and what can be said of it without the model."""
+
+    frame: Frame
+    model_input: ModelInput
+    checks: Checks
+    timing_ms: Mapping[str, float]
+    of: Pipeline
+
+    @property
+    def seq(self) -> int:
+        """As in Frame."""
+        return self.frame.seq
+
+    @property
+    def monotonic_ns(self) -> int:
+        """As in Frame."""
+        return self.frame.monotonic_ns
+
+    @property
+    def trigger(self) -> str:
+        """As in Frame."""
+        return self.frame.trigger
 
 
 class Pipeline:
@@ -74,13 +101,23 @@ class Pipeline:
 
         timing_ms: preprocess, checks, inference, localization (about 0 for OK), and total.
         """
+        return self.judge(self.prepare(frame), thresholds)
+
+    def prepare(self, frame: Frame) -> Prepared:
+        """The first half of inspect(), which needs no model: another thread may do it meanwhile."""
         watch = _StopWatch()
         model_input = self._preprocessor.prepare(frame)
         watch.lap("preprocess")
-        checks = measure(model_input)  # before inference, while the image is still in the processor's cache
+        checks = measure(model_input)  # at once, while the image is still in the processor's cache
         watch.lap("checks")
+        return Prepared(frame, model_input, checks, watch.laps_ms, self)
+
+    def judge(self, prepared: Prepared, thresholds: Thresholds | None = None) -> Verdict:
+        """The second half of inspect(), on what this pipeline has prepared."""
+        watch = _StopWatch(prepared.timing_ms)
+        frame, model_input = prepared.frame, prepared.model_input
         prediction = self._detector.detect(model_input)
-        checks = replace(checks, evidence=mean_evidence(model_input, prediction))
+        checks = replace(prepared.checks, evidence=mean_evidence(model_input, prediction))
         watch.lap("inference")
         thresholds = thresholds or self._thresholds
         word = decide(prediction.score, thresholds)
@@ -148,16 +185,18 @@ def _tiles(model_input: ModelInput, prediction: Prediction) -> tuple[Tile, ...]:
 
 
 class _StopWatch:
-    """Milliseconds of one stage after the other, to the microsecond."""
+    """Milliseconds of one stage after the other, to the microsecond; `before`: of stages done elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, float] | None = None) -> None:
         self._start_ns = self._last_ns = time.perf_counter_ns()
-        self._laps_ms: dict[str, float] = {}
+        self._before_ms = sum(before.values()) if before else 0.0
+        self.laps_ms: dict[str, float] = dict(before or {})
 
     def lap(self, stage: str) -> None:
         now_ns = time.perf_counter_ns()
-        self._laps_ms[stage] = (now_ns - self._last_ns) // 1000 / 1000
+        self.laps_ms[stage] = (now_ns - self._last_ns) // 1000 / 1000
         self._last_ns = now_ns
 
     def timing_ms(self) -> dict[str, float]:
-        return {**self._laps_ms, "total": (time.perf_counter_ns() - self._start_ns) // 1000 / 1000}
+        total_ms = self._before_ms + (time.perf_counter_ns() - self._start_ns) // 1000 / 1000
+        return {**self.laps_ms, "total": round(total_ms, 3)}

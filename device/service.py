@@ -49,7 +49,7 @@ from device.counters import Counters
 from device.errors import EdgeVisionError, FrameError
 from device.frame import FREE_RUN, Frame
 from device.outputs import Outputs
-from device.pipeline import Pipeline
+from device.pipeline import Pipeline, Prepared
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.signals import StopSignal
@@ -109,6 +109,7 @@ class Service:
             trigger,
             config.trigger.timeout_s if triggered else config.camera.timeout_s,
             outputs=self._outputs,
+            prepare=self._prepare,
         )
         started = datetime.now(UTC)
         self._publisher = Publisher(
@@ -172,7 +173,7 @@ class Service:
         if taken is None:
             return None
         if taken.trigger == FREE_RUN:
-            exposed_ns = taken.monotonic_ns if isinstance(taken, Frame) else time.monotonic_ns()
+            exposed_ns = time.monotonic_ns() if isinstance(taken, BadFrame) else taken.monotonic_ns
             self._outputs.triggered(taken.seq, exposed_ns)
         if isinstance(taken, BadFrame):
             return self._unseen(taken)
@@ -216,11 +217,20 @@ class Service:
             self._archive.state,
         )
 
-    def _judge(self, frame: Frame) -> Verdict:
+    def _prepare(self, frame: Frame) -> Prepared:
+        """In the capture thread."""
+        return self._pipeline.prepare(frame)
+
+    def _judge(self, taken: Frame | Prepared) -> Verdict:
         """The verdict on a frame. When that cannot be, an ERROR verdict is the last; raises what it was."""
+        frame = taken.frame if isinstance(taken, Prepared) else taken
         thresholds = self._jury.thresholds(self._thresholds, frame.trigger)
         try:
-            verdict = self._jury.vote(self._pipeline.inspect(frame, thresholds))
+            if isinstance(taken, Prepared) and taken.of is self._pipeline:
+                verdict = self._pipeline.judge(taken, thresholds)
+            else:  # or it was prepared for the model before this one
+                verdict = self._pipeline.inspect(frame, thresholds)
+            verdict = self._jury.vote(verdict)
         except Exception as fault:
             self.publish(self._pipeline.unseen(not_inspected(frame, str(fault) or type(fault).__name__)))
             raise

@@ -15,10 +15,12 @@ from fixtures_bundle import make_frame
 from fixtures_daemon import REPOSITORY
 
 from device import capture as module
+from device.bundle import Bundle
 from device.camera import BadFrame
 from device.capture import AHEAD, Capture, HandOver, Losses
-from device.errors import FrameError
+from device.errors import BundleError, FrameError
 from device.frame import Frame
+from device.pipeline import Pipeline, Prepared
 from device.trigger import Commanded, FreeRun
 
 
@@ -71,7 +73,7 @@ def lost() -> Frame:
 def make_capture() -> Iterator[Callable[..., Capture]]:
     made: list[Capture] = []
 
-    def make(camera: Scripted, trigger: object = None, timeout_s: float = 5.0, **settings: int) -> Capture:
+    def make(camera: Scripted, trigger: object = None, timeout_s: float = 5.0, **settings: object) -> Capture:
         made.append(Capture(camera, trigger or FreeRun(), timeout_s, **settings))
         made[-1].open()
         made[-1].start()
@@ -323,3 +325,24 @@ def test_a_camera_that_runs_freely_never_waits_for_a_part(make_capture: Callable
     assert capture.take(DEADLINE_S) is not None
     until(lambda: capture.ended)
     assert not capture.waits_for_part
+
+
+def test_what_is_inspected_for_certain_is_prepared_ahead(
+    make_capture: Callable[..., Capture], tiny_bundle: Bundle
+) -> None:
+    pipeline = Pipeline(tiny_bundle, "press-4", "5e55", threads=1)
+    recorded = take_all(make_capture(Scripted(frame, bad, live=False), prepare=pipeline.prepare))
+    assert [type(item) for item in recorded] == [Prepared, BadFrame]
+    assert recorded[0].of is pipeline
+    part, _ = take_all(make_capture(Scripted(frame), commanded(*"AB"), prepare=pipeline.prepare))
+    assert (type(part), part.frame.part_id) == (Prepared, "A")
+    free = take_all(make_capture(Scripted(frame), prepare=pipeline.prepare))
+    assert [type(item) for item in free] == [Frame]
+
+
+def test_a_frame_that_cannot_be_prepared_is_handed_on_as_it_is(make_capture: Callable[..., Capture]) -> None:
+    def refuse(frame: Frame) -> Prepared:
+        raise BundleError("not for frames of this size")
+
+    [item] = take_all(make_capture(Scripted(frame, live=False), prepare=refuse))
+    assert isinstance(item, Frame)

@@ -267,3 +267,13 @@ def test_tiles_in_which_nothing_is_looked_at_are_left_out(tiled: Bundle) -> None
     verdict = looking(tiled, roi=[rectangle(0, 0, 40, 64), rectangle(600, 0, 40, 64)]).inspect(frame)
     assert verdict.verdict == "OK"
     assert 2 <= len(verdict.tiles) < 6
+
+
+def test_the_two_halves_of_an_inspection_make_the_whole(pipeline: Pipeline) -> None:
+    frame = make_frame(make_image(spot=(24, 40, 8, 8)))
+    halves = pipeline.judge(pipeline.prepare(frame))
+    whole = pipeline.inspect(frame)
+    assert replace(halves, timing_ms={}, clock_synced=True) == replace(whole, timing_ms={}, clock_synced=True)
+    assert list(halves.timing_ms) == list(whole.timing_ms)
+    stages = [ms for stage, ms in halves.timing_ms.items() if stage != "total"]
+    assert sum(stages) <= halves.timing_ms["total"] + 0.005
