@@ -212,6 +212,14 @@ class Capture:
         self._camera.open()
         self._trigger.open()
 
+    def prove(self) -> None:
+        """See that the camera gives a frame, before anybody waits for the first part. Raises FrameError.
+
+        Not of a recorded source: there each frame is somebody's.
+        """
+        if self._camera.live:
+            self._camera.read(self._timeout_s)
+
     def start(self) -> None:
         """Begin to take frames."""
         self._thread.start()

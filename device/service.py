@@ -103,11 +103,11 @@ class Service:
             config.model.latency_budget_ms,
         )
         self._outputs = Outputs(config.outputs)
-        triggered = config.trigger.kind != FREE_RUN
+        self._triggered = config.trigger.kind != FREE_RUN
         self._capture = Capture(
             camera,
             trigger,
-            config.trigger.timeout_s if triggered else config.camera.timeout_s,
+            config.trigger.timeout_s if self._triggered else config.camera.timeout_s,
             outputs=self._outputs,
             prepare=self._prepare,
         )
@@ -136,6 +136,8 @@ class Service:
         """Open the camera, begin to connect, and name what is in use. Raises FrameError."""
         self._outputs.open()
         self._capture.open()
+        if self._triggered:
+            self._capture.prove()
         self._counters.start()
         self._announce()
         self._listen()
@@ -144,6 +146,8 @@ class Service:
         self._capture.start()
         self._report_of_self.start()
         self._outputs.ready(True)
+        if self._triggered:  # the first part may come in hours, and systemd does not wait so long
+            notify.ready()
         model = self._pipeline.model
         log.info("station %s, session %s", self._config.station, self._session_id)
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
