@@ -42,7 +42,7 @@ CONFIG = ArchiveConfig(
     ok_ratio=1.0,
     format="jpeg",
     jpeg_quality=95,
-    queue_bytes=12_000_000,
+    queue_bytes=6_000_000,
     publish_image_max_bytes=0,
 )
 ROUNDS = 8
