@@ -13,6 +13,7 @@ const STATES = {
   unconnected: "Not connected",
 };
 const HEALTH = { init: "starting", ready: "ready", degraded: "degraded", alert: "alert" };
+const DRAW_MS = 250; // between two pictures of the timeline
 const SLOW_MS = 1000; // sorting latencies and describing the timeline need not be done ten times a second
 
 export class Card {
@@ -24,6 +25,7 @@ export class Card {
     this.timeline = new Timeline(this.part("timeline"));
     this.picture = new Picture(this.part("picture"));
     this.rendered = -Infinity;
+    this.drawn = -Infinity;
     this.renderedSlow = -Infinity;
     this.#name();
   }
@@ -49,12 +51,15 @@ export class Card {
     this.#health();
     this.#defects();
     this.picture.show(this.station.picture);
-    if (this.drawnAt !== this.station.scores.next || this.drawnModel !== this.station.model) {
-      this.drawnAt = this.station.scores.next;
-      this.drawnModel = this.station.model;
-      this.timeline.draw(this.station);
-    }
+    this.#timeline(view);
     if (view.now - this.renderedSlow >= SLOW_MS) this.#slow(view);
+  }
+
+  #timeline({ now }) {
+    const { scores, model } = this.station;
+    if (now - this.drawn < DRAW_MS || (this.drawnAt === scores.next && this.drawnModel === model)) return;
+    [this.drawn, this.drawnAt, this.drawnModel] = [now, scores.next, model];
+    this.timeline.draw(this.station);
   }
 
   restyle() {
