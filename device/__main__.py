@@ -96,7 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--annotate", type=Path, metavar="DIR", help="write pictures with the regions drawn in"
     )
-    inspect.set_defaults(command=_inspect)
+    inspect.add_argument(
+        "--heat-map", action="store_true", help="with --annotate: pictures of the evidence as well"
+    )
+    inspect.set_defaults(command=_inspect, fail=inspect.error)
     _add_receive(commands)
     verify = commands.add_parser("verify", help="compare a bundle with its manifest, and print where it lies")
     verify.add_argument(
@@ -154,9 +157,15 @@ def _status(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from device import inspection
 
+    if options.heat_map and options.annotate is None:
+        options.fail("--heat-map: needs --annotate DIR, where the pictures go")
     _log_to_stderr("warning")
     return inspection.inspect_images(
-        options.images, options.bundle, as_json=options.json, annotated=options.annotate
+        options.images,
+        options.bundle,
+        as_json=options.json,
+        annotated=options.annotate,
+        heat_maps=options.heat_map,
     )
 
 

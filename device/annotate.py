@@ -1,6 +1,8 @@
-"""The inspected image as a person wants to see it: the regions in boxes, the verdict in words."""
+"""The inspected image as a person wants to see it: boxes, the verdict in words, the evidence as heat."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +20,9 @@ COLOURS: dict[str, Colour] = {  # RGB, dark enough for white letters
     "MARGINAL": (180, 105, 0),
     "ERROR": (150, 40, 170),
 }
+_HEAT = cv2.COLORMAP_INFERNO  # even steps to the eye, also for who sees few colours, and in print
+_MOST_HEAT = 0.75  # opacity: the image stays to be seen under the greatest evidence
+_UNSEEN = 0.4  # of its light: what is not looked at is dark
 _WHITE = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _PLAIN_PX = 512  # an image with this smaller side has letters and lines of plain size, others in proportion
@@ -38,6 +43,35 @@ def annotate(image: Pixels, verdict: Verdict) -> Pixels:
     for region in reversed(verdict.regions):
         pen.label(f"{region.score:.2f}", region.box, free)
     return canvas
+
+
+def heat_map(image: Pixels, evidence: NDArray[np.float32], looked_at: Pixels | None = None) -> Pixels:
+    """The RGB image (H, W, 3) in gray under the evidence over it (H, W), logits: a new image (H, W, 3).
+
+    A place is as opaque, and as far up the colours from black over red to yellow, as the sigmoid of its
+    logit, as the score of a region is. So no evidence leaves the image as it is, and a colour means the same
+    on every image.
+    `looked_at` (H, W), 0 where the image is not looked at: there is no heat, and the image is darker.
+    """
+    if evidence.shape != image.shape[:2]:
+        raise ValueError(f"evidence must be {image.shape[:2]}, as the image, got {evidence.shape}")
+    heat = cv2.convertScaleAbs(_sigmoid(evidence), alpha=255)
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    if looked_at is not None:
+        heat[looked_at == 0] = 0
+        gray = np.where(looked_at, gray, (gray * np.float32(_UNSEEN)).astype(np.uint8))
+    levels = np.arange(256, dtype=np.uint8)
+    opacity = levels[:, np.newaxis] * np.float32(_MOST_HEAT / 255)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, _HEAT), cv2.COLOR_BGR2RGB)[:, 0]
+    share = np.round(colours * opacity).astype(np.uint8)  # what a level adds to each channel
+    left = np.round((1 - opacity[:, 0]) * 255).astype(np.uint8)  # what it leaves of the image, in 255ths
+    under: Any = cv2.multiply(gray, cv2.LUT(heat, left), scale=1 / 255)
+    return np.asarray(cv2.add(cv2.merge([under] * 3), share[heat]), np.uint8)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """In place of exp(-x), which overflows."""
+    return np.asarray(np.float32(0.5) * (1 + np.tanh(logits * np.float32(0.5))), np.float32)
 
 
 def headline(verdict: Verdict) -> str:

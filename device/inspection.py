@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 
 from device import bundle
-from device.annotate import annotate
+from device.annotate import annotate, heat_map
 from device.errors import FrameError, StorageError
 from device.frame import Frame, Pixels, frame_from_file
+from device.localizer import evidence_in_frame
 from device.pipeline import Pipeline
 from device.replay import image_files
 from device.verdict import Verdict
@@ -24,10 +25,18 @@ log = logging.getLogger(__name__)
 STATION = "inspect"
 
 
-def inspect_images(sources: list[Path], bundle_path: Path, *, as_json: bool, annotated: Path | None) -> int:
+def inspect_images(
+    sources: list[Path],
+    bundle_path: Path,
+    *,
+    as_json: bool,
+    annotated: Path | None = None,
+    heat_maps: bool = False,
+) -> int:
     """Print a verdict a line for every image, and for every image directly in a folder.
 
-    `annotated` is a folder for pictures with the regions drawn in. An image that cannot be read is an error
+    `annotated` is a folder for pictures with the regions drawn in, and with `heat_maps` for pictures of the
+    evidence, which the model is asked for once more. An image that cannot be read is an error
     on stderr, and the others are still inspected. Returns the exit code: 0, or 5 (FrameError) where there was
     one.
     Raises BundleError, InterpreterError, StorageError.
@@ -44,7 +53,10 @@ def inspect_images(sources: list[Path], bundle_path: Path, *, as_json: bool, ann
         verdict = pipeline.inspect(result)
         print(verdict.to_json() if as_json else _line(verdict), flush=True)
         if annotated is not None:
-            _write_annotated(annotated, result, verdict)
+            _write_image(annotated / _name(result), annotate(result.image, verdict))
+            if heat_maps:
+                heat = annotate(_heat_map(pipeline, result), verdict)
+                _write_image(annotated / _name(result, "-heat"), heat)
     return exit_code
 
 
@@ -75,10 +87,17 @@ def _line(verdict: Verdict) -> str:
     return f"{verdict.verdict:<8}  {verdict.score:.4f}  {verdict.image_path}{at}"
 
 
-def _write_annotated(folder: Path, frame: Frame, verdict: Verdict) -> None:
+def _name(frame: Frame, kind: str = "") -> str:
     """<name of the image>-<digest of its file>.png: images of one name from two folders do not clash."""
-    name = f"{Path(frame.path or 'frame').stem}-{(frame.sha256 or '')[:12]}.png"
-    _write_image(folder / name, annotate(frame.image, verdict))
+    return f"{Path(frame.path or 'frame').stem}-{(frame.sha256 or '')[:12]}{kind}.png"
+
+
+def _heat_map(pipeline: Pipeline, frame: Frame) -> Pixels:
+    calibration = pipeline.bundle.calibration
+    model_input, prediction = pipeline.predict(frame)
+    shift_px = calibration.localization.shift_px
+    evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
+    return heat_map(frame.image, evidence, calibration.preprocess.region.mask(frame.size))
 
 
 def _write_image(path: Path, image: Pixels) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_verdict import ERROR, NG, OK
 
-from device.annotate import COLOURS, annotate, headline
+from device.annotate import COLOURS, annotate, headline, heat_map
 from device.geometry import Box, Size
 from device.verdict import Region, Verdict
 
@@ -108,3 +108,57 @@ def test_a_label_does_not_lie_on_the_headline() -> None:
 def test_an_image_that_is_a_view() -> None:
     size = Size(64, 48)
     assert annotate(blank(Size(128, 48))[:, ::2], verdict_of(size, Box(5, 25, 9, 9))).shape == (48, 64, 3)
+
+
+# ---- the heat map
+
+
+def test_without_evidence_the_image_is_left_as_it_is() -> None:
+    image = blank(Size(40, 30))
+    cold = heat_map(image, np.full((30, 40), -20, np.float32))
+    assert np.array_equal(cold, image)
+    assert cold is not image
+
+
+def test_more_evidence_is_brighter_and_warmer_on_a_dark_image() -> None:
+    """From a sigmoid of 0 to 1, level by level."""
+    logits = np.linspace(-6, 6, 256, dtype=np.float32)[np.newaxis].repeat(3, 0)
+    shown = heat_map(np.zeros((3, 256, 3), np.uint8), logits)[1].astype(float)
+    luma = shown @ (0.299, 0.587, 0.114)
+    assert (np.diff(luma) >= -1).all()
+    assert luma[-1] > 150
+    assert (shown[128:, 0] > shown[128:, 2] + 20).all()  # red before blue
+
+
+def test_heat_lies_where_the_evidence_is_and_the_image_is_seen_through_it() -> None:
+    image = blank(Size(40, 30))
+    image[:, ::2] = 60
+    evidence = np.full((30, 40), -20, np.float32)
+    evidence[10:20, 5:15] = 20
+    shown = heat_map(image, evidence)
+    hot = (shown != image).any(axis=2)
+    assert hot[10:20, 5:15].all()
+    assert hot.sum() == 100
+    assert (shown[10:20, 6:15:2] < shown[10:20, 5:15:2][:, :5]).all()
+
+
+def test_where_it_is_not_looked_at_there_is_no_heat_and_less_light() -> None:
+    image = blank(Size(40, 30))
+    looked_at = np.zeros((30, 40), np.uint8)
+    looked_at[:, 20:] = 1
+    shown = heat_map(image, np.full((30, 40), 20, np.float32), looked_at)
+    assert (shown[:, :20] == int(128 * 0.4)).all()
+    assert (shown[:, 20:] == heat_map(image, np.full((30, 40), 20, np.float32))[:, 20:]).all()
+
+
+def test_any_finite_logit_and_a_view() -> None:
+    evidence = np.full((48, 64), -3e38, np.float32)
+    evidence[0] = 3e38
+    shown = heat_map(blank(Size(128, 48))[:, ::2], evidence)
+    assert np.isfinite(shown).all()
+    assert (shown[1:] == 128).all()
+
+
+def test_a_map_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"evidence must be \(30, 40\), as the image, got \(15, 20\)"):
+        heat_map(blank(Size(40, 30)), np.zeros((15, 20), np.float32))

@@ -8,15 +8,19 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from fixtures_broker import DEADLINE_S
+from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY, command_line, errors, run_device, write_images
 
 from device import inspection
 from device.errors import BundleError, StorageError
+from device.geometry import Polygon
 from device.verdict import Verdict
 
 
@@ -89,6 +93,32 @@ def test_annotated_pictures_of_one_name_do_not_clash(
         picture = cv2.imread(str(out / f"{source.stem}-{digest}.png"))
         assert picture.shape == (96, 128, 3)
         assert (picture != cv2.imread(str(source))).any()
+
+
+def test_the_heat_map_shows_the_defect_and_keeps_to_what_is_looked_at(
+    images: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """The spot of part2 is at 30, 40, 24 x 24 px of 128 x 96: once looked at, once under an ignore mask."""
+    masked = replace(tiny_model.calibration.preprocess, ignore=(rectangle(26, 40, 60, 64),))
+    found = {}
+    for name, changes in (("whole", {}), ("masked", {"preprocess": masked})):
+        bundle = tiny_model.write(tmp_path / name, **changes)
+        out = tmp_path / f"{name}-out"
+        done = run_device(
+            "inspect", images / "part2.png", "--bundle", bundle, "--annotate", out, "--heat-map"
+        )
+        assert done.returncode == 0, done.stderr
+        plain, heat = sorted(out.iterdir(), key=lambda path: len(path.name))
+        assert heat.name == f"{plain.stem}-heat.png"
+        found[name] = cv2.cvtColor(cv2.imread(str(heat)), cv2.COLOR_BGR2RGB).astype(int)
+    middle = (slice(45, 60), slice(35, 50))
+    assert (found["whole"][middle][..., 0] - found["whole"][middle][..., 2] > 60).all()  # warm
+    assert np.ptp(found["masked"][middle], axis=2).max() <= 2  # gray
+    assert (found["masked"][middle] == 255 * 4 // 10).all()  # and dark
+
+
+def rectangle(left: int, top: int, right: int, bottom: int) -> Polygon:
+    return Polygon(((left, top), (right, top), (right, bottom), (left, bottom)))
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing_behind(

@@ -19,6 +19,7 @@ from device import __main__ as command
         ("inspect",),
         ("inspect", "a.png"),
         ("inspect", "--bundle", "b"),
+        ("inspect", "a.png", "--bundle", "b", "--heat-map"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(
