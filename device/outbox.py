@@ -253,8 +253,10 @@ class Outbox:
         content = self._database.content
         self._mark.write(Count(content.last_id, content.last_id - content.rows.total()))
         with self._changed:
-            self._settled.difference_update(changes.done)
-            self._settled.difference_update(refusal.row_id for refusal in changes.refusals)
+            settled = {*changes.done, *(refusal.row_id for refusal in changes.refusals)}
+            self._settled -= settled
+            if settled:
+                self._fresh = deque((row for row in self._fresh if row.id not in settled), _FRESH)
             self._fresh.extend(rows)
             if content.dropped != dropped_before:
                 self._fresh.clear()  # a dropped row is not to be delivered from here

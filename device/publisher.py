@@ -16,7 +16,10 @@ A verdict is `historical` when it is of an earlier session, or is handed over mo
 made. State is remembered, and published again on every connect: status and birth first.
 
 What the broker answers: accepted, done. Quota exceeded: the same again after a pause. Anything else (not
-authorized, too large...): that row is kept aside until the next start of the service, and counted.
+authorized, too large...): that row is kept aside until the next start of the service, and counted. So is a
+message at which the connection ends every time (some brokers answer so to what is too large): SUSPECT_AFTER
+times among others, and then CONVICTED_AFTER times alone, on connections that worked until then. State that
+was refused is not published again until it changes.
 
 Threads: the callers'; the outbox's, which stores; ours ("publisher"), which alone touches the connection and
 survives whatever goes wrong there; and one for the handlers of subscriptions, which may take their time.
@@ -48,7 +51,9 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 5.0  # how long stop() waits for what is stored, and again for its last word
 LATE_S = 2.0  # a verdict that is handed over later than this after it was made is historical
+SUSPECT_AFTER, CONVICTED_AFTER = 2, 3
 ANSWER_S = 20.0  # a broker that has not acknowledged a message for so long is given up
+_LOUD_EVERY_S = 10.0  # connections that come and go are not worth more than a warning in this time
 _LAST_EVERY_S = 0.25  # how often inspection/last is published while a backlog is sent
 _TICK_S = 0.5
 _SEND_LIMIT = 256  # best-effort messages that wait for their turn
@@ -101,6 +106,11 @@ class _Message:
     row: Row | None = None
     bit: int = 0
 
+    @property
+    def key(self) -> str:
+        """The same for the same message on another connection."""
+        return f"message on {self.topic}" + (f", verdict {self.row.id}" if self.row is not None else "")
+
 
 class Publisher:
     """The station's voice: start(), publish() for every verdict, stop(). Only stop() waits for the broker."""
@@ -146,10 +156,14 @@ class Publisher:
         self._stored = 0  # the storing thread's
         self._not_before_s = 0.0  # a pause that the broker's quota asks for
         self._last_sent_s = 0.0
+        self._suspect = _Suspect()
+        self._has_answered = False  # the broker, on this connection
         self._complained = False
+        self._loud_s = -_LOUD_EVERY_S
         self._away_since_s = time.monotonic()
         self._changed = threading.Condition()  # guards all that follows
         self._states: dict[str, bytes] = {}
+        self._refused_states: dict[str, bytes] = {}  # by their topic, what the broker did not take
         self._due: dict[str, None] = {}  # states to be published, in order
         self._sends: deque[_Message] = deque()
         self._handlers: dict[str, Handler] = {}
@@ -265,6 +279,8 @@ class Publisher:
         with self._changed:
             if self._stop_at_s is not None:
                 return
+            if self._thread.ident is None:  # start() failed
+                return
             self._last_word = last_word
             self._stop_at_s = time.monotonic() + FLUSH_S
             self._changed.notify_all()
@@ -313,6 +329,7 @@ class Publisher:
         except BrokerError as error:
             if self._stop_at_s is None:
                 self._complain(str(error))
+                self._suspect_the_oldest()
         except Exception:
             log.exception("fault in the delivery; it goes on with a new connection")
         finally:
@@ -365,7 +382,7 @@ class Publisher:
             unsubscribed, self._unsubscribed = self._unsubscribed, []
         for topic_filter in unsubscribed:
             connection.subscribe(topic_filter)
-        while connection.room > 0:
+        while self._has_room(connection):
             message = self._next_of_state() or self._next_of_row()
             if message is None:
                 return
@@ -373,6 +390,10 @@ class Publisher:
                 self._refused(message, "Packet too large")
             else:
                 self._publish(connection, message)
+
+    def _has_room(self, connection: Connection) -> bool:
+        """While a message is suspect, one goes at a time."""
+        return connection.room > 0 and not (self._suspect.exists and self._under_way)
 
     def _publish(self, connection: Connection, message: _Message) -> int:
         properties = message.properties or {}
@@ -392,13 +413,17 @@ class Publisher:
                 return None
             last = f"{self._root}/inspection/last"
             held = bool(self._ahead) and now_s < self._last_sent_s + _LAST_EVERY_S
-            topic = next((topic for topic in self._due if not (held and topic == last)), None)
-            if topic is None:
-                return None
-            del self._due[topic]
-            if topic == last:
-                self._last_sent_s = now_s
-            return _Message(topic, self._state(topic), 1, True, self._mark)
+            for topic in list(self._due):
+                if held and topic == last:
+                    continue
+                del self._due[topic]
+                payload = self._state(topic)
+                if self._refused_states.get(topic) == payload:
+                    continue
+                if topic == last:
+                    self._last_sent_s = now_s
+                return _Message(topic, payload, 1, True, self._mark)
+            return None
 
     def _next_of_row(self) -> _Message | None:
         if time.monotonic() < self._not_before_s:
@@ -431,6 +456,7 @@ class Publisher:
         for answer in answers:
             self._settle_one(answer)
         if answers:
+            self._has_answered = True
             self._pauses.reset()
         if connection.incoming:
             self._pass_on(connection.incoming)
@@ -442,6 +468,7 @@ class Publisher:
         message = self._under_way.pop(answer.mid, None)
         if message is None:
             return
+        self._suspect.acquit(message.key)
         if answer.code < _ACCEPTED_BELOW:
             if message.row is not None:
                 self._finish(message.row, message.bit)
@@ -479,15 +506,16 @@ class Publisher:
 
     def _refused(self, message: _Message, reason: str) -> None:
         first = self._refused_messages == 0
+        level = logging.WARNING if first else logging.DEBUG
+        log.log(level, "broker %s: refuses a message on %s: %s", self.address, message.topic, reason)
+        self._refuse(message, reason)
+
+    def _refuse(self, message: _Message, reason: str) -> None:
+        """Keep a row aside; leave state unpublished until it changes."""
         with self._changed:
             self._refused_messages += 1
-        log.log(
-            logging.WARNING if first else logging.DEBUG,
-            "broker %s: refuses a message on %s: %s",
-            self.address,
-            message.topic,
-            reason,
-        )
+            if message.retain:
+                self._refused_states[message.topic] = message.payload
         if message.row is not None:
             self._reason = reason
             row_id = message.row.id
@@ -505,12 +533,21 @@ class Publisher:
                 "%d messages came faster than they are handled, and are dropped", len(incoming) - room
             )
 
+    def _suspect_the_oldest(self) -> None:
+        """The connection was lost, though the broker had answered on it: for the message that was next?"""
+        oldest = next(iter(self._under_way.values()), None)
+        if oldest is None or not self._has_answered or not self._suspect.lost_with(oldest.key):
+            return
+        log.warning("broker %s: ends the connection whenever it is sent a %s", self.address, oldest.key)
+        self._refuse(oldest, "the connection ends at it")
+
     def _forget_connection(self) -> None:
         with self._changed:
             self._protocol = None
             self._sends.clear()
             self._repeated += len({m.row.id for m in self._under_way.values() if m.row is not None})
         self._away_since_s = time.monotonic()
+        self._has_answered = False
         self._under_way.clear()
         self._bits_left.clear()
         self._refused_bits.clear()
@@ -546,7 +583,11 @@ class Publisher:
 
     def _complain(self, what: str) -> None:
         """The first failure of an outage aloud, the rest quietly."""
-        level = logging.DEBUG if self._complained else logging.WARNING
+        now_s = time.monotonic()
+        loud = not self._complained and now_s - self._loud_s >= _LOUD_EVERY_S
+        if loud:
+            self._loud_s = now_s
+        level = logging.WARNING if loud else logging.DEBUG
         log.log(level, "broker %s: %s; trying on", self.address, what)
         self._complained = True
 
@@ -596,6 +637,32 @@ class Publisher:
         if topic == f"{self._root}/birth":
             return self._birth(self._protocol or "").encode()
         return self._states[topic]
+
+
+class _Suspect:
+    """The message that was the next to be answered each time that a connection was lost."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._losses = 0
+
+    @property
+    def exists(self) -> bool:
+        return self._losses >= SUSPECT_AFTER
+
+    def lost_with(self, key: str) -> bool:
+        """Note a loss. True when it was one too many for this message."""
+        self._losses = self._losses + 1 if key == self._key else 1
+        self._key = key
+        if self._losses < SUSPECT_AFTER + CONVICTED_AFTER:
+            return False
+        self._losses = 0
+        return True
+
+    def acquit(self, key: str) -> None:
+        """It has been answered."""
+        if key == self._key:
+            self._losses = 0
 
 
 def _as_bytes(payload: str | bytes) -> bytes:

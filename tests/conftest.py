@@ -9,6 +9,7 @@ from fixtures_certificates import certificates
 from fixtures_daemon import make_station
 from fixtures_dashboard import chromium, dashboard, page_broker, talker, websockets
 from fixtures_disk import make_disk, small_disk
+from fixtures_peer import make_peer
 from fixtures_systemd import machine
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
 
@@ -25,6 +26,7 @@ __all__ = [
     "machine",
     "make_broker",
     "make_disk",
+    "make_peer",
     "make_station",
     "page_broker",
     "small_disk",

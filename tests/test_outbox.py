@@ -81,6 +81,8 @@ def test_what_is_done_does_not_come_again(make_outbox: Callable[..., Outbox]) ->
         outbox.done(row.id)
     assert stored(outbox) == list(range(4, 10))  # at once, whether it is deleted yet or not
     assert outbox.stock().waiting == 6
+    wait_for(lambda: not outbox._settled)
+    assert stored(outbox) == list(range(4, 10))  # and after its deletion
     outbox.stop()
     assert stored(make_outbox()) == list(range(4, 10))
 
@@ -91,6 +93,7 @@ def test_what_is_refused_is_kept_aside_until_the_next_start(make_outbox: Callabl
     outbox.refuse(Refusal(outbox.next(0)[1].id, 2, "Not authorized"))
     assert stored(outbox) == [0, 2]
     wait_for(lambda: outbox.stock().refused == 1)
+    assert stored(outbox) == [0, 2]
     assert outbox.stock().waiting == 2
     outbox.stop()
     assert stored(make_outbox()) == [0, 1, 2]
