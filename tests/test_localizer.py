@@ -14,7 +14,7 @@ from fixtures_part import shot
 from device.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec
 from device.detector import Prediction
 from device.geometry import Box, Letterbox, Size
-from device.localizer import MAX_REGIONS, Localizer, evidence_in_frame
+from device.localizer import MAX_REGIONS, Localizer, _background, evidence_in_frame
 from device.preprocess import ModelInput, Preprocessor
 from device.reference import GoldenReference
 from device.verdict import Region
@@ -264,6 +264,18 @@ def test_neither_evidence_nor_difference_is_no_region() -> None:
     flat = np.full((16, 16), 3, np.float32)
     assert locate(flat, flat_input(TARGET)) == ()
     assert locate(flat, flat_input(Size(100, 40)), LocalizationSpec(4.0, 1, 5.0, 40.0, 0.0)) == ()
+
+
+@pytest.mark.parametrize("sigma_px", [5.0, 8.0, 15.5, 30.7, 100.0])
+@pytest.mark.parametrize("shape", [(512, 512), (333, 517), (40, 700), (3, 900)])
+def test_the_background_is_the_gaussian_s(sigma_px: float, shape: tuple[int, int]) -> None:
+    """Within 2 levels, of a picture with edges, a slope and noise; a difference counts from 24 on."""
+    rng = np.random.default_rng(3)
+    image = rng.normal(120, 20, shape) + np.linspace(-50, 50, shape[1])
+    image[: shape[0] // 2, : shape[1] // 3] += 60
+    gray = image.clip(0, 255).astype(np.uint8)
+    exact = cv2.GaussianBlur(gray, (0, 0), sigma_px)
+    assert cv2.absdiff(_background(gray, sigma_px), exact).max() <= 2
 
 
 def test_padding_makes_no_difference() -> None:
