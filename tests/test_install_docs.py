@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from fixtures_daemon import REPOSITORY
@@ -24,6 +25,11 @@ def test_the_page_does_what_it_says(machine: Machine) -> None:
     assert "not authorised" in anybody.stderr.lower() + anybody.stdout.lower()
     password = ("-u", "station", "-P", "a long password")
     machine.run("mosquitto_pub", *password, "-t", "edgevision/station/cmd/x", "-m", "x")
+    heard = machine.out(
+        "mosquitto_sub", *password, "-t", "edgevision/station/inspection", "-C", "1", "-W", "30"
+    )
+    assert json.loads(heard)["station"] == "station"  # the service has logged in with its credential
+    assert password[3] not in machine.out("ps", "-eo", "args") + machine.journal(UNIT)
     machine.run("bash", "-c", f"cd {SOURCE} && {uninstalling}")
     assert machine.show(UNIT, "LoadState") == "not-found"
     assert machine.path("/etc/edgevision/config.toml").exists()
