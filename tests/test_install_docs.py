@@ -23,13 +23,12 @@ def test_the_page_does_what_it_says(machine: Machine) -> None:
     assert machine.show("mosquitto.service", "ActiveState") == "active"
     anybody = machine.run("mosquitto_pub", "-t", "edgevision/x", "-m", "x", check=False)
     assert "not authorised" in anybody.stderr.lower() + anybody.stdout.lower()
-    password = ("-u", "station", "-P", "a long password")
-    machine.run("mosquitto_pub", *password, "-t", "edgevision/station/cmd/x", "-m", "x")
-    heard = machine.out(
-        "mosquitto_sub", *password, "-t", "edgevision/station/inspection", "-C", "1", "-W", "30"
-    )
+    machine.run("mosquitto_passwd", "-b", "/etc/mosquitto/edgevision.passwd", "dashboard", "seen")
+    machine.run("systemctl", "reload", "mosquitto")
+    dashboard = ("-u", "dashboard", "-P", "seen", "-t", "edgevision/station/inspection")
+    heard = machine.out("mosquitto_sub", *dashboard, "-C", "1", "-W", "30")
     assert json.loads(heard)["station"] == "station"  # the service has logged in with its credential
-    assert password[3] not in machine.out("ps", "-eo", "args") + machine.journal(UNIT)
+    assert "a long password" not in machine.out("ps", "-eo", "args") + machine.journal(UNIT)
     machine.run("bash", "-c", f"cd {SOURCE} && {uninstalling}")
     assert machine.show(UNIT, "LoadState") == "not-found"
     assert machine.path("/etc/edgevision/config.toml").exists()
