@@ -204,7 +204,7 @@ upload() { # HOST FOLDER
     local shell
     shell="ssh $(printf '%q ' "${SSH_OPTIONS[@]}" ${ssh_config:+-F "$ssh_config"})"
     if command -v rsync >/dev/null && remote "$1" 'command -v rsync' >/dev/null; then
-        rsync -rt --partial --delete --chmod=D2770,F640 --timeout=60 -e "$shell" -- "$bundle/" "$1:$2/" >&2
+        rsync -rtp --partial --delete --chmod=D2770,F640 --timeout=60 -e "$shell" -- "$bundle/" "$1:$2/" >&2
     else
         say "$1: no rsync; by sftp"
         upload_by_sftp "$1" "$2"

@@ -260,6 +260,17 @@ def test_the_canary_first_and_none_after_a_failure(site: Site) -> None:
     assert site.active() == bundle.name
 
 
+def test_a_station_without_rsync(site: Site) -> None:
+    bundle = site.bundle()
+    site.machine.run("mv", "/usr/bin/rsync", "/usr/bin/rsync.away")
+    try:
+        pushed = site.push(bundle, "station")
+    finally:
+        site.machine.run("mv", "/usr/bin/rsync.away", "/usr/bin/rsync")
+    assert pushed["exit"] == 0, pushed["said"]
+    assert site.active() == bundle.name
+
+
 def test_two_at_once(site: Site) -> None:
     hold = f"exec 9>{STATE}/models/.lock; flock 9; echo 'anna since today' >&9; echo held; sleep 60"
     command = ("nsenter", "-t", str(site.machine.pid), "-a", "bash", "-c", hold)
