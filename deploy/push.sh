@@ -20,9 +20,9 @@
 # An upload that was cut off goes on where it stopped when the command is given again.
 #
 # Exit codes (the first failure's): 0 done on every HOST; 1 unexpected; 2 wrong command line; 3 the station's
-# configuration is wrong; 4 the bundle is wrong, or older than the one in use; 9 the station's disk does not take it; 13 unsigned, or signed by nobody who may;
-# 14 somebody else is changing the station's model; 15 the station went back to the model before; 16 HOST cannot be
-# reached, or the upload was cut off; 17 it has the model, and its service does not run.
+# configuration is wrong; 4 the bundle is wrong, or older than the one in use; 9 the station's disk does not take it;
+# 13 unsigned, or signed by nobody who may; 14 somebody else is changing the station's model; 15 the station went back to
+# the model before; 16 HOST cannot be reached, or the upload was cut off; 17 it has the model, and its service does not run.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -211,10 +211,17 @@ upload() { # HOST FOLDER
     fi
 }
 
-upload_by_sftp() { # HOST FOLDER: -a goes on with a file that is there in part
-    remote "$1" "umask 007; mkdir -p -- '$2'" || return
-    printf 'put -a -R "%s/." "%s"\n' "$bundle" "$2" |
-        sftp -q "${SSH_OPTIONS[@]}" ${ssh_config:+-F "$ssh_config"} -b - "$1" >&2
+upload_by_sftp() { # HOST FOLDER: goes on with a file that is there in part
+    local size file folders
+    local -A there=()
+    folders=$(cd "$bundle" && find . -type d -printf "'$2/%P' ")
+    while read -r size file; do there[$file]=$size; done < <(
+        remote "$1" "umask 007; mkdir -p -- $folders && find '$2' -type f -printf '%s %P\\n'"
+    )
+    (cd "$bundle" && find . -type f -printf '%s %P\n') | while read -r size file; do
+        ((${there[$file]:-$size} < size)) && printf 're' # reput: what is there is its beginning
+        printf 'put "%s" "%s"\n' "$bundle/$file" "$2/$file"
+    done | sftp -q "${SSH_OPTIONS[@]}" ${ssh_config:+-F "$ssh_config"} -b - "$1" >&2
 }
 
 SSH_OPTIONS=(-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3)

@@ -261,7 +261,13 @@ def test_the_canary_first_and_none_after_a_failure(site: Site) -> None:
 
 
 def test_a_station_without_rsync(site: Site) -> None:
+    """And with half of a file there already, from an upload that was cut off."""
     bundle = site.bundle()
+    half = f"{INCOMING}/{PUSHER}/{bundle.name}/model.tflite"
+    content = (bundle / "model.tflite").read_bytes()
+    site.machine.run("install", "-D", "-o", PUSHER, "-m", "660", "/dev/null", half)
+    site.machine.run("chown", "-R", PUSHER, f"{INCOMING}/{PUSHER}")
+    site.machine.path(half).write_bytes(content[: len(content) // 2])
     site.machine.run("mv", "/usr/bin/rsync", "/usr/bin/rsync.away")
     try:
         pushed = site.push(bundle, "station")
