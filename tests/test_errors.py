@@ -19,6 +19,9 @@ from device import errors
         (errors.StorageError, 9, OSError),
         (errors.PinError, 10, OSError),
         (errors.ReviewError, 11, LookupError),
+        (errors.SignatureError, 13, ValueError),
+        (errors.BusyError, 14, RuntimeError),
+        (errors.RolledBackError, 15, RuntimeError),
     ],
 )
 def test_each_has_its_exit_code_and_builtin(error: type, exit_code: int, builtin: type) -> None:
@@ -30,11 +33,9 @@ def test_each_has_its_exit_code_and_builtin(error: type, exit_code: int, builtin
 
 
 def test_exit_codes_are_unique() -> None:
-    codes = [
-        leaf.exit_code
-        for leaf in errors.EdgeVisionError.__subclasses__()
-        if leaf.__module__ == errors.__name__
-    ]
-    assert len(codes) == 9
-    assert len(set(codes)) == 9
+    kinds = errors.EdgeVisionError.__subclasses__()
+    leaves = [leaf for kind in kinds for leaf in (kind, *kind.__subclasses__())]
+    codes = [leaf.exit_code for leaf in leaves if leaf.__module__ == errors.__name__]
+    assert len(codes) == 12
+    assert len(set(codes)) == 12
     assert errors.EdgeVisionError.exit_code == 1
