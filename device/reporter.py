@@ -104,6 +104,7 @@ class Reporter:
         self._write(facts, self._reading)
 
     def _run(self) -> None:
+        self.turn()  # at once: who asks right after the start must not hear that nothing runs
         while not self._ending.wait(TURN_S):
             self.turn()
 

@@ -93,8 +93,9 @@ def test_small_pictures_of_what_was_found_are_published(station: Station, subscr
     assert station.start().wait(DEADLINE_S) == 0
     subscriber.wait_payload(f"{ROOT}/status", "stopped")
     pictures = {m.topic: m.payload for m in subscriber.messages if m.topic.startswith(f"{ROOT}/image/")}
-    assert set(pictures) == {f"{ROOT}/image/{v.event_id}" for v in verdicts(subscriber) if v.verdict == "NG"}
-    assert len(pictures) == 12
+    defects = {f"{ROOT}/image/{v.event_id}" for v in verdicts(subscriber) if v.verdict == "NG"}
+    assert set(pictures) == {*defects, f"{ROOT}/image/last"}
+    assert len(defects) == 12
     assert all(payload[:2] == b"\xff\xd8" and len(payload) <= 5000 for payload in pictures.values())
 
 

@@ -129,7 +129,7 @@ def test_verdicts_come_from_inside_the_sandbox(station: Station) -> None:
     seen = station.listen("edgevision/station/inspection", count=8)
     assert {verdict["verdict"] for verdict in seen} == {"OK", "NG"}
     status = station.machine.run("sudo", "-u", "edgevision", "/opt/edgevision/status", "--json", check=False)
-    assert json.loads(status.stdout)["presence"] == "running", status.stderr
+    assert json.loads(status.stdout)["presence"] == "running", status.stdout + status.stderr
 
 
 def test_installing_again_changes_nothing_and_keeps_the_configuration(station: Station) -> None:
