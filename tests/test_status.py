@@ -150,7 +150,8 @@ def test_a_running_service_its_health_and_its_end(
     limits += "disk_warn_ratio = 0.0\ndisk_alert_ratio = 0.0"
     station = make_station(broker.port, "on", camera="loop = true\nrate_hz = 20", more=limits)
     process = station.start()
-    running = wait_for_status(station, lambda code, _: code == 0)["status"]
+    # the board is healthy before the first verdict is stored
+    running = wait_for_status(station, lambda code, found: code == 0 and found["status"]["last"])["status"]
     assert running["pid"] == process.pid
     assert running["station"] == "press-4"
     assert running["model"]["id"] == "tiny"
