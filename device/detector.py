@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import Bundle
-from device.calibration import Pooling, Quantization
+from device.calibration import Pooling, Quantization, ScoreCalibration
 from device.errors import InterpreterError
-from device.framing import canvas_shape, counted_cells, counted_in_tiles
+from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.geometry import Box, Size
 from device.interpreter import Interpreter, Tensor
 from device.preprocess import ModelInput, Pixels
 from device.tiles import STEP
 
 Evidence = NDArray[np.float32]
+Run = Callable[[Pixels], Evidence]  # one input of the model, (1, h, w, 3), to its map (h, w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +86,53 @@ class Detector:
 
     def detect(self, model_input: ModelInput) -> Prediction:
         """Run the model, once for each tile. Raises InterpreterError."""
-        framing = model_input.framing
-        if framing.tiled or framing.seen is not None:
-            return self._in_parts(model_input)
-        evidence = self._evidence(model_input.tensor)
-        pooled = pool(evidence[counted_cells(framing, evidence.shape)], self._pooling)
-        return Prediction(evidence, pooled, self._calibration.score(pooled))
-
-    def _in_parts(self, model_input: ModelInput) -> Prediction:
-        """With tiles or masks: the tiles' maps on one, and the score of the worst tile.
-
-        A share of the whole map would be a larger area than the share of a tile that the score's curve was
-        fitted to, and a small defect would sink in it.
-        """
-        framing = model_input.framing
-        shape = self._cells
-        evidence = np.full(canvas_shape(framing, shape), -np.inf, np.float32)
-        tiles = []
-        for tile, place, counted in counted_in_tiles(framing, shape):
-            found = self._evidence(model_input.cut(tile))
-            tiles.append(self._tile_score(tile, pool(found[counted], self._pooling)))
-            target = evidence[place]
-            target[counted] = np.maximum(target[counted], found[counted])
-        least = evidence[np.isfinite(evidence)].min()
-        np.maximum(evidence, least, out=evidence)
-        worst = max(tiles, key=lambda tile: tile.pooled)
-        return Prediction(evidence, worst.pooled, worst.score, tuple(tiles) if framing.tiled else ())
-
-    def _tile_score(self, tile: Box, pooled: float) -> TileScore:
-        return TileScore(tile, pooled, self._calibration.score(pooled))
+        return predict(model_input, self._cells, self._evidence, self._pooling, self._calibration)
 
     def _evidence(self, tensor: Pixels) -> Evidence:
         stored = self._interpreter.run(tensor)[0, :, :, 0]
         return (stored.astype(np.float32) - self._zero_point) * self._scale
+
+
+def predict(
+    model_input: ModelInput,
+    shape: tuple[int, int],
+    run: Run,
+    pooling: Pooling,
+    scores: ScoreCalibration,
+) -> Prediction:
+    """What a model with maps of `shape` says of a frame, run once for each tile in which a cell counts."""
+    framing = model_input.framing
+    parts = counted_in_tiles(framing, shape)
+    maps = [run(model_input.cut(tile)) for tile, _, _ in parts]
+    pooled = pooled_tiles(framing, maps, pooling)
+    tiles = [
+        TileScore(tile, logit, scores.score(logit)) for (tile, _, _), logit in zip(parts, pooled, strict=True)
+    ]
+    worst = max(tiles, key=lambda tile: tile.pooled)
+    return Prediction(merged(framing, maps), worst.pooled, worst.score, tuple(tiles) if framing.tiled else ())
+
+
+def pooled_tiles(framing: Framing, maps: Sequence[Evidence], pooling: Pooling) -> list[float]:
+    """The logit of each tile from its map, over the cells that count; the frame's is the greatest of them.
+
+    A share of the whole map would be a larger area than the share of a tile that the score's curve was
+    fitted to, and a small defect would sink in it.
+    """
+    parts = counted_in_tiles(framing, (maps[0].shape[0], maps[0].shape[1]))
+    return [pool(found[counted], pooling) for found, (_, _, counted) in zip(maps, parts, strict=True)]
+
+
+def merged(framing: Framing, maps: Sequence[Evidence]) -> Evidence:
+    """The map over the canvas from those of the tiles, as Prediction says; of one whole image, its own."""
+    if not framing.tiled and framing.seen is None:
+        return maps[0]
+    shape = (maps[0].shape[0], maps[0].shape[1])
+    evidence = np.full(canvas_shape(framing, shape), -np.inf, np.float32)
+    for found, (_, place, counted) in zip(maps, counted_in_tiles(framing, shape), strict=True):
+        target = evidence[place]
+        target[counted] = np.maximum(target[counted], found[counted])
+    least = evidence[np.isfinite(evidence)].min()
+    return np.maximum(evidence, least, out=evidence)
 
 
 def pool(evidence: NDArray[np.floating[Any]], pooling: Pooling) -> float:

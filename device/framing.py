@@ -128,7 +128,7 @@ def counted_in_tiles(
         top, left = tile.y * shape[0] // tile.height, tile.x * shape[1] // tile.width
         place = (slice(top, top + shape[0]), slice(left, left + shape[1]))
         if counted[place].any():
-            found.append((tile, place, _index(counted[place])))
+            found.append((tile, place, index_of(counted[place])))
     return tuple(found)
 
 
@@ -138,8 +138,8 @@ def canvas_shape(framing: Framing, shape: tuple[int, int]) -> tuple[int, int]:
     return target.height * shape[0] // tile.height, target.width * shape[1] // tile.width
 
 
-def _index(counted: NDArray[np.bool_]) -> Cells:
-    """Slices where the cells that count are a rectangle: they are faster than a mask."""
+def index_of(counted: NDArray[np.bool_]) -> Cells:
+    """Of the cells of an (h, w) map that count; slices where they are a rectangle, which are faster."""
     rows, columns = (np.flatnonzero(counted.any(axis)) for axis in (1, 0))
     box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
     return box if counted[box].all() else counted

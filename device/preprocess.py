@@ -44,8 +44,9 @@ class ModelInput:
 
     @property
     def tensor(self) -> Pixels:
-        """The model's input where there is one tile, (1, h, w, 3), C-contiguous."""
-        return self.cut(self.framing.tiles[0])
+        """The model's input where there is one tile, (1, h, w, 3), C-contiguous. ValueError with more."""
+        [tile] = self.framing.tiles
+        return self.cut(tile)
 
     def cut(self, tile: Box) -> Pixels:
         """The model's input for a tile of the framing, (1, h, w, 3), C-contiguous."""

@@ -40,7 +40,7 @@ def learned(tmp_path, tiny_model: TinyModel) -> Learned:
     samples = spotted(tmp_path, 12)
     model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
     pooled = np.array(
-        [pool(model.evidence(one), pooling) for one in inputs(samples, gray_input(), "testing")]
+        [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
     )
     record = {"judged_by": "12 images kept aside", "chosen": {}}
     return Learned(tiny_model.content, gray_input(), pooling, samples, pooled, pooled + 0.01, record)
@@ -86,7 +86,7 @@ def test_the_drift_reference_is_of_the_good_images(learned):
     assert reference.focus.sd == pytest.approx(np.std([one.focus for one in seen]))
     assert reference.score.mean < 0.2 < calibration.thresholds.ng
     model = Int8Model(learned.content)
-    maps = [model.evidence(one) for one in inputs(good, learned.preprocess, "testing")]
+    maps = [model.evidence(one.tensor) for one in inputs(good, learned.preprocess, "testing")]
     assert reference.evidence.mean == pytest.approx(np.mean([one.mean() for one in maps]))
 
 

@@ -10,7 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from fixtures_bundle import TinyModel, make_frame, make_image
 from fixtures_trainer import SIDE
 
-from device.bundle import PreprocessSpec
+from device.bundle import Pooling, PreprocessSpec
+from device.detector import Detector
 from device.errors import InterpreterError
 from device.geometry import Size
 from device.preprocess import Preprocessor
@@ -109,12 +110,20 @@ def test_the_cuts_of_the_backbone_come_in_the_order_of_their_strides(int8_backbo
     assert model.stride == 8
 
 
-def test_evidence_is_without_the_padding(tiny_model: TinyModel):
+def test_it_says_of_an_image_what_the_device_says(tiny_model: TinyModel, tiny_bundle):
     """An image of 64x32 in an input of 64x64: four of eight rows lie on it, as the device pools them."""
     model = export.Int8Model(tiny_model.content)
     frame = make_frame(make_image(width=64, height=32, spot=(0, 0, 8, 8)))
     spec = PreprocessSpec(Size(64, 64), "letterbox", "rgb", 255)
-    evidence = model.evidence(Preprocessor(spec).prepare(frame))
-    assert evidence.shape == (4, 8, 1)
-    assert evidence[0, 0, 0] > 9  # white; the padding would be
-    assert (evidence.ravel()[1:] < 0).all()
+    model_input = Preprocessor(spec).prepare(frame)
+    calibration = tiny_bundle.calibration
+    scores = calibration.score_calibration
+    found = model.predict(model_input, Pooling("top", 1 / 32), scores)
+    assert found.evidence.shape == (8, 8)
+    assert found.evidence[2, 0] > 9  # white
+    assert found.pooled == found.evidence[2, 0]
+    assert (found.evidence[2:6].ravel()[1:] < 0).all()
+    whole = model.predict(model_input, calibration.pooling, scores)
+    expected = Detector(tiny_bundle).detect(model_input)
+    np.testing.assert_array_equal(whole.evidence, expected.evidence)
+    assert whole.score == expected.score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,7 @@ from fixtures_trainer import SIDE, gray_input, make_head, make_sample, run
 from device.frame import frame_from_file
 from device.geometry import Size
 from device.preprocess import Preprocessor
-from trainer import features, network
+from trainer import features, network, tiling
 from trainer.data import load
 from trainer.export import Int8Model
 from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
@@ -137,3 +138,21 @@ def test_padding_counts_for_nothing(tmp_path, int8_backbone):
     ]
     fine = CHANNELS["block_6_expand_relu"] + CHANNELS["block_13_expand_relu"]
     np.testing.assert_allclose(found[:fine], np.concatenate(expected[:2]), rtol=1e-5, atol=1e-5)
+
+
+def test_tiles_are_rows_whose_padding_counts_for_nothing_however_they_are_turned(tmp_path, int8_backbone):
+    """An image of three quarters of two tiles: the second begins at the middle, and both are padded below."""
+    backbone = Int8Model(int8_backbone)
+    sample = make_sample(tmp_path / "0.png", (SIDE * 3 // 2, SIDE // 2), 0)
+    spec = replace(gray_input(), tiles=Size(SIDE, SIDE), overlap=0.5)
+    found = features.extract(backbone, [sample], spec, "turned")
+    assert found.shape == (4, 2, sum(CHANNELS.values()))
+    [one] = features.inputs([sample], spec, "testing")
+    assert [(box.x, box.y) for box in one.framing.tiles] == [(0, 0), (SIDE // 2, 0)]
+    for row, tensor in enumerate(tiling.cuts(one)):
+        for index in (0, 2):  # of these views the image is on the left
+            view = features.VIEWS["turned"][index]
+            fine, middle, _ = backbone.run(np.ascontiguousarray(view(tensor)))
+            cells = (cut[:, : cut.shape[1] // 2].mean((0, 1)) for cut in (fine, middle))
+            expected = np.concatenate(list(cells))
+            np.testing.assert_allclose(found[index, row, : len(expected)], expected, rtol=1e-5, atol=1e-5)

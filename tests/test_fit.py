@@ -13,11 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fixtures_data import write_image
 from fixtures_trainer import FAST, REPOSITORY, SIDE, Fitted, run_fit
 
 from device import bundle as bundles
+from device.geometry import Size
 from device.pipeline import Pipeline
 from trainer import evaluate, fit
 from trainer.data import load
@@ -96,6 +99,81 @@ def test_the_log_tells_the_story(fitted: Fitted):
     ]
     places = [said.index(words) for words in story]
     assert places == sorted(places)
+
+
+# ---- images that are too large for one input
+
+TILED = """
+[input]
+max_size = 256
+tile_size = 128
+scales = [0.5]
+[split]
+folds = 2
+[probe]
+strengths = [1.0]
+max_megapixels = 1.0
+[scratch]
+epochs = 1
+[quantization]
+images = 8
+"""
+
+
+def large_parts(folder: Path, *, masks: bool) -> Path:
+    """A manifest of 24 images of up to 1600 x 1216 px, a third of them with a defect of 14 px."""
+    folder.mkdir()
+    rng = np.random.default_rng(8)
+    rows = ["path,label,split,mask"]
+    for number in range(24):
+        defective = number % 3 == 0
+        width, height = 1600 - 40 * (number % 2), 1216
+        image = cv2.resize(rng.normal(110, 20, (height // 4, width // 4)).astype(np.float32), (width, height))
+        mask = np.zeros((height, width), np.uint8)
+        if defective:
+            x, y = (int(rng.integers(0, side - 14)) for side in (width, height))
+            mask[y : y + 14, x : x + 14] = 255
+            image[mask > 0] += 120
+            assert cv2.imwrite(str(folder / f"{number}.mask.png"), mask)
+        assert cv2.imwrite(str(folder / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
+        split = "train" if number < 15 else "test"
+        rows.append(
+            f"{number}.png,{int(defective)},{split},{f'{number}.mask.png' if defective * masks else ''}"
+        )
+    (folder / "parts.csv").write_text("\n".join(rows))
+    return folder / "parts.csv"
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, masks):
+    """They would be 2 px on an input of 256: in tiles they are 7."""
+    data, out = large_parts(tmp_path / "parts", masks=masks), tmp_path / "out"
+    (tmp_path / "fit.toml").write_text(TILED)
+    done = run_fit("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
+    assert done.returncode == 0, done.stderr
+    assert "inputs to try: 128x128 in 48 tiles of 256x256 px" in done.stderr
+    calibration = bundles.load(out).calibration
+    spec = calibration.preprocess
+    assert (spec.tiles, spec.overlap, spec.size) == (Size(256, 256), 0.2, Size(128, 128))
+    assert calibration.training["chosen"]["tiles_px"] == [256, 256]
+    assert calibration.metrics["int8"]["n_images"] == 15
+    assert calibration.metrics["int8"]["auroc"] == 1.0
+    assert evaluate.main(["--bundle", str(out), "--data", str(data), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n_images"], report["n_defective"], report["auroc"]) == (9, 3, 1.0)
+    if masks:
+        assert report["pixel_auroc"] > 0.9
+        assert report["pointing_hit_rate"] == 1.0
+
+
+def test_tiles_from_random_weights(tmp_path):
+    data, out = large_parts(tmp_path / "parts", masks=True), tmp_path / "out"
+    (tmp_path / "fit.toml").write_text(TILED)
+    done = run_fit("--data", data, "--out", out, "--weights", "none", "--config", tmp_path / "fit.toml")
+    assert done.returncode == 0, done.stderr
+    calibration = bundles.load(out).calibration
+    assert calibration.preprocess.tiles == Size(256, 256)
+    assert calibration.metrics["int8"]["n_images"] == len(calibration.golden.vectors) + 5
 
 
 # ---- from random weights

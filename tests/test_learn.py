@@ -18,6 +18,7 @@ from trainer import config, learn, sizing
 from trainer.data import load
 from trainer.export import Int8Model
 from trainer.network import Head
+from trainer.tiling import Tiles
 
 
 def samples_of(good, bad):
@@ -96,8 +97,10 @@ def test_each_image_is_judged_by_the_head_that_has_not_seen_it(tmp_path, monkeyp
     folds = np.array([0, 1, 2, 2, 1, 0, 0, 1, 2, 0, 1])
     samples = make_samples(tmp_path, [(64, 32)] * len(folds))
     head = Head(("out_relu",), np.zeros((1280, 3), np.float32), np.arange(3, dtype=np.float32))
+    spec = gray_input(Size(64, 64), "letterbox")
     size = SimpleNamespace(
-        preprocess=gray_input(Size(64, 64), "letterbox"),
+        preprocess=spec,
+        tiles=Tiles.of(samples, spec),
         features=lambda cuts, views: np.zeros((1, len(folds), 1280), np.float32),
     )
     best = SimpleNamespace(fitted=SimpleNamespace(size=size, heads=head), pooling=Pooling("top", 0.5))

@@ -98,3 +98,11 @@ def test_a_model_input_checks_itself() -> None:
         ModelInput(np.zeros((8, 8, 3), np.float32), framing)
     with pytest.raises(ValueError, match=r"got uint8 \(8, 8\)"):
         ModelInput(np.zeros((8, 8), np.uint8), framing)
+
+
+def test_there_is_no_one_tensor_of_a_frame_in_tiles() -> None:
+    spec = PreprocessSpec(Size(32, 32), "stretch", "rgb", 114, tiles=Size(32, 32))
+    prepared = Preprocessor(spec).prepare(make_frame(make_image(width=64, height=32)))
+    assert [prepared.cut(tile).shape for tile in prepared.framing.tiles] == [(1, 32, 32, 3)] * 2
+    with pytest.raises(ValueError, match="values to unpack"):
+        _ = prepared.tensor

@@ -16,6 +16,7 @@ from trainer import config, probe
 from trainer.features import evidence
 from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 from trainer.probe import Judged, Quality
+from trainer.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
 CUTS = tuple(STRIDES)
@@ -250,6 +251,33 @@ def test_few_defective_images_weigh_as_much_as_many_good_ones():
     weights, bias = probe._fit(rows[np.newaxis, few], labels[few], 1.0)
     logits = rows @ weights + bias
     assert (logits[labels == 1] > 0).mean() > 0.6
+
+
+def test_the_defective_tile_of_an_unmasked_image_is_found():
+    """Of four tiles one is defective; nobody says which, and three of four examples are wrong at first."""
+    rng = np.random.default_rng(5)
+    image = np.repeat(np.arange(80), 4)
+    truth = np.where(image % 2 == 1, PERHAPS, GOOD).astype(np.int8)
+    rows = rng.normal(0, 1, (len(image), 6)).astype(np.float32)
+    defective = (image % 2 == 1) & (np.arange(len(image)) % 4 == image % 3)
+    rows[defective, 2] += 5.0
+    tiles = Tiles(image, truth)
+    weights, bias = probe._fit_to_tiles(rows[np.newaxis], tiles, 1.0)
+    logits = rows @ weights + bias
+    assert ((logits > 0) == defective).mean() > 0.97
+    naive, naive_bias = probe._fit(rows[np.newaxis], (truth > 0).astype(np.int64), 1.0)
+    assert ((rows @ naive + naive_bias > 0) == defective).mean() < 0.9
+
+
+def test_an_unclear_tile_teaches_nothing():
+    rows, labels = planted_rows()
+    odd = np.arange(len(labels)) < 10
+    truth = np.where(odd, UNCLEAR, labels).astype(np.int8)
+    tiles = Tiles(np.arange(len(labels)), truth)
+    found = probe._fit_to_tiles(rows[np.newaxis], tiles, 1.0)
+    expected = probe._fit(rows[np.newaxis, ~odd], labels[~odd], 1.0)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
 
 
 def test_features_are_extracted_once_and_only_where_asked_for(tmp_path):

@@ -13,6 +13,7 @@ from fixtures_trainer import SIDE, gray_input, make_samples
 
 from device.bundle import Pooling
 from device.detector import pool
+from device.geometry import Size
 from trainer import config, scratch
 from trainer.network import STRIDES
 from trainer.probe import Quality
@@ -44,7 +45,7 @@ def test_a_cell_is_as_defective_as_its_share_of_the_mask(tmp_path):
     mask[:STRIDE, : STRIDE // 2] = mask[-STRIDE:, -STRIDE:] = 255
     assert cv2.imwrite(str(tmp_path / "mask.png"), mask)
     samples = [good, replace(bad, mask=tmp_path / "mask.png"), replace(unmarked, label=1)]
-    images = scratch.read(samples, gray_input())
+    images, _ = scratch.read(samples, gray_input())
 
     assert images.pixels.shape == (3, SIDE, SIDE, 3)
     assert images.pixels.dtype == np.uint8
@@ -53,6 +54,21 @@ def test_a_cell_is_as_defective_as_its_share_of_the_mask(tmp_path):
     assert images.cells[1].sum() == pytest.approx(1.5)
     assert (images.cells[1, 0, 0], images.cells[1, -1, -1]) == (0.5, 1.0)
     assert (images.cells[2] == scratch.UNKNOWN).all()
+
+
+def test_tiles_have_their_own_cells_and_labels(tmp_path):
+    """Two tiles side by side, the defect in the second."""
+    [good, bad] = make_samples(tmp_path, [(2 * SIDE, SIDE)] * 2)
+    mask = np.zeros((SIDE, 2 * SIDE), np.uint8)
+    mask[:STRIDE, -STRIDE:] = 255
+    assert cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    spec = replace(gray_input(), tiles=Size(SIDE, SIDE))
+    images, tiles = scratch.read([good, replace(bad, mask=tmp_path / "mask.png")], spec)
+    assert images.pixels.shape == (4, SIDE, SIDE, 3)
+    assert list(tiles.image) == [0, 0, 1, 1]
+    assert list(images.labels) == [0, 0, 0, 1]
+    assert [cells.sum() for cells in images.cells] == [0, 0, 0, 1]
+    assert images.cells[3, 0, -1] == 1.0
 
 
 def test_a_part_of_the_images():

@@ -98,15 +98,63 @@ def test_one_stray_mask_does_not_decide(tmp_path: Path) -> None:
     assert sizing._smallest_defect_px(samples) == 20
 
 
-def test_a_limit_that_shrinks_defects_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+# ---- images that are too large for one input
+
+
+def tiled(width: int, height: int, shown: tuple[int, int]) -> PreprocessSpec:
+    return PreprocessSpec(Size(width, height), "stretch", "gray", 114, tiles=Size(*shown), overlap=0.2)
+
+
+def test_large_images_become_tiles_at_every_scale_that_is_still_too_large(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(1500, 1000)] * 2)
+    config = replace(DEFAULT, max_size=512, tile_size=250, scales=[1.0, 0.5, 0.25])
+    assert sizing.candidates(samples, config, None) == [
+        tiled(256, 256, (256, 256)),
+        tiled(256, 256, (512, 512)),
+        PreprocessSpec(Size(384, 256), "stretch", "gray", 114),
+    ]
+
+
+def test_a_tile_is_no_larger_than_the_image_and_than_an_input_may_be(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(800, 90)] * 2)
+    config = replace(DEFAULT, max_size=256, tile_size=512, scales=[1.0])
+    assert sizing.candidates(samples, config, None) == [tiled(256, 96, (256, 96))]
+
+
+@pytest.mark.parametrize(("defect_px", "shown"), [(18, True), (17, False)])
+def test_the_whole_image_is_tried_where_masks_say_that_its_defects_are_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, defect_px: int, *, shown: bool
+) -> None:
+    """Shrunk to a third, 18 px are 6, the least that [input] min_defect_px asks for."""
+    samples = make_samples(tmp_path, [(960, 960)] * 2)
+    samples[1] = with_mask(samples[1], (100, 100, 50, defect_px))
+    config = replace(DEFAULT, max_size=320, tile_size=160, scales=[1.0])
+    with caplog.at_level(logging.INFO):
+        found = sizing.candidates(samples, config, None)
+    whole = PreprocessSpec(Size(320, 320), "stretch", "gray", 114)
+    assert found == [tiled(160, 160, (160, 160))] + [whole] * shown
+    [message] = caplog.messages
+    assert "images are 960x960 (gray); inputs to try: 160x160 in 64 tiles of 160x160 px" in message
+
+
+def test_a_scale_that_loses_the_defects_has_no_tiles_either(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(960, 960)] * 2)
+    samples[1] = with_mask(samples[1], (100, 100, 50, 8))
+    config = replace(DEFAULT, max_size=320, tile_size=160)
+    assert sizing.candidates(samples, config, None) == [tiled(160, 160, (160, 160))]
+
+
+def test_without_tiles_large_images_shrink_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     samples = make_samples(tmp_path, [(800, 600)] * 2)
     samples[1] = with_mask(samples[1], (100, 100, 50, 20))
     with caplog.at_level(logging.WARNING):
-        specs = sizing.candidates(samples, replace(DEFAULT, max_size=416), None)
+        specs = sizing.candidates(samples, replace(DEFAULT, max_size=416, tile_size=0), None)
     assert sizes(specs)[0] == (416, 320)
     [warning] = caplog.messages
     assert "800 px" in warning
-    assert "max_size is 416: defects shrink to 10.4 px from 20.0; raise max_size" in warning
+    assert "max_size is 416 and tile_size 0: defects shrink to 10.4 px from 20.0" in warning
 
 
 def test_nothing_is_said_where_nothing_shrinks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

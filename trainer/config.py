@@ -20,6 +20,8 @@ class InputConfig:
     max_size: int
     scales: list[float]
     min_defect_px: float
+    tile_size: int
+    tile_overlap: float
     resize: ResizeMode
 
 
@@ -91,6 +93,8 @@ LIMITS: Limits = {
     ("input", "max_size"): Within(32, 4096),
     ("input", "scales"): Within(0.05, 1.0),
     ("input", "min_defect_px"): Within(0.0, 256.0),
+    ("input", "tile_size"): Within(32, 4096, or_zero=True),
+    ("input", "tile_overlap"): Within(0.0, 0.5),
     ("input", "resize"): OneOf(get_args(ResizeMode)),
     ("split", "test_share"): Within(0.0, 0.9),
     ("split", "folds"): Within(2, 20),

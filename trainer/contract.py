@@ -26,7 +26,7 @@ from device.bundle import (
 )
 from device.calibration import SCHEMA_VERSION
 from device.checks import measure
-from device.detector import pool
+from device.detector import mean_evidence
 from device.frame import read_image
 from trainer import metrics
 from trainer.data import Sample
@@ -109,7 +109,7 @@ def _golden_spec(
     model: Int8Model, learned: Learned, scores: ScoreCalibration, golden: Mapping[str, Sample]
 ) -> GoldenSpec:
     prepared = inputs(list(golden.values()), learned.preprocess, "golden images")
-    found = [scores.score(pool(model.evidence(one), learned.pooling)) for one in prepared]
+    found = [model.predict(one, learned.pooling, scores).score for one in prepared]
     step = scores.slope * model.output_quantization.scale / 4  # of score, where its curve is steepest
     vectors = tuple(GoldenVector(*pair) for pair in zip(golden, found, strict=True))
     return GoldenSpec(float(np.clip(step, *TOLERANCES)), vectors)
@@ -129,7 +129,8 @@ def _drift_reference(model: Int8Model, learned: Learned, scores: ScoreCalibratio
     seen, evidence = [], []
     for model_input in inputs(few, learned.preprocess, "light and focus"):
         seen.append(measure(model_input))
-        evidence.append(float(model.evidence(model_input).mean()))
+        prediction = model.predict(model_input, learned.pooling, scores)
+        evidence.append(mean_evidence(model_input, prediction))
     return DriftReference(
         brightness_ratio=_reference([checks.brightness_ratio for checks in seen]),
         focus=_reference([checks.focus for checks in seen]),

@@ -11,9 +11,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from device.bundle import Quantization
+from device.bundle import Pooling, Quantization, ScoreCalibration
+from device.detector import Prediction, predict
 from device.errors import InterpreterError
-from device.framing import content_cells
 from device.interpreter import default_threads
 from device.preprocess import ModelInput
 from trainer.network import scaled
@@ -108,10 +108,14 @@ class Int8Model:
             stored = self._interpreter.get_tensor(output["index"])[0]
             yield (stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
-    def evidence(self, model_input: ModelInput) -> NDArray[np.float32]:
-        """The first output, float32 (h, w, channels), without the cells that lie on padding."""
-        values = next(self.run(model_input.tensor))
-        return values[content_cells(model_input.placement, values.shape[:2])]
+    def evidence(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The first channel of the first output, float32 (h, w), for a uint8 (1, h, w, 3)."""
+        return next(self.run(tensor))[:, :, 0]
+
+    def predict(self, model_input: ModelInput, pooling: Pooling, scores: ScoreCalibration) -> Prediction:
+        """What the device would say of it."""
+        _, height, width, _ = self._outputs[0]["shape"]
+        return predict(model_input, (int(height), int(width)), self.evidence, pooling, scores)
 
     def run_batch(self, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first output for each of (n, h, w, 3): float32 (n, h', w', channels)."""

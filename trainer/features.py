@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from device.bundle import PreprocessSpec
 from device.frame import frame_from_file
-from device.framing import content_cells
+from device.framing import Cells, Framing, counted_in_tiles, index_of
 from device.preprocess import ModelInput, Preprocessor
 from trainer.data import Sample
 from trainer.export import Int8Model
@@ -42,14 +42,14 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 def view_names(
-    images: int, preprocess: PreprocessSpec, *, turn: bool, max_megapixels: float
+    tiles: int, preprocess: PreprocessSpec, *, turn: bool, max_megapixels: float
 ) -> tuple[str, ...]:
     """As many of VIEWS as the budget of pixels allows.
 
-    `turn`: whether a quarter turn gives such an image again.
+    `tiles`: of all images. `turn`: whether a quarter turn gives such an image again.
     """
     size = preprocess.size
-    each = images * size.width * size.height / 1e6
+    each = tiles * size.width * size.height / 1e6
     names = ["as is"]
     if 4 * each <= max_megapixels:
         names.append("mirrored")
@@ -69,10 +69,14 @@ def inputs(samples: Sequence[Sample], preprocess: PreprocessSpec, why: str) -> I
 def extract(
     backbone: Int8Model, samples: Sequence[Sample], preprocess: PreprocessSpec, views: str
 ) -> NDArray[np.float32]:
-    """(views of that name, images, channels of all cuts). `backbone`: its outputs are the cuts of STRIDES."""
+    """(views of that name, tiles, channels of all cuts), the tiles of one image after those of another.
+
+    `backbone`: its outputs are the cuts of STRIDES.
+    """
     rows = [
-        [_channel_means(backbone, model_input, view) for view in VIEWS[views]]
+        [_channel_means(backbone, model_input, tile, view) for view in VIEWS[views]]
         for model_input in inputs(samples, preprocess, f"features {views}")
+        for tile in range(len(model_input.framing.tiles))
     ]
     return np.asarray(rows, dtype=np.float32).swapaxes(0, 1)
 
@@ -86,15 +90,21 @@ def channels_of(features: NDArray[np.float32], cuts: Cuts) -> NDArray[np.float32
     return np.concatenate([features[..., columns[cut]] for cut in cuts], axis=-1)
 
 
-def _channel_means(backbone: Int8Model, model_input: ModelInput, view: View) -> NDArray[np.float32]:
-    """Of each cut, over the cells that the device would pool.
+def _channel_means(
+    backbone: Int8Model, model_input: ModelInput, tile: int, view: View
+) -> NDArray[np.float32]:
+    """Of each cut, over the cells that the device would pool."""
+    framing = model_input.framing
+    maps = backbone.run(np.ascontiguousarray(view(model_input.cut(framing.tiles[tile]))))
+    return np.concatenate([cut[_counted(framing, tile, cut.shape[:2], view)].mean((0, 1)) for cut in maps])
 
-    Padding is the same on both sides, so a mirrored image has its own where the image has it.
-    """
-    maps = backbone.run(np.ascontiguousarray(view(model_input.tensor)))
-    return np.concatenate(
-        [cut[content_cells(model_input.placement, cut.shape[:2])].mean((0, 1)) for cut in maps]
-    )
+
+def _counted(framing: Framing, tile: int, shape: tuple[int, ...], view: View) -> Cells:
+    """The cells of a tile's map (h, w) that count, where a view has them."""
+    height, width = shape
+    cells = np.zeros((1, height, width, 1), np.uint8)
+    cells[0][counted_in_tiles(framing, (height, width))[tile][2]] = 1
+    return index_of(view(cells)[0, :, :, 0] > 0)
 
 
 def evidence(cuts: Sequence[NDArray[np.float32]], head: Head) -> NDArray[np.float32]:

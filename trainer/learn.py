@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import Pooling, PreprocessSpec
-from device.detector import pool
-from device.framing import content_cells
-from trainer import network, probe, scratch
+from device.detector import pool, pooled_tiles
+from device.framing import counted_in_tiles
+from trainer import network, probe, scratch, tiling
 from trainer.config import Config
 from trainer.data import Sample, folds
 from trainer.export import Int8Model, to_int8
 from trainer.features import inputs, view_names
 from trainer.network import Head, scaled
 from trainer.sizing import one_aspect
+from trainer.tiling import Tiles, cuts, framing_of
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,9 @@ def _input_size(
     samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, *, turn: bool
 ) -> probe.InputSize:
     backbone = Int8Model(_quantized(network.backbone(spec.size, weights), samples, spec, config))
-    turn = turn and spec.size.width == spec.size.height
-    views = view_names(len(samples), spec, turn=turn, max_megapixels=config.probe.max_megapixels)
+    turn = (turn or spec.tiles is not None) and spec.size.width == spec.size.height
+    tiles = sum(len(framing_of(sample.size, spec).tiles) for sample in samples)
+    views = view_names(tiles, spec, turn=turn, max_megapixels=config.probe.max_megapixels)
     return probe.InputSize(spec, backbone, samples, views)
 
 
@@ -104,17 +106,22 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def _pooled(run: Run, best: probe.Judged, search: probe.Search) -> NDArray[np.float64]:
-    """Of each sample, the pooled map of the head that has not seen it, less that head's offset."""
+    """Of each sample, the pooled map of the head that has not seen it, less that head's offset.
+
+    Of its tiles the greatest.
+    """
+    tiles = best.fitted.size.tiles
+    fold_of = search.fold_of[tiles.image]
     pooled, means = [], []
-    for cells, fold in zip(_cells(run, best, search), search.fold_of, strict=True):
+    for cells, fold in zip(_cells(run, best, search), fold_of, strict=True):
         pooled.append(pool(cells[:, :, fold], best.pooling))
         means.append(cells.mean((0, 1)))
     offsets = _offsets(np.array(means), best, best.fitted.heads)
-    return np.asarray(np.array(pooled) - offsets[search.fold_of], np.float64)
+    return tiles.greatest(np.asarray(np.array(pooled) - offsets[fold_of], np.float64))
 
 
 def _offsets(means: NDArray[np.float32], best: probe.Judged, heads: Head) -> NDArray[np.float64]:
-    """(heads,): how far the maps' `means` (images, heads) lie above what the heads give the cached features.
+    """(heads,): how far the maps' `means` (tiles, heads) lie above what the heads give the cached features.
 
     Rounding moves each quantized head by a constant of its own, and the logits of different heads are
     compared here (bias correction: Nagel et al., ICCV 2019).
@@ -124,14 +131,18 @@ def _offsets(means: NDArray[np.float32], best: probe.Judged, heads: Head) -> NDA
 
 
 def _cells(run: Run, best: probe.Judged, search: probe.Search) -> Iterator[NDArray[np.float32]]:
-    """Of each sample, the maps of all heads without padding, (h, w, heads)."""
+    """Of each tile of each sample, the maps of all heads without padding, (h, w, heads)."""
     size = best.fitted.size.preprocess.size
     count = max(1, BATCH_PX // (size.width * size.height))
-    prepared = inputs(search.samples, best.fitted.size.preprocess, "judging")
+    prepared = (
+        (tensor, model_input.framing, tile)
+        for model_input in inputs(search.samples, best.fitted.size.preprocess, "judging")
+        for tile, tensor in enumerate(cuts(model_input))
+    )
     while batch := list(islice(prepared, count)):
-        maps = run(np.concatenate([model_input.tensor for model_input in batch]))
-        for model_input, values in zip(batch, maps, strict=True):
-            yield values[content_cells(model_input.placement, values.shape[:2])]
+        maps = run(np.concatenate([tensor for tensor, _, _ in batch]))
+        for (_, framing, tile), values in zip(batch, maps, strict=True):
+            yield values[counted_in_tiles(framing, values.shape[:2])[tile][2]]
 
 
 # ---- from random weights
@@ -141,8 +152,9 @@ def from_scratch(samples: Sequence[Sample], spec: PreprocessSpec, config: Config
     """Train a small network end to end on all folds but one, which judges it; see trainer.scratch."""
     aside = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed)) == 0
     judged = tuple(sample for sample, kept in zip(samples, aside, strict=True) if kept)
-    images = scratch.read(samples, spec)
-    model = scratch.train(images, aside, config.scratch, seed)
+    images, tiles = scratch.read(samples, spec)
+    apart = aside[tiles.image]
+    model = scratch.train(images, apart, config.scratch, seed)
     content = _quantized(model, samples, spec, config)
     pooling, pooled = _best_pooling(Int8Model(content), judged, spec, config)
     return Learned(
@@ -151,11 +163,11 @@ def from_scratch(samples: Sequence[Sample], spec: PreprocessSpec, config: Config
         pooling=pooling,
         judged=judged,
         pooled=pooled,
-        pooled_float=scratch.pooled_logits(model, images.pixels[aside], pooling),
+        pooled_float=tiles.part(apart).greatest(scratch.pooled_logits(model, images.pixels[apart], pooling)),
         record={
             "recipe": "from random weights",
             "chosen": {
-                "input_px": [spec.size.width, spec.size.height],
+                **tiling.describe(spec),
                 "cuts": [scratch.CUT],
                 "alpha": config.scratch.alpha,
                 "pooling_share": pooling.share,
@@ -170,9 +182,12 @@ def _best_pooling(
 ) -> tuple[Pooling, NDArray[np.float64]]:
     """The pooling that ranks these images best, and their pooled logits (n,)."""
     labels = np.array([sample.label for sample in judged])
-    maps = [int8.evidence(model_input) for model_input in inputs(judged, spec, "judging")]
+    maps = [
+        (one.framing, [int8.evidence(tensor) for tensor in cuts(one)])
+        for one in inputs(judged, spec, "judging")
+    ]
     tried = [
-        (pooling, np.array([pool(values, pooling) for values in maps]))
+        (pooling, np.array([max(pooled_tiles(framing, tiles, pooling)) for framing, tiles in maps]))
         for pooling in probe.poolings(config.probe)
     ]
     return max(tried, key=lambda pair: probe.Quality.of(labels, pair[1]).merit)
@@ -183,7 +198,9 @@ def _best_pooling(
 
 def _quantized(model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config) -> bytes:
     chosen = representative(samples, config.quantization.images)
-    return to_int8(model, [model_input.tensor for model_input in inputs(chosen, spec, "quantizing")])
+    tiles = Tiles.of(chosen, spec)
+    prepared = enumerate(inputs(chosen, spec, "quantizing"))
+    return to_int8(model, [list(cuts(one))[tiles.example(image)] for image, one in prepared])
 
 
 def representative(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -19,8 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from device.bundle import Pooling, PreprocessSpec
-from device.detector import pool
-from device.framing import content_cells
+from device.detector import merged, pooled_tiles
+from device.framing import Framing
 from device.geometry import Letterbox
 from device.localizer import evidence_in_frame
 from trainer import metrics
@@ -30,11 +30,13 @@ from trainer.export import Int8Model
 from trainer.features import channels_of, evidence, extract, inputs
 from trainer.metrics import pointing_hit
 from trainer.network import CANDIDATE_CUTS, Cuts, Head, shift_px
+from trainer.tiling import PERHAPS, Tiles, cuts, describe
 
 log = logging.getLogger(__name__)
 
 FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
 ITERATIONS = 100
+WORST_ROUNDS = 3  # in which the defective tile of an image without a mask is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,8 @@ class Judged:
     def describe(self) -> dict[str, object]:
         """For the log, and for the record in a bundle."""
         fitted, quality = self.fitted, self.quality
-        size = fitted.size.preprocess.size
         return {
-            "input_px": [size.width, size.height],
+            **describe(fitted.size.preprocess),
             "cuts": list(fitted.cuts),
             "views": fitted.size.views[fitted.views - 1],
             "strength": fitted.strength,
@@ -146,11 +147,12 @@ class InputSize:
         views: tuple[str, ...],
     ) -> None:
         self.preprocess, self.backbone, self.views = preprocess, backbone, views
+        self.tiles = Tiles.of(samples, preprocess)
         self._samples = samples
         self._features: dict[str, NDArray[np.float32]] = {}
 
     def features(self, cuts: Cuts, count: int) -> NDArray[np.float32]:
-        """(views, images, channels of the cuts) of the first `count` sets of views."""
+        """(views, tiles, channels of the cuts) of the first `count` sets of views."""
         for name in self.views[:count]:
             if name not in self._features:
                 self._features[name] = extract(self.backbone, self._samples, self.preprocess, name)
@@ -170,15 +172,15 @@ class Search:
 
     def fit(self, size: InputSize, cuts: Cuts, views: int, strength: float) -> Fitted:
         """A head for each fold, trained on the other folds."""
-        seen = size.features(cuts, views)
-        parts = [self.fold_of != fold for fold in range(self.fold_of.max() + 1)]
-        heads = _head(cuts, [_fit(seen[:, part], self.labels[part], strength) for part in parts])
+        seen, tiles = size.features(cuts, views), size.tiles
+        parts = [self.fold_of[tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
+        heads = _head(cuts, [_fit_to_tiles(seen[:, part], tiles.part(part), strength) for part in parts])
         return Fitted(size, cuts, views, strength, heads)
 
     def fit_on_all(self, fitted: Fitted) -> Head:
         """The head to ship: the same, trained on every image."""
         seen = fitted.size.features(fitted.cuts, fitted.views)
-        return _head(fitted.cuts, [_fit(seen, self.labels, fitted.strength)])
+        return _head(fitted.cuts, [_fit_to_tiles(seen, fitted.size.tiles, fitted.strength)])
 
     def judge(self, fitted: Sequence[Fitted]) -> list[Judged]:
         """All heads on the images that they have not seen, with every pooling."""
@@ -194,10 +196,14 @@ class Search:
         seen = [_Seen(one, self._poolings) for one in fitted]
         prepared = inputs(self.samples, size.preprocess, "judging")
         for sample, fold, model_input in zip(self.samples, self.fold_of, prepared, strict=True):
-            cuts = list(size.backbone.run(model_input.tensor))
+            maps: list[list[NDArray[np.float32]]] = [[] for _ in seen]
+            for tensor in cuts(model_input):
+                found = list(size.backbone.run(tensor))
+                for one, tiles in zip(seen, maps, strict=True):
+                    tiles.append(one.map(found, fold))
             mask = read_mask(sample) if sample.mask else None
-            for one in seen:
-                one.add(cuts, fold, model_input.placement, mask)
+            for one, tiles in zip(seen, maps, strict=True):
+                one.add(tiles, model_input.framing, mask)
         return [judged for one in seen for judged in one.judged(self.labels)]
 
 
@@ -209,18 +215,17 @@ class _Seen:
         self._pooled: list[list[float]] = []  # of each image, with each pooling
         self._places: list[float] = []
 
+    def map(self, cuts: Sequence[NDArray[np.float32]], fold: int) -> NDArray[np.float32]:
+        """(h, w) of one tile of an image of a fold."""
+        return evidence(cuts, self._fitted.heads.only(fold))[:, :, 0]
+
     def add(
-        self,
-        cuts: Sequence[NDArray[np.float32]],
-        fold: int,
-        placement: Letterbox,
-        mask: NDArray[np.bool_] | None,
+        self, maps: Sequence[NDArray[np.float32]], framing: Framing, mask: NDArray[np.bool_] | None
     ) -> None:
-        values = evidence(cuts, self._fitted.heads.only(fold))[:, :, 0]
-        cells = values[content_cells(placement, values.shape)]
-        self._pooled.append([pool(cells, pooling) for pooling in self._poolings])
+        """The maps of all tiles of an image."""
+        self._pooled.append([max(pooled_tiles(framing, maps, pooling)) for pooling in self._poolings])
         if mask is not None:
-            self._places.append(_place(values, placement, mask))
+            self._places.append(_place(merged(framing, maps), framing.placement, mask))
 
     def judged(self, labels: NDArray[np.int64]) -> list[Judged]:
         place = float(np.mean(self._places or 0.0))
@@ -244,6 +249,22 @@ def fold_count(samples: Sequence[Sample], k: int) -> int:
 def _head(cuts: Cuts, fits: Sequence[tuple[NDArray[np.float32], np.float32]]) -> Head:
     weights = np.stack([weights for weights, _ in fits], axis=1)
     return Head(cuts, weights, np.array([bias for _, bias in fits]))
+
+
+def _fit_to_tiles(
+    seen: NDArray[np.float32], tiles: Tiles, strength: float
+) -> tuple[NDArray[np.float32], np.float32]:
+    """As _fit, on (views, tiles, channels).
+
+    Of a defective image without a mask, all tiles are taken for defective at first, and then the one that the
+    head finds worst (MI-SVM: Andrews et al., NIPS 2002): that one speaks for the image.
+    """
+    labels = (tiles.truth > 0).astype(np.int64)
+    weights, bias = _fit(seen[:, tiles.clear], labels[tiles.clear], strength)
+    for _ in range(WORST_ROUNDS if (tiles.truth == PERHAPS).any() else 0):
+        chosen = tiles.with_worst(seen[0] @ weights + bias)
+        weights, bias = _fit(seen[:, chosen], labels[chosen], strength)
+    return weights, bias
 
 
 def _fit(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from device.bundle import Pooling, PreprocessSpec
 from device.detector import pool
+from device.framing import Framing
 from device.geometry import Size
 from trainer.config import ScratchConfig
-from trainer.data import Sample, read_mask
+from trainer.data import Sample
 from trainer.features import inputs
 from trainer.network import STRIDES, backbone, scaled, trainable_model
 from trainer.probe import Quality
+from trainer.tiling import GOOD, Tiles, cuts, mask_on_canvas
 
 log = logging.getLogger(__name__)
 
@@ -50,20 +52,29 @@ class Images:
         return Images(self.pixels[chosen], self.labels[chosen], self.cells[chosen])
 
 
-def read(samples: Sequence[Sample], preprocess: PreprocessSpec) -> Images:
-    """Decode and prepare every sample."""
-    pixels = np.concatenate([model_input.tensor for model_input in inputs(samples, preprocess, "reading")])
-    grid = Size(preprocess.size.width // STRIDES[CUT], preprocess.size.height // STRIDES[CUT])
-    cells = np.stack([_cell_truth(sample, preprocess.size, grid) for sample in samples])
-    return Images(pixels, np.array([sample.label for sample in samples], np.float32), cells)
+def read(samples: Sequence[Sample], preprocess: PreprocessSpec) -> tuple[Images, Tiles]:
+    """Decode and prepare every sample; as many images as they have tiles."""
+    tiles = Tiles.of(samples, preprocess)
+    pixels: list[NDArray[np.uint8]] = []
+    cells: list[Floats] = []
+    for sample, model_input in zip(samples, inputs(samples, preprocess, "reading"), strict=True):
+        pixels += list(cuts(model_input))
+        cells += _cell_truth(sample, model_input.framing)
+    labels = (tiles.truth != GOOD).astype(np.float32)
+    return Images(np.concatenate(pixels), labels, np.stack(cells)), tiles
 
 
-def _cell_truth(sample: Sample, size: Size, grid: Size) -> Floats:
-    mask = read_mask(sample, size)
-    if mask is None:
-        return np.full((grid.height, grid.width), UNKNOWN, np.float32)
-    blocks = mask.reshape(grid.height, size.height // grid.height, grid.width, size.width // grid.width)
-    return np.asarray(blocks.mean((1, 3)), dtype=np.float32)
+def _cell_truth(sample: Sample, framing: Framing) -> Iterator[Floats]:
+    """(h', w') of each tile."""
+    mask = mask_on_canvas(sample, framing.placement)
+    stride = STRIDES[CUT]
+    for tile in framing.tiles:
+        grid = (tile.height // stride, tile.width // stride)
+        if mask is None:
+            yield np.full(grid, UNKNOWN, np.float32)
+        else:
+            blocks = tile.of(mask).reshape(grid[0], stride, grid[1], stride)
+            yield np.asarray(blocks.mean((1, 3)), dtype=np.float32)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]

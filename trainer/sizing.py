@@ -15,6 +15,7 @@ from device.frame import read_image
 from device.geometry import Size
 from trainer.config import InputConfig
 from trainer.data import Sample, read_mask
+from trainer.tiling import framing_of
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +32,19 @@ def candidates(samples: Sequence[Sample], config: InputConfig, side: int | None)
     """
     native = native_size(samples)
     longer = max(native.width, native.height)
+    colour = _colour(samples)
     if side is not None:
         if side % STEP or not STEP <= side <= 4096:
             raise ConfigError(f"--input-size: must be a multiple of {STEP} from {STEP} to 4096, got {side}")
-        sides = [float(side)]
+        specs = [PreprocessSpec(_rounded(native, side / longer), config.resize, colour, PADDING)]
     else:
-        sides = _sides(samples, config, longer)
-    sizes = dict.fromkeys(_rounded(native, each / longer) for each in sides)
-    colour = _colour(samples)
+        scales = _scales(samples, config, longer)
+        specs = list(dict.fromkeys(_spec(native, scale, config, colour) for scale in scales))
+    words = [_in_words(spec, native) for spec in specs]
     log.info(
-        "images are %dx%d (%s); inputs to try: %s",
-        native.width,
-        native.height,
-        colour,
-        ", ".join(f"{size.width}x{size.height}" for size in sizes),
+        "images are %dx%d (%s); inputs to try: %s", native.width, native.height, colour, ", ".join(words)
     )
-    return [PreprocessSpec(size, config.resize, colour, PADDING) for size in sizes]
+    return specs
 
 
 def native_size(samples: Sequence[Sample]) -> Size:
@@ -64,23 +62,50 @@ def one_aspect(samples: Sequence[Sample]) -> bool:
     return max(ratios) <= 1.02 * min(ratios)
 
 
-def _sides(samples: Sequence[Sample], config: InputConfig, longer: int) -> list[float]:
-    greatest = min(float(longer), float(config.max_size))
-    smallest_defect = _smallest_defect_px(samples)
-    left = smallest_defect * greatest / longer if smallest_defect else None
-    if greatest < longer:
+def _scales(samples: Sequence[Sample], config: InputConfig, longer: int) -> list[float]:
+    """At which scales to look at images with this greater side, the greatest first.
+
+    Beyond max_size a scale means tiles. Then the scale at which the whole image is an input is also tried,
+    but only where masks say that it shows the defects.
+    """
+    whole = min(1.0, config.max_size / longer)
+    tiled = whole < 1 and config.tile_size > 0
+    smallest = _smallest_defect_px(samples)
+    if whole < 1 and not tiled:
         log.warning(
-            "images have up to %d px on a side and [input] max_size is %d: defects shrink%s; "
-            "raise max_size, or crop to the part",
+            "images have up to %d px on a side, [input] max_size is %d and tile_size 0: defects shrink%s",
             longer,
             config.max_size,
-            f" to {left:.1f} px from {smallest_defect:.1f}" if left else "",
+            f" to {smallest * whole:.1f} px from {smallest:.1f}" if smallest else "",
         )
-    return [
+    greatest = 1.0 if tiled else whole
+    scales = [
         greatest * scale
         for scale in sorted(config.scales, reverse=True)
-        if scale == max(config.scales) or left is None or left * scale >= config.min_defect_px
+        if scale == max(config.scales) or not smallest or smallest * greatest * scale >= config.min_defect_px
     ]
+    if tiled and smallest and smallest * whole >= config.min_defect_px:
+        scales.append(whole)
+    return sorted(set(scales), reverse=True)
+
+
+def _spec(native: Size, scale: float, config: InputConfig, colour: Colour) -> PreprocessSpec:
+    """One input for the whole image where that is not larger than max_size, else tiles of that scale."""
+    size = _rounded(native, scale)
+    if round(max(native.width, native.height) * scale) <= config.max_size:
+        return PreprocessSpec(size, config.resize, colour, PADDING)
+    side = -(-min(config.tile_size, config.max_size) // STEP) * STEP
+    tile = Size(min(side, size.width), min(side, size.height))
+    shown = Size(round(tile.width / scale), round(tile.height / scale))
+    return PreprocessSpec(tile, config.resize, colour, PADDING, tiles=shown, overlap=config.tile_overlap)
+
+
+def _in_words(spec: PreprocessSpec, native: Size) -> str:
+    size = f"{spec.size.width}x{spec.size.height}"
+    if spec.tiles is None:
+        return size
+    count = len(framing_of(native, spec).tiles)
+    return f"{size} in {count} tiles of {spec.tiles.width}x{spec.tiles.height} px"
 
 
 def _smallest_defect_px(samples: Sequence[Sample]) -> float | None:
