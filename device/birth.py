@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 
 import cv2
 import numpy as np
 
 from device import __version__, commands, counters, health, model_state, stats, verdict
+from device.clock import rfc3339
 from device.pipeline import Pipeline
 
 SCHEMA = 1
@@ -37,7 +38,7 @@ def birth(pipeline: Pipeline, started: datetime, taken: tuple[str, ...], protoco
         "schema": SCHEMA,
         "session_id": pipeline.session_id,
         "station": pipeline.station,
-        "started": started.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "started": rfc3339(started),
         "versions": versions(),
         "model": {"id": model.id, "version": model.version, "sha256": model.sha256},
         "runtime": pipeline.runtime,

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device import calibration as calibrations
-from device import manifest, reference
+from device import durable, manifest, reference
 from device.calibration import (
     Calibration,
     Colour,
@@ -204,7 +204,7 @@ def activate(models: Path, name: str) -> str:
             if before:
                 _switch(models / PREVIOUS, before)
             _switch(models / CURRENT, name)
-            _sync_folder(models)
+            durable.sync_folder(models)
         except OSError as error:
             raise StorageError(f"{models}: cannot be switched to {name}: {error.strerror}") from error
     return before
@@ -232,7 +232,7 @@ def keep(models: Path, running: str, rejected: str) -> None:
         return
     try:
         _switch(models / CURRENT, running)
-        _sync_folder(models)
+        durable.sync_folder(models)
     except OSError as error:
         raise StorageError(f"{models}: cannot be switched back to {running}: {error.strerror}") from error
 
@@ -315,9 +315,9 @@ def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
     for file, content in files.items():
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(path, content)
+        durable.create(path, content)
     for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
-        _sync_folder(inner)
+        durable.sync_folder(inner)
 
 
 def _publish(draft: Path, final: Path) -> None:
@@ -330,7 +330,7 @@ def _publish(draft: Path, final: Path) -> None:
     except BaseException:
         final.rename(draft)
         raise
-    _sync_folder(final.parent)
+    durable.sync_folder(final.parent)
 
 
 def _switch(link: Path, target: str) -> None:
@@ -341,19 +341,3 @@ def _switch(link: Path, target: str) -> None:
         os.replace(fresh, link)  # noqa: PTH105 - named as in the manual page rename(2)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name in a folder survives a power cut only once the folder itself is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,8 +11,6 @@ import math
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from device import strict_json
@@ -302,15 +300,10 @@ class Calibration:
         """
         try:
             content = _upgraded(strict_json.parse(text))
-            strict_json.check(content, _validate())
+            strict_json.check(content, strict_json.schema("calibration"))
             return cls(**{name: _PARSERS.get(name, _as_is)(value) for name, value in content.items()})
         except ValueError as error:
             raise BundleError(f"{source}: {error}") from None
-
-
-@cache
-def _validate() -> strict_json.Validate:
-    return strict_json.compile_schema(Path(__file__).with_name("calibration.schema.json"))
 
 
 def _as_is(value: Any) -> Any:

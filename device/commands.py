@@ -34,7 +34,7 @@ from typing import Any, Protocol
 
 import fastjsonschema
 
-from device import strict_json
+from device import clock, strict_json
 from device.audit import AuditLog
 from device.config import COMMANDS
 from device.connection import Incoming
@@ -306,7 +306,7 @@ class Commands:
         """An answer (answer.schema.json); `reason` is why it was not done."""
         return {
             "schema": SCHEMA,
-            "ts": _now(),
+            "ts": clock.now(),
             "session_id": self._session_id,
             "command": request.name if request.name in NAMES else None,
             "request_id": request_id,
@@ -407,8 +407,3 @@ def _printable(text: str) -> str:
 
 def _shown(value: Any) -> str:
     return _printable(strict_json.shown(value))
-
-
-def _now() -> str:
-    """RFC 3339, UTC, whole milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -18,11 +18,11 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from device import durable, strict_json
+from device import clock, durable, strict_json
 from device.errors import StorageError
 from device.verdict import Word
 
@@ -131,9 +131,7 @@ class Counters:
         return _listed(self._session)
 
     def _read(self) -> Counts:
-        fresh = Counts(
-            0, 0, 0, 0, datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
+        fresh = Counts(0, 0, 0, 0, clock.now())
         try:
             return Counts.from_json(self._path.read_bytes())
         except FileNotFoundError:

@@ -18,16 +18,26 @@ def write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with fresh.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            create(fresh, content)
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def create(path: Path, content: bytes, modified_ns: int | None = None) -> None:
+    """Write a file that nobody reads yet; its content is on the disk when this returns, its name is not.
+
+    `modified_ns`: when it was changed last, instead of now. Raises OSError.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        if modified_ns is not None:
+            os.utime(file.fileno(), ns=(modified_ns, modified_ns))
+        os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:

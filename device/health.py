@@ -20,17 +20,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from device import strict_json
 from device.board import MIB, Reading, Throttled
 from device.calibration import DriftReference, Reference
+from device.clock import rfc3339
 from device.config import HealthConfig
 from device.drift import Cusum, Target
 from device.frame import Frame
-from device.verdict import Verdict, rfc3339
+from device.verdict import Verdict
 from device.view import View
 
 SCHEMA_VERSION = 1
@@ -449,18 +448,6 @@ class Health:
         standing.sort(key=lambda pair: -pair[1].level)
         (code, worst), *rest = standing
         return Role(STATES[worst.level], code, worst.text, worst.since_ns, tuple(other for other, _ in rest))
-
-
-def check_json(text: str | bytes) -> Any:
-    """A health message as it travels. Raises ValueError naming the field that is wrong."""
-    content = strict_json.parse(text)
-    strict_json.check(content, _validate())
-    return content
-
-
-@cache
-def _validate() -> strict_json.Validate:
-    return strict_json.compile_schema(Path(__file__).with_name("health.schema.json"))
 
 
 def _role_content(role: Role) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from device import durable
+
 FOLDER = "archive"  # in the station's state folder
 SIDECAR = ".json"
 PIN = ".pinned"
@@ -119,7 +121,7 @@ def pin(folder: Path, event_id: str) -> Path | None:
         image = find(folder, event_id)
         if image is not None:
             image.with_suffix(PIN).touch()
-            _sync_folder(image.parent)
+            durable.sync_folder(image.parent)
     return image
 
 
@@ -283,12 +285,12 @@ class ImageStore:
         folder = self._folder / day
         if not folder.is_dir():
             folder.mkdir(parents=True)
-            _sync_folder(self._folder)
+            durable.sync_folder(self._folder)
         order_ns = max(time.time_ns(), self._last_ns + 1)
         drafts = [folder / f".{picture.event_id}{suffix}" for suffix in (picture.suffix, SIDECAR)]
         try:
             for draft, content in zip(drafts, (picture.image, picture.sidecar.encode()), strict=True):
-                _write_synced(draft, content, order_ns)
+                durable.create(draft, content, order_ns)
             for draft in drafts:
                 draft.rename(folder / draft.name[1:])
         except OSError:
@@ -296,7 +298,7 @@ class ImageStore:
                 with contextlib.suppress(OSError):
                     draft.unlink(missing_ok=True)
             raise
-        _sync_folder(folder)
+        durable.sync_folder(folder)
         self._last_ns = order_ns
         counted = self._index.setdefault(day, _Day(order_ns))
         counted.images += 1
@@ -332,23 +334,6 @@ def _sidecar_bytes(image: Path) -> int:
         return image.with_suffix(SIDECAR).stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _write_synced(path: Path, content: bytes, modified_ns: int) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.utime(file.fileno(), ns=(modified_ns, modified_ns))
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name in a folder survives a power cut only once the folder itself is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def read(path: Path) -> dict[str, Entry]:
 def _checked(content: Any, source: str) -> dict[str, Entry]:
     """The entries of a manifest's content, by path."""
     try:
-        strict_json.check(content, _validate())
+        strict_json.check(content, strict_json.schema("manifest"))
     except ValueError as error:
         raise BundleError(f"{source}: {error}") from None
     entries: dict[str, Entry] = {}
@@ -94,11 +93,6 @@ def _checked(content: Any, source: str) -> dict[str, Entry]:
             raise BundleError(f"{source}: files[{number}].path: must not be {entry.path}")
         entries[entry.path] = entry
     return entries
-
-
-@cache
-def _validate() -> strict_json.Validate:
-    return strict_json.compile_schema(Path(__file__).with_name("manifest.schema.json"))
 
 
 def _files(folder: Path, root: Path) -> Iterator[str]:

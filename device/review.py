@@ -13,11 +13,10 @@ import json
 import logging
 import os
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from device import image_store
+from device import clock, image_store
 from device.errors import ReviewError, StorageError
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> R
 
     Raises ReviewError: a label that is none, an event without an image. StorageError: the disk.
     """
-    said = Review(event_id, label, by, note, _now())  # type: ignore[arg-type]  # it checks itself
+    said = Review(event_id, label, by, note, clock.now())  # type: ignore[arg-type]  # it checks itself
     try:
         image = image_store.pin(state / image_store.FOLDER, event_id)
         if image is None:
@@ -114,7 +113,3 @@ def _last_words(content: bytes, path: Path) -> dict[str, Review]:
         else:
             found[said.event_id] = said
     return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

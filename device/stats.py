@@ -13,11 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from device import strict_json
 from device.board import Reading
 from device.verdict import Verdict
 
@@ -124,18 +121,6 @@ def board_content(reading: Reading) -> dict[str, Any]:
         "resident_bytes": memory.resident_bytes if memory else None,
         "available_bytes": memory.available_bytes if memory else None,
     }
-
-
-def check_json(text: str | bytes) -> Any:
-    """A message as it travels. Raises ValueError naming the field that is wrong."""
-    content = strict_json.parse(text)
-    strict_json.check(content, _validate())
-    return content
-
-
-@cache
-def _validate() -> strict_json.Validate:
-    return strict_json.compile_schema(Path(__file__).with_name("stats.schema.json"))
 
 
 def _quantiles(histogram: Histogram) -> dict[str, float]:

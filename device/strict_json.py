@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ def compile_schema(path: Path) -> Validate:
     """The check of a JSON Schema file, for `check`."""
     compiled: Validate = fastjsonschema.compile(json.loads(path.read_text("utf-8")))
     return compiled
+
+
+@cache
+def schema(name: str) -> Validate:
+    """The same of a file beside this one, NAME.schema.json, compiled once."""
+    return compile_schema(Path(__file__).with_name(f"{name}.schema.json"))
+
+
+def parse_as(name: str, text: str | bytes) -> Any:
+    """The value of a JSON text that NAME.schema.json allows. Raises ValueError naming what is wrong."""
+    value = parse(text)
+    check(value, schema(name))
+    return value
 
 
 def check(value: Any, validate: Validate) -> None:

@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from device import strict_json
 from device.calibration import Thresholds
 from device.checks import Checks
+from device.clock import rfc3339
 from device.geometry import Box, Size
 
 SCHEMA_VERSION = 1
@@ -173,7 +172,7 @@ class Verdict:
     def from_json(cls, text: str | bytes) -> Verdict:
         """The inverse of to_json, up to its milliseconds. Raises ValueError naming the wrong field."""
         content = strict_json.parse(text)
-        strict_json.check(content, _validate())
+        strict_json.check(content, strict_json.schema("verdict"))
         image, checks, camera = content["image"], content["checks"], content["camera"]
         same = (
             "event_id",
@@ -244,17 +243,6 @@ def _votes_content(votes: Votes | None) -> dict[str, int] | None:
 
 def _region(content: dict[str, Any]) -> Region:
     return Region(Box(*content["bbox_px"]), content["area_px"], content["score"], content["method"])
-
-
-@cache
-def _validate() -> strict_json.Validate:
-    return strict_json.compile_schema(Path(__file__).with_name("verdict.schema.json"))
-
-
-def rfc3339(utc_ns: int) -> str:
-    """RFC 3339 in UTC with milliseconds, cut and not rounded: no verdict comes from the future."""
-    time = _EPOCH + timedelta(milliseconds=utc_ns // _NS_IN_MS)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
 
 
 def _ns(text: str) -> int:

@@ -8,9 +8,9 @@ watched, and says so.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
-import os
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device import durable
+from device.errors import StorageError
 from device.frame import Pixels
 
 log = logging.getLogger(__name__)
@@ -109,15 +111,12 @@ class View:
     def _remember(self) -> None:
         if self._path is None:
             return
-        new = self._path.with_suffix(".new")
+        file = io.BytesIO()
+        np.savez(file, reference=self._reference, response=np.float64(self._response))  # type: ignore[arg-type]
         try:
-            with new.open("wb") as file:
-                np.savez(file, reference=self._reference, response=np.float64(self._response))  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-        except OSError as error:
-            log.warning("%s: cannot be written, the view is learned anew at the next start: %s", new, error)
+            durable.write(self._path, file.getvalue())
+        except StorageError as error:
+            log.warning("%s; the view is learned anew at the next start", error)
 
 
 def _luma(image: Pixels) -> Luma:

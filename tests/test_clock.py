@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -36,3 +38,15 @@ def test_a_clock_that_cannot_be_asked_is_not_believed(monkeypatch: pytest.Monkey
     assert clock.clock_synced() is False
     monkeypatch.setattr(clock, "_adjtimex", None)
     assert clock.clock_synced() is False
+
+
+def test_times_are_cut_to_milliseconds_whatever_their_zone() -> None:
+    eleven = datetime(2026, 1, 31, 11, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=5)))
+    assert clock.rfc3339(eleven) == "2026-01-31T06:00:00.999Z"
+    assert clock.rfc3339(1_769_839_200_999_999_999) == "2026-01-31T06:00:00.999Z"
+    assert clock.rfc3339(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_now_is_between_before_and_after() -> None:
+    before = clock.rfc3339(time.time_ns())
+    assert before <= clock.now() <= clock.rfc3339(time.time_ns())

@@ -45,3 +45,10 @@ def test_removing_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(StorageError, match="file: cannot be removed: "):
         durable.remove(path)
+
+
+def test_a_file_that_is_made_has_the_time_that_it_was_given(tmp_path: Path) -> None:
+    durable.create(tmp_path / "file", b"one", 1_700_000_000_123_456_789)
+    assert (tmp_path / "file").stat().st_mtime_ns == 1_700_000_000_123_456_789
+    with pytest.raises(FileNotFoundError):
+        durable.create(tmp_path / "nowhere" / "file", b"one")

@@ -21,6 +21,7 @@ from device import config, health
 from device.calibration import DriftReference, Reference
 from device.checks import Checks
 from device.health import REASONS, ROLES, Alarm, Health, Links, Reason
+from device.strict_json import parse_as
 from device.verdict import Verdict
 
 REFERENCE = DriftReference(
@@ -237,7 +238,7 @@ def test_every_reason_comes_alone_and_goes(tmp_path: Path, code: str) -> None:
     assert (role.state, role.reason) == (state, code)
     assert role.text
     assert bench.health.total == {"warn": "degraded", "alert": "alert"}[state]
-    health.check_json(bench.health.to_json())
+    parse_as("health", bench.health.to_json())
     clear(bench)
     assert bench.standing() == set()
     assert bench.health.total == "ready"
@@ -418,7 +419,7 @@ def test_the_message(bench: Bench) -> None:
 def test_the_schema_refuses_what_is_wrong(bench: Bench, change: dict[str, object], told: str) -> None:
     content = {**json.loads(bench.health.to_json()), **change}
     with pytest.raises(ValueError, match=told):
-        health.check_json(json.dumps(content))
+        parse_as("health", json.dumps(content))
 
 
 # ---- what is asked for may be turned off; another model begins anew

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import make_calibration
 
-from device.model_state import check_json, model_json
+from device.model_state import model_json
+from device.strict_json import parse_as
 from device.swap import SwapState
 from device.threshold_override import RULE
 from device.verdict import Model
@@ -40,10 +41,10 @@ PAYLOADS = {
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_the_golden_payloads_byte_for_byte(name: str) -> None:
     assert PAYLOADS[name] + "\n" == (GOLDEN / name).read_text()
-    check_json(PAYLOADS[name])
+    parse_as("model", PAYLOADS[name])
 
 
 def test_a_payload_of_another_schema_is_refused_by_name() -> None:
     text = PAYLOADS["model-active.json"].replace('"schema":1', '"schema":2')
     with pytest.raises(ValueError, match="schema: must be 1, got 2"):
-        check_json(text)
+        parse_as("model", text)

@@ -12,11 +12,12 @@ import pytest
 from test_health import REFERENCE, Bench
 from test_verdict import OK
 
-from device import health, reporter, stats, status_file
+from device import reporter, status_file
 from device.health import Links
 from device.reporter import Facts, Reporter
 from device.stats import Queues, Stats
 from device.status_file import StatusFile
+from device.strict_json import parse_as
 
 
 class Heard:
@@ -82,7 +83,7 @@ def test_health_is_told_when_it_changes_and_not_else(told: Told) -> None:
     told.turn(reporter.POLL_S)
     told.turn()
     assert told.voice.states() == ["init", "ready", "degraded"]
-    health.check_json(told.voice.said[-1][1])
+    parse_as("health", told.voice.said[-1][1])
 
 
 def test_numbers_alone_are_told_once_a_minute(told: Told) -> None:
@@ -115,7 +116,7 @@ def test_stats_come_every_half_minute(told: Told) -> None:
     told.stats.add(OK)
     for _ in range(7):
         told.turn(10)
-    found = [stats.check_json(payload) for topic, payload in told.voice.said if topic == "stats"]
+    found = [parse_as("stats", payload) for topic, payload in told.voice.said if topic == "stats"]
     assert [one["verdicts"] for one in found] == [1, 0]
 
 

@@ -12,7 +12,8 @@ from fixtures_board import FakeBoard
 from test_verdict import ERROR, OK
 
 from device.board import Reading
-from device.stats import Histogram, Queues, Stats, check_json
+from device.stats import Histogram, Queues, Stats
+from device.strict_json import parse_as
 
 NOTHING = Reading(None, None, None, None)
 
@@ -48,7 +49,7 @@ def test_the_message_is_of_the_time_since_the_one_before(tmp_path: Path) -> None
     queues = Queues(frames_waiting=1, events_waiting=7, skipped=30, dropped_triggers=2, dropped_events=3)
     fake = FakeBoard(tmp_path)
     fake.set(temperature_c=61.5, throttled="50004")
-    first = check_json(stats.to_json(fake.board().read(), queues))
+    first = parse_as("stats", stats.to_json(fake.board().read(), queues))
     assert (first["verdicts"], first["rate_hz"], first["period_s"], first["skipped"]) == (51, 5.1, 10.0, 30)
     assert first["timing_ms"].keys() == OK.timing_ms.keys()
     assert first["timing_ms"]["inference"]["p99"] == pytest.approx(3.5, rel=0.03)
@@ -59,7 +60,7 @@ def test_the_message_is_of_the_time_since_the_one_before(tmp_path: Path) -> None
     assert (first["under_voltage"], first["under_voltage_since_boot"]) == (False, True)
     assert first["disk_free_ratio"] == 0.6
     now_s = 115.0
-    second = check_json(stats.to_json(NOTHING, replace(queues, skipped=31)))
+    second = parse_as("stats", stats.to_json(NOTHING, replace(queues, skipped=31)))
     assert (second["verdicts"], second["rate_hz"], second["skipped"], second["timing_ms"]) == (0, 0, 1, {})
     assert second["temperature_c"] is second["throttled_bits"] is second["resident_bytes"] is None
 
@@ -78,4 +79,4 @@ def test_memory_does_not_grow_with_the_frames() -> None:
 def test_the_schema_refuses_what_is_wrong(change: dict[str, object], told: str) -> None:
     content = {**json.loads(Stats().to_json(NOTHING, Queues())), **change}
     with pytest.raises(ValueError, match=told):
-        check_json(json.dumps(content))
+        parse_as("stats", json.dumps(content))

@@ -16,6 +16,7 @@ from test_health import Bench
 
 from device import health, status
 from device.status_file import Found, StatusFile
+from device.strict_json import parse_as
 
 MakeStation = Callable[..., Station]
 
@@ -165,7 +166,7 @@ def test_a_running_service_its_health_and_its_end(
         lambda messages: [m for m in messages if m.topic == f"{ROOT}/health" and b'"ready"' in m.payload],
         "the health message",
     )[0]
-    assert health.check_json(message.payload)["state"] == "ready"
+    assert parse_as("health", message.payload)["state"] == "ready"
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_S) == 0
     assert json_of(station)[0] == 20

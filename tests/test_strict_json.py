@@ -98,3 +98,11 @@ def test_what_the_schema_allows(validate: strict_json.Validate) -> None:
 def test_values_are_shown_shortened() -> None:
     assert strict_json.shown("ä") == '"ä"'
     assert len(strict_json.shown("x" * 1000)) == 80
+
+
+def test_a_schema_of_the_device_by_its_name() -> None:
+    with pytest.raises(ValueError, match="schema: missing"):
+        strict_json.parse_as("health", b"{}")
+    with pytest.raises(ValueError, match="not JSON"):
+        strict_json.parse_as("health", b"{")
+    assert strict_json.schema("health") is strict_json.schema("health")

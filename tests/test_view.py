@@ -110,5 +110,6 @@ def test_a_damaged_memory_is_learned_anew(
 def test_a_place_that_cannot_be_written_is_told_and_no_fault(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    learned(tmp_path / "missing" / "view.npz")
+    (tmp_path / "file").touch()
+    learned(tmp_path / "file" / "view.npz")
     assert "cannot be written" in caplog.text
