@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -24,17 +22,15 @@ from tqdm import tqdm
 
 from device import bundle as bundles
 from device.bundle import Bundle
-from device.errors import DataError, EdgeVisionError, FrameError
+from device.errors import DataError, FrameError
 from device.frame import frame_from_file
 from device.geometry import Size
 from device.localizer import evidence_in_frame
 from device.pipeline import Pipeline
-from trainer import metrics
+from trainer import command, metrics
 from trainer.data import Dataset, Recorded, Sample, load, read_mask, read_split_csv
-from trainer.layouts import FORMATS
 
 MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at this greater side
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +232,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Score a bundle on labelled images with the device's own code.",
         epilog="exit codes: 0 done, 2 wrong command line, 4 bundle, 6 interpreter, 8 data set",
     )
-    parser.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="or a folder with `current`"
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="PATH", help="a folder or a .csv manifest"
-    )
-    parser.add_argument("--format", choices=("auto", *FORMATS), default="auto", help="default auto")
+    command.add_bundle(parser)
+    command.add_data(parser)
     parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return parser.parse_args(arguments)
@@ -251,19 +242,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parse(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    try:
-        bundle = bundles.load(options.bundle)
-        dataset = load(options.data, options.format, protocol="given")
-        report = evaluate(bundle, dataset, options.split)
-    except EdgeVisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    print(json.dumps(report, allow_nan=False) if options.json else "\n".join(table(report)))
-    return 0
+    return command.run(lambda: _evaluate(options))
+
+
+def _evaluate(options: argparse.Namespace) -> str:
+    bundle = bundles.load(options.bundle)
+    dataset = load(options.data, options.format, protocol="given")
+    report = evaluate(bundle, dataset, options.split)
+    return json.dumps(report, allow_nan=False) if options.json else "\n".join(table(report))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ says what happens in which order.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import re
@@ -24,17 +23,13 @@ from pathlib import Path
 from device import bundle as bundles
 from device import reference as references
 from device.bundle import Calibration, Thresholds
-from device.errors import ConfigError, EdgeVisionError, StorageError
+from device.errors import ConfigError, StorageError
 from device.pipeline import Pipeline
+from trainer import command, data, provenance, sizing, thresholds
 from trainer import config as configs
-from trainer import data, provenance, sizing, thresholds
 from trainer.config import Config
-from trainer.layouts import FORMATS
 
 log = logging.getLogger(__name__)
-
-INTERRUPTED = 130
-NOISY = ("absl", "tensorflow", "h5py")  # loggers that have nothing to say to who trains
 
 
 def fit(options: argparse.Namespace, config: Config) -> Path:
@@ -132,8 +127,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m trainer.fit", description=__doc__.split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--data", required=True, type=Path, help="a DAGM or MVTec folder, or a CSV manifest")
-    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS), help="layout of the data")
+    command.add_data(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder that receives the bundle")
     parser.add_argument("--config", type=Path, help="TOML file; trainer/default.toml names every key")
     parser.add_argument(
@@ -157,20 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     options = _parse(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in NOISY:
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its downloads and its epochs
-            path = fit(options, configs.load(options.config))
-    except EdgeVisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    print(path)
-    return 0
+    return command.run(lambda: fit(options, configs.load(options.config)))
 
 
 if __name__ == "__main__":

@@ -28,20 +28,18 @@ from device import calibration as calibrations
 from device import config as stations
 from device import manifest
 from device.bundle import Bundle, ScoreCalibration, Thresholds
-from device.errors import DataError, EdgeVisionError, FrameError
+from device.errors import DataError, FrameError
 from device.frame import frame_from_file
 from device.pipeline import Pipeline
 from device.region_of_interest import EVERYTHING, RegionOfInterest
+from trainer import command, provenance, thresholds
 from trainer import config as configs
-from trainer import provenance, thresholds
 from trainer.data import Dataset, Sample, load, read_split_csv
-from trainer.layouts import FORMATS
 from trainer.metrics import confusion
 
 log = logging.getLogger(__name__)
 
 LEAST_IMAGES = 10  # good ones, and defective ones: below, a threshold would be chance
-INTERRUPTED = 130
 _NEVER_SURE = 1e-12  # a score of exactly 0 or 1 has no logit
 
 
@@ -182,11 +180,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Choose a bundle's thresholds anew on judged images, without training.",
         epilog="exit codes: 0 done, 2 wrong command line, 3 config, 4 bundle, 6 interpreter, 8 data, 9 disk",
     )
-    parser.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="or a folder with `current`"
-    )
-    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="an export, or any data set")
-    parser.add_argument("--format", choices=("auto", *FORMATS), default="auto", help="default auto")
+    command.add_bundle(parser)
+    command.add_data(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder that the bundle lies in")
     parser.add_argument(
         "--marginal-share",
@@ -211,21 +206,14 @@ def _share(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parse(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    try:
-        bundle = bundles.load(options.bundle)
-        dataset = load(options.data, options.format, protocol="given")
-        region = stations.load(options.config).inspection.region if options.config else EVERYTHING
-        out = options.out or bundle.path.parent
-        path = retune(bundle, dataset, out, options.marginal_share, region)
-    except EdgeVisionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    print(path)
-    return 0
+    return command.run(lambda: _retune(options))
+
+
+def _retune(options: argparse.Namespace) -> Path:
+    bundle = bundles.load(options.bundle)
+    dataset = load(options.data, options.format, protocol="given")
+    region = stations.load(options.config).inspection.region if options.config else EVERYTHING
+    return retune(bundle, dataset, options.out or bundle.path.parent, options.marginal_share, region)
 
 
 if __name__ == "__main__":
