@@ -122,32 +122,31 @@ images = 8
 """
 
 
-def large_parts(folder: Path, *, masks: bool) -> Path:
-    """A manifest of 24 images of about 1600 x 1216 px, a third of them with a defect of 28 px."""
+def large_parts(folder: Path) -> Path:
+    """A manifest of 24 images of about 1600 x 1216 px, a third with a defect of 28 px, half of them marked."""
     folder.mkdir()
     rng = np.random.default_rng(8)
     rows = ["path,label,split,mask"]
     for number in range(24):
         defective, mask_name = number % 3 == 0, f"{number}.mask.png"
-        width, height = 1600 - 40 * (number % 2), 1216
-        image = cv2.resize(rng.normal(110, 6, (height // 8, width // 8)).astype(np.float32), (width, height))
+        width, height = 1600 - 16 * (number % 2), 1216
+        image = cv2.resize(rng.normal(110, 2, (height // 8, width // 8)).astype(np.float32), (width, height))
         mask = np.zeros((height, width), np.uint8)
         if defective:
             x, y = (int(rng.integers(0, side - 28)) for side in (width, height))
             mask[y : y + 28, x : x + 28] = 255
-            image[mask > 0] += 120
+            image[mask > 0] += 140
             assert cv2.imwrite(str(folder / mask_name), mask)
         assert cv2.imwrite(str(folder / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
         split = "train" if number < 15 else "test"
-        rows.append(f"{number}.png,{int(defective)},{split},{mask_name if defective and masks else ''}")
+        rows.append(f"{number}.png,{int(defective)},{split},{mask_name if number % 6 == 0 else ''}")
     (folder / "parts.csv").write_text("\n".join(rows))
     return folder / "parts.csv"
 
 
-@pytest.mark.parametrize("masks", [True, False])
-def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, masks):
-    """They would be 4 px on an input of 256: in tiles they are 7, on a 16th of the image."""
-    data, out = large_parts(tmp_path / "parts", masks=masks), tmp_path / "out"
+def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys):
+    """They would be 4 px on an input of 256: in tiles they are 7, on a twelfth of the image."""
+    data, out = large_parts(tmp_path / "parts"), tmp_path / "out"
     (tmp_path / "fit.toml").write_text(TILED)
     done = run_fit("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
     assert done.returncode == 0, done.stderr
@@ -157,21 +156,11 @@ def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, masks):
     assert (spec.tiles, spec.overlap, spec.size) == (Size(512, 512), 0.2, Size(128, 128))
     assert calibration.training["chosen"]["tiles_px"] == [512, 512]
     assert calibration.metrics["int8"]["n_images"] == 15
+    assert calibration.metrics["int8"]["auroc"] > 0.8  # with random weights, and five defective images
     assert evaluate.main(["--bundle", str(out), "--data", str(data), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["n_images"], report["n_defective"], report["auroc"]) == (9, 3, 1.0)
-    assert calibration.metrics["int8"]["auroc"] == 1.0
-    assert report["pixel_auroc"] is not None or not masks
-
-
-def test_tiles_from_random_weights(tmp_path):
-    data, out = large_parts(tmp_path / "parts", masks=True), tmp_path / "out"
-    (tmp_path / "fit.toml").write_text(TILED)
-    done = run_fit("--data", data, "--out", out, "--weights", "none", "--config", tmp_path / "fit.toml")
-    assert done.returncode == 0, done.stderr
-    calibration = bundles.load(out).calibration
-    assert calibration.preprocess.tiles == Size(512, 512)
-    assert (calibration.metrics["int8"]["n_images"], calibration.metrics["int8"]["n_defective"]) == (8, 3)
+    assert report["pixel_auroc"] > 0.9
 
 
 # ---- from random weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -13,12 +14,14 @@ from fixtures_trainer import SIDE, gray_input, make_sample, make_samples
 
 from device import bundle as bundles
 from device.bundle import Pooling
+from device.detector import pool
 from device.geometry import Size
 from trainer import config, learn, sizing
 from trainer.data import load
 from trainer.export import Int8Model
+from trainer.features import inputs
 from trainer.network import Head
-from trainer.tiling import Tiles
+from trainer.tiling import Tiles, cuts
 
 
 def samples_of(good, bad):
@@ -135,3 +138,20 @@ def test_the_pooling_that_ranks_best_is_taken(tmp_path, tiny_model: TinyModel):
     pooling, pooled = learn._best_pooling(Int8Model(tiny_model.content), samples, gray_input(), settings)
     assert pooling.kind == "top"
     assert pooled[1::2].min() > pooled[::2].max() + 5
+
+
+def test_images_are_judged_by_their_worst_tile(tmp_path, fast_config):
+    """Trained on 24 tiles of 12 images, and a fold of the images is judged."""
+    settings = config.load(fast_config)
+    settings = replace(settings, scratch=replace(settings.scratch, epochs=1))
+    samples = make_samples(tmp_path, [(2 * SIDE, SIDE)] * 12)
+    spec = replace(gray_input(), tiles=Size(SIDE, SIDE))
+    found = learn.from_scratch(samples, spec, settings, 0)
+    assert len(found.judged) == 6
+    assert found.pooled.shape == found.pooled_float.shape == (6,)
+    assert found.record["chosen"]["tiles_px"] == [SIDE, SIDE]
+    model = Int8Model(found.content)
+    [one] = inputs(found.judged[:1], spec, "testing")
+    logits = [pool(model.evidence(tensor), found.pooling) for tensor in cuts(one)]
+    assert len(logits) == 2
+    assert found.pooled[0] == max(logits)
