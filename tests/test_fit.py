@@ -123,7 +123,7 @@ images = 8
 
 
 def large_parts(folder: Path) -> Path:
-    """A manifest of 24 images of about 1600 x 1216 px, a third with a defect of 28 px, half of them marked."""
+    """A manifest of 24 images of 1600 x 1216 px: a third has a defect of 28 px, half of these a mask."""
     folder.mkdir()
     rng = np.random.default_rng(8)
     rows = ["path,label,split,mask"]
