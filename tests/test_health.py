@@ -407,6 +407,17 @@ def test_the_message(bench: Bench) -> None:
     }
 
 
+def test_the_golden_payload_byte_for_byte(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that is well, one with a reason, one with two."""
+    monkeypatch.setattr(health.time, "time_ns", lambda: 1_769_839_200_123_000_000)
+    bench.see()
+    bench.fake.set(throttled="1", temperature_c=77)
+    bench.poll(4, rejected_model="golden/0.png: must score 0.9, got 0.1")
+    found = bench.health.to_json()
+    assert found + "\n" == (Path(__file__).with_name("golden") / "health.json").read_text()
+    health.check_json(found)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -65,6 +65,21 @@ def test_the_message_is_of_the_time_since_the_one_before(tmp_path: Path) -> None
     assert second["temperature_c"] is second["throttled_bits"] is second["resident_bytes"] is None
 
 
+def test_the_golden_payload_byte_for_byte(tmp_path: Path) -> None:
+    """A Pi at work: every field has a value."""
+    now_s = 100.0
+    stats = Stats(lambda: now_s)
+    for number in range(900):
+        stats.add(replace(OK, timing_ms={"inference": 20 + number % 10, "total": 24 + number % 10 + 0.5}))
+    now_s = 130.0
+    fake = FakeBoard(tmp_path)
+    fake.set(temperature_c=61.5, throttled="50004")
+    queues = Queues(frames_waiting=1, events_waiting=7, skipped=30, dropped_triggers=2, dropped_events=3)
+    found = stats.to_json(fake.board().read(), queues)
+    assert found + "\n" == (Path(__file__).with_name("golden") / "stats.json").read_text()
+    check_json(found)
+
+
 def test_memory_does_not_grow_with_the_frames() -> None:
     stats = Stats()
     for _ in range(2000):

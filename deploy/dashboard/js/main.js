@@ -10,6 +10,7 @@ const RENDER_MS = 100; // between two pictures of the same station
 const MOST_STATIONS = 64; // a broker full of strangers must not fill the page
 const SPEAK_MS = 10_000; // between two sentences to a screen reader
 const SMALLEST = 0.4; // share of the usual size of letters, to fit everything on the screen
+const systemIsDark = window.matchMedia("(prefers-color-scheme: dark)");
 const find = (id) => document.getElementById(id);
 
 const page = {
@@ -192,6 +193,7 @@ function takeSettings(event) {
 function applyTheme() {
   const { theme } = page.settings;
   document.documentElement.dataset.theme = theme;
+  document.documentElement.dataset.scheme = theme === "auto" ? (systemIsDark.matches ? "dark" : "light") : theme;
   setText("theme-word", { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" }[theme]);
   for (const card of page.cards.values()) card.restyle();
 }
@@ -239,7 +241,7 @@ function start() {
   find("open-settings").addEventListener("click", openSettings);
   find("cancel").addEventListener("click", () => find("settings").close());
   find("settings-form").addEventListener("submit", takeSettings);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+  systemIsDark.addEventListener("change", applyTheme);
   applyTheme();
   applyFit();
   connect();
