@@ -278,7 +278,7 @@ class Chaos:
                 if number % 50 == 0:
                     seen = len(self.subscriber.messages)
                     tell(f"{number} kills, {seen} messages, {time.monotonic() - begin:.0f} s")
-            while len(self.subscriber.events("inspection")) < verdicts:
+            while len(without_repeats(self.subscriber.events("inspection"))[0]) < verdicts:
                 self.service.require_running()
                 time.sleep(1.0)
             self.drain()

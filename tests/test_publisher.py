@@ -134,7 +134,7 @@ def test_the_broker_may_go_and_come_back(
     broker.stop(signal.SIGKILL)
     for seq in range(1, 200):  # more than paho is given at a time
         publisher.publish(verdict(seq, "NG"))
-    wait_for(lambda: publisher.delivery().waiting == 199)
+    wait_for(lambda: publisher.delivery().waiting >= 199)  # 200 where the kill cut off an acknowledgement
     subscriber.forget()
     broker.start()
     subscriber.wait_payload(f"{ROOT}/status", "online")

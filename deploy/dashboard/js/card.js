@@ -24,7 +24,6 @@ export class Card {
     for (const part of this.element.querySelectorAll("[data-part]")) this.parts.set(part.dataset.part, part);
     this.timeline = new Timeline(this.part("timeline"));
     this.picture = new Picture(this.part("picture"));
-    this.rendered = -Infinity;
     this.drawn = -Infinity;
     this.renderedSlow = -Infinity;
     this.#name();
@@ -44,18 +43,17 @@ export class Card {
 
   // `view`: {now, connected, connectedSince, staleMs}
   render(view) {
-    this.rendered = view.now;
     this.#state(view);
     this.#verdict(view);
     this.#counts();
     this.#health();
     this.#defects();
     this.picture.show(this.station.picture);
-    this.#timeline(view);
     if (view.now - this.renderedSlow >= SLOW_MS) this.#slow(view);
   }
 
-  #timeline({ now }) {
+  // The timeline, now and then.
+  draw({ now }) {
     const { scores, model } = this.station;
     if (now - this.drawn < DRAW_MS || (this.drawnAt === scores.next && this.drawnModel === model)) return;
     [this.drawn, this.drawnAt, this.drawnModel] = [now, scores.next, model];

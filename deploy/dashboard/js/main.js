@@ -1,4 +1,4 @@
-// The page's story: settings, a connection, stations, and a picture of them at most ten times a second.
+// The page's story: settings, a connection, stations, and a picture of them all at most ten times a second.
 
 import { Card } from "./card.js";
 import { Connection } from "./connection.js";
@@ -6,7 +6,7 @@ import { integer, moment, plural, span } from "./format.js";
 import * as memory from "./settings.js";
 import { Station } from "./station.js";
 
-const RENDER_MS = 100; // between two pictures of the same station
+const RENDER_MS = 100; // between two pictures: a browser without a GPU pays for each, however little has changed
 const MOST_STATIONS = 64; // a broker full of strangers must not fill the page
 const SPEAK_MS = 10_000; // between two sentences to a screen reader
 const SMALLEST = 0.4; // share of the usual size of letters, to fit everything on the screen
@@ -24,7 +24,8 @@ const page = {
   turnedAway: new Set(),
   cards: new Map(),
   changed: new Set(),
-  frame: 0,
+  rendered: -Infinity,
+  isAwaited: false, // a picture
 };
 
 // ---- messages
@@ -67,18 +68,21 @@ function addCard(name) {
 
 function touch(card) {
   page.changed.add(card);
-  if (!page.frame) page.frame = requestAnimationFrame(render);
+  if (page.isAwaited) return;
+  page.isAwaited = true;
+  const wait = page.rendered + RENDER_MS - performance.now();
+  setTimeout(() => requestAnimationFrame(render), Math.max(0, wait));
 }
 
+// Timelines first: a canvas that draws text has the browser lay out at once what was changed before it.
 function render() {
-  page.frame = 0;
+  page.isAwaited = false;
   const view = viewNow();
-  for (const card of page.changed) {
-    if (view.now - card.rendered < RENDER_MS) continue;
-    card.render(view);
-    page.changed.delete(card);
-  }
-  if (page.changed.size) page.frame = requestAnimationFrame(render);
+  page.rendered = view.now;
+  const cards = [...page.changed];
+  page.changed.clear();
+  for (const card of cards) card.draw(view);
+  for (const card of cards) card.render(view);
 }
 
 function viewNow() {
