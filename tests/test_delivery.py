@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fixtures_daemon import write_images
 
-from benchmarks.delivery import Broker, Chaos, disorder, example, without_repeats
+from benchmarks.delivery import Chaos
 
 RATE_HZ = 50.0
 
