@@ -415,7 +415,7 @@ def test_the_golden_payload_byte_for_byte(bench: Bench, monkeypatch: pytest.Monk
     bench.poll(4, rejected_model="golden/0.png: must score 0.9, got 0.1")
     found = bench.health.to_json()
     assert found + "\n" == (Path(__file__).with_name("golden") / "health.json").read_text()
-    health.check_json(found)
+    parse_as("health", found)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_the_golden_payload_byte_for_byte(tmp_path: Path) -> None:
     queues = Queues(frames_waiting=1, events_waiting=7, skipped=30, dropped_triggers=2, dropped_events=3)
     found = stats.to_json(fake.board().read(), queues)
     assert found + "\n" == (Path(__file__).with_name("golden") / "stats.json").read_text()
-    check_json(found)
+    parse_as("stats", found)
 
 
 def test_memory_does_not_grow_with_the_frames() -> None:
