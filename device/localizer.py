@@ -152,9 +152,14 @@ def _seen(framing: Framing, grid: Letterbox, part: Box) -> Mask:
 def _mark_difference(model_input: ModelInput, spec: LocalizationSpec) -> _Marked:
     """Where the image differs from its Gaussian background by the cut or more, px by px of the canvas."""
     gray = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
-    background = _background(np.asarray(gray, np.uint8), spec.difference_sigma_px)
-    mask = (cv2.absdiff(gray, background) >= spec.difference_cut).astype(np.uint8)
+    difference = background_difference(np.asarray(gray, np.uint8), spec.difference_sigma_px)
+    mask = (difference >= spec.difference_cut).astype(np.uint8)
     return _marked_on_canvas(mask, model_input, "difference")
+
+
+def background_difference(gray: Mask, sigma_px: float) -> Mask:
+    """By how many gray levels each pixel of (h, w) differs from its Gaussian background."""
+    return np.asarray(cv2.absdiff(gray, _background(gray, sigma_px)), np.uint8)
 
 
 def _background(gray: Mask, sigma_px: float) -> Mask:

@@ -20,7 +20,7 @@ from device.pipeline import Pipeline
 from trainer import contract, thresholds
 from trainer.export import Int8Model
 from trainer.features import inputs
-from trainer.learn import Learned
+from trainer.learn import Judges, Learned
 
 
 def spotted(folder, count):
@@ -43,7 +43,10 @@ def learned(tmp_path, tiny_model: TinyModel) -> Learned:
         [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
     )
     record = {"judged_by": "12 images kept aside", "chosen": {}}
-    return Learned(tiny_model.content, gray_input(), pooling, samples, pooled, pooled + 0.01, record)
+    judges = Judges(None, tiny_model.content, np.zeros(len(samples), np.int64))
+    return Learned(
+        tiny_model.content, None, gray_input(), pooling, samples, pooled, pooled + 0.01, judges, record
+    )
 
 
 def contract_of(learned, count=3):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from fixtures_bundle import TinyModel, make_image
-from fixtures_trainer import SIDE, gray_input, make_sample, make_samples
+from fixtures_trainer import SIDE, gray_input, make_sample, make_samples, run
 
 from device import bundle as bundles
 from device.bundle import Pooling
@@ -20,7 +20,7 @@ from trainer import config, learn, sizing
 from trainer.data import load
 from trainer.export import Int8Model
 from trainer.features import inputs
-from trainer.network import Head
+from trainer.network import Head, scaled
 from trainer.tiling import Tiles, cuts
 
 
@@ -77,6 +77,18 @@ def test_the_model_has_one_head(learned):
     image = np.full((1, SIDE, SIDE, 3), 100, np.uint8)
     assert next(model.run(image)).shape == (SIDE // model.stride, SIDE // model.stride, 1)
     assert learned.preprocess == gray_input()
+
+
+def test_the_judges_are_kept_in_float_and_int8(learned):
+    """Two folds, and each image's own judge."""
+    judges = learned.judges
+    image = np.random.default_rng(1).integers(80, 120, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    exact, stored = run(judges.network, scaled(image)), Int8Model(judges.content).run_batch(image)
+    assert exact.shape == stored.shape
+    assert exact.shape[3] == 2
+    assert set(judges.head_of) == {0, 1}
+    assert len(judges.head_of) == len(learned.judged)
+    assert run(learned.network, scaled(image)).shape[3] == 1
 
 
 def test_the_record_says_how_it_was_chosen(learned):

@@ -110,7 +110,7 @@ def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.Pixe
     frame = frame_from_file(sample.path, seq)
     verdict = pipeline.inspect(frame)
     model_input, prediction = pipeline.predict(frame)  # a verdict does not carry its map
-    size = _map_size(sample.size)
+    size = map_size(sample.size)
     mask = read_mask(sample, size)
     if mask is not None:
         shift_px = pipeline.bundle.calibration.localization.shift_px
@@ -120,7 +120,7 @@ def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.Pixe
     return Scored(sample, prediction.score, verdict.verdict, verdict.timing_ms["total"])
 
 
-def _map_size(size: Size) -> Size:
+def map_size(size: Size) -> Size:
     """The resolution at which maps are compared: the image's own, up to MAP_SIDE_PX."""
     scale = min(1.0, MAP_SIDE_PX / max(size.width, size.height))
     return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))

@@ -34,19 +34,35 @@ BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds t
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Judges:
+    """Who judged images that they had not seen: one network, or a head for each fold on one network.
+
+    `network`: float, (n, h, w, 3) in [-1, 1] to (n, h', w', heads) logits. `content`: the same as an int8
+    .tflite. `head_of` (images,): which of the heads judged an image.
+    """
+
+    network: keras.Model
+    content: bytes
+    head_of: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Learned:
     """A model, and what was said of images that had not been seen.
 
-    `content`: the int8 .tflite. `judged`: the n images. `pooled`, `pooled_float`: their pooled logits (n,),
-    from int8 and from float. `record`: how the model was chosen, for people to read.
+    `content`: the int8 .tflite. `network`: the same in float, (n, h, w, 3) in [-1, 1] to (n, h', w', 1)
+    logits. `judged`: the n images. `pooled`, `pooled_float`: their pooled logits (n,), from int8 and from
+    float. `judges`: who gave them. `record`: how the model was chosen, for people to read.
     """
 
     content: bytes
+    network: keras.Model
     preprocess: PreprocessSpec
     pooling: Pooling
     judged: tuple[Sample, ...]
     pooled: NDArray[np.float64]
     pooled_float: NDArray[np.float64]
+    judges: Judges
     record: dict[str, Any]
 
     @property
@@ -70,18 +86,21 @@ def by_probe(
     base = network.backbone(spec.size, weights)
     seen = best.fitted.size.features(best.fitted.cuts, 1)[0]
     judges = network.evidence_model(base, heads, seen.mean(0))
-    int8_judges = Int8Model(_quantized(judges, samples, spec, config))
+    judges_content = _quantized(judges, samples, spec, config)
     head = search.fit_on_all(best.fitted)
-    content = _quantized(network.evidence_model(base, head, seen.mean(0)), samples, spec, config)
+    shipped = network.evidence_model(base, head, seen.mean(0))
+    content = _quantized(shipped, samples, spec, config)
     means = [cells.mean((0, 1)) for cells in _cells(Int8Model(content).run_batch, best, search)]
     shipped_offset = _offsets(np.array(means), best, head)[0]
     return Learned(
         content=content,
+        network=shipped,
         preprocess=spec,
         pooling=best.pooling,
         judged=tuple(samples),
-        pooled=_pooled(int8_judges.run_batch, best, search) + shipped_offset,
+        pooled=_pooled(Int8Model(judges_content).run_batch, best, search) + shipped_offset,
         pooled_float=_pooled(lambda batch: np.asarray(judges.predict_on_batch(scaled(batch))), best, search),
+        judges=Judges(judges, judges_content, search.fold_of),
         record={
             "recipe": "probe",
             "chosen": best.describe(),
@@ -159,11 +178,13 @@ def from_scratch(samples: Sequence[Sample], spec: PreprocessSpec, config: Config
     pooling, pooled = _best_pooling(Int8Model(content), judged, spec, config)
     return Learned(
         content=content,
+        network=model,
         preprocess=spec,
         pooling=pooling,
         judged=judged,
         pooled=pooled,
         pooled_float=tiles.part(apart).greatest(scratch.pooled_logits(model, images.pixels[apart], pooling)),
+        judges=Judges(model, content, np.zeros(len(judged), np.int64)),
         record={
             "recipe": "from random weights",
             "chosen": {

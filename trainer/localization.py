@@ -1,0 +1,255 @@
+"""Who shows where the defect is: the evidence map, the difference map and the network's true gradient.
+
+The evidence map is what the device shows, from int8. The gradient is the reference that it must beat: by how
+much each pixel of the input moves the score, from the float network (Simonyan, Vedaldi and Zisserman, ICLR
+workshop 2014), averaged over noisy copies of the image (SmoothGrad: Smilkov et al., 2017) and blurred. The
+difference map is what the device falls back to, in units of its cut: from the golden reference where there is
+one and the image is aligned with it, else from the image's own background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from device.calibration import LocalizationSpec, Pooling
+from device.detector import Evidence
+from device.framing import content_cells
+from device.geometry import Box, Letterbox
+from device.localizer import background_difference, evidence_in_frame
+from device.preprocess import ModelInput
+from device.reference import GoldenReference
+from trainer import metrics
+from trainer.data import Sample, read_mask
+from trainer.evaluate import map_size
+from trainer.learn import Judges
+from trainer.network import scaled
+
+COPIES = 8  # noisy ones of an image
+NOISE = 0.15  # their noise: standard deviation as a share of the image's range, as Smilkov et al. advise
+BLUR_SHARE = 0.012  # of the input's lesser side: the sigma of the Gaussian over a gradient
+FAINTEST = 1e-12  # pixels are ranked by the logarithms of gradients, which keeps their order
+RANGES = {"evidence": (-256.0, 256.0), "gradient": (-12.0, 4.0), "difference": (0.0, 64.0)}
+
+Map = NDArray[np.float32]
+Look = Callable[[int], tuple[ModelInput, Evidence]]  # what the model saw of image i, and its evidence map
+Saliency = Callable[[int, ModelInput], Map]  # (h, w) over that input
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How well maps showed the defects of n images, each None where it is not defined.
+
+    `pixel_auroc`, `aupro`: over the pixels of all images whose truth is known. `own_auroc`: the mean of each
+    defective image's own, for which the scale of a map does not matter. `pointing_hit_rate`: how often the
+    maximum lies in the mask. `box_iou`: of the box around the region with the maximum, cut out by Otsu's
+    rule, with the box around the part of the mask that it fits best, on average over defective images.
+    """
+
+    pixel_auroc: float | None
+    aupro: float | None
+    own_auroc: float | None
+    pointing_hit_rate: float | None
+    box_iou: float | None
+
+
+class _Tally:
+    """One kind of map over all images."""
+
+    def __init__(self, kind: str) -> None:
+        self._logarithmic = kind == "gradient"
+        self._pixels = metrics.PixelTally(*RANGES[kind])
+        self._own: list[float] = []
+        self._overlaps: list[float] = []
+
+    def add(self, values: Map, mask: NDArray[np.bool_]) -> None:
+        """(h, w) both."""
+        shown = np.log10(np.maximum(values, FAINTEST)) if self._logarithmic else values
+        self._pixels.add(shown, mask)
+        if mask.any() and not mask.all():
+            self._own.append(metrics.auroc(mask.ravel(), values.ravel()) or 0.0)
+            self._overlaps.append(box_iou(values, mask))
+
+    def place(self) -> Place:
+        pixels = self._pixels
+        return Place(
+            pixels.auroc,
+            pixels.aupro,
+            float(np.mean(self._own)) if self._own else None,
+            pixels.pointing_hit_rate,
+            float(np.mean(self._overlaps)) if self._overlaps else None,
+        )
+
+
+def compare(
+    samples: Sequence[Sample],
+    look: Look,
+    saliency: Saliency | None,
+    spec: LocalizationSpec,
+    reference: GoldenReference | None,
+) -> dict[str, Place]:
+    """{kind of map: how it did} on the samples whose truth is known; without a saliency, two kinds."""
+    tallies = {kind: _Tally(kind) for kind in RANGES if saliency or kind != "gradient"}
+    for index, sample in enumerate(samples):
+        mask = read_mask(sample, map_size(sample.size)) if sample.has_truth else None
+        if mask is None:
+            continue
+        for kind, values in maps_of(index, look, saliency, spec, reference):
+            tallies[kind].add(_at(values, mask.shape), mask)
+    return {kind: tally.place() for kind, tally in tallies.items()}
+
+
+def maps_of(
+    index: int,
+    look: Look,
+    saliency: Saliency | None,
+    spec: LocalizationSpec,
+    reference: GoldenReference | None,
+) -> Iterator[tuple[str, Map]]:
+    """(kind, map over the image's own pixels) for one image."""
+    model_input, evidence = look(index)
+    placement = model_input.placement
+    yield "evidence", evidence_in_frame(evidence, placement, spec.shift_px)
+    if saliency is not None:
+        yield "gradient", _in_frame(placement.content.of(saliency(index, model_input)), placement)
+    yield "difference", _in_frame(difference(model_input, spec, reference), placement)
+
+
+def few(samples: Sequence[Sample], count: int) -> list[int]:
+    """The numbers of at most `count` samples with known truth, from all over: half of them defective."""
+    known = [
+        [index for index, one in enumerate(samples) if one.has_truth and one.label == label]
+        for label in (0, 1)
+    ]
+    bad = _spread(known[1], max(count - len(known[0]), (count + 1) // 2))
+    return sorted(_spread(known[0], count - len(bad)) + bad)
+
+
+def _spread(indices: Sequence[int], count: int) -> list[int]:
+    count = min(len(indices), count)
+    return [indices[step * len(indices) // count] for step in range(count)]
+
+
+# ---- the gradient
+
+
+def gradient_of(
+    network: keras.Model, tensor: NDArray[np.uint8], placement: Letterbox, pooling: Pooling, head: int
+) -> Map:
+    """By how much each pixel of an input (1, h, w, 3) moves the pooled logit, (h, w): smoothed, >= 0.
+
+    The greatest of the three channels counts. Needs Keras on TensorFlow.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    image = scaled(tensor)
+    sigma = NOISE * float(image.max() - image.min())
+    total = np.zeros(image.shape[1:3], np.float32)
+    for _ in range(COPIES):
+        noisy = tf.convert_to_tensor(image + rng.normal(0, sigma, image.shape).astype(np.float32))
+        with tf.GradientTape() as tape:
+            tape.watch(noisy)
+            cells = network(noisy, training=False)[0, :, :, head]
+            logit = _pooled(cells[content_cells(placement, tuple(cells.shape))], pooling)
+        total += np.abs(np.asarray(tape.gradient(logit, noisy)))[0].max(axis=2)
+    blur = BLUR_SHARE * min(total.shape)
+    return np.asarray(cv2.GaussianBlur(total / COPIES, (0, 0), blur), np.float32)
+
+
+def _pooled(cells: Any, pooling: Pooling) -> Any:
+    """device.detector.pool, so that it can be differentiated."""
+    flat = keras.ops.reshape(cells, (-1,))
+    if pooling.kind == "mean":
+        return keras.ops.mean(flat)
+    count = max(1, int(np.ceil(round(pooling.share * flat.shape[0], 6))))
+    return keras.ops.mean(keras.ops.top_k(flat, count, sorted=False)[0])
+
+
+def of_judges(judges: Judges, pooling: Pooling) -> Saliency | None:
+    """The gradient of the head that judged image i; None where Keras does not run on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+
+    def saliency(index: int, model_input: ModelInput) -> Map:
+        head = int(judges.head_of[index])
+        return gradient_of(judges.network, model_input.tensor, model_input.placement, pooling, head)
+
+    return saliency
+
+
+# ---- the difference
+
+
+def difference(model_input: ModelInput, spec: LocalizationSpec, reference: GoldenReference | None) -> Map:
+    """Over the input's content (h, w), in units of the cut from which the device marks it."""
+    gray = np.asarray(cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY), np.uint8)
+    if reference is not None and spec.reference is not None and gray.shape == reference.mean.shape:
+        alignment = reference.align(gray)
+        if alignment is not None and alignment.response >= spec.reference.least_response:
+            return reference.deviation(gray, alignment) / np.float32(spec.reference.cut)
+    found = background_difference(gray, spec.difference_sigma_px)
+    return found.astype(np.float32) / np.float32(spec.difference_cut)
+
+
+# ---- boxes
+
+
+def box_iou(values: Map, mask: NDArray[np.bool_]) -> float:
+    """Of the box around the region with the maximum and the box around the part of the mask it fits best."""
+    found = region_box(values)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return max(_iou(found, Box(*(int(side) for side in stats[part, :4]))) for part in range(1, count))
+
+
+def region_box(values: Map) -> Box:
+    """Around the 8-connected region above Otsu's cut in which the maximum lies."""
+    low, high, _, (x, y) = cv2.minMaxLoc(values)
+    levels = np.zeros(values.shape, np.uint8)
+    if high > low:
+        levels = ((values - np.float32(low)) * np.float32(255 / (high - low))).astype(np.uint8)
+    cut, _ = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    above = (levels > min(cut, levels[y, x] - 1.0)).astype(np.uint8)
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    return Box(*(int(side) for side in stats[regions[y, x], :4]))
+
+
+def _iou(one: Box, other: Box) -> float:
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    common = max(0, width) * max(0, height)
+    return common / (one.area_px + other.area_px - common)
+
+
+# ---- sizes
+
+
+def _in_frame(content: Map, placement: Letterbox) -> Map:
+    """From the input's content to the image's own pixels; nothing of it where the image was not looked at."""
+    region, source = placement.region, placement.source
+    grown = cv2.resize(content, (region.width, region.height), interpolation=cv2.INTER_LINEAR)
+    over = np.full((source.height, source.width), content.min(), np.float32)
+    region.of(over)[:] = grown
+    return over
+
+
+def _at(values: Map, shape: tuple[int, ...]) -> Map:
+    if values.shape == shape:
+        return values
+    return np.asarray(cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def table(places: Mapping[str, Place]) -> Iterator[str]:
+    """A Markdown row for each kind of map."""
+    yield "| | pixel AUROC | AUPRO | own AUROC | pointing | box IoU |"
+    yield "|---|---|---|---|---|---|"
+    for name, place in places.items():
+        measures = (place.pixel_auroc, place.aupro, place.own_auroc, place.pointing_hit_rate, place.box_iou)
+        shown = ["not defined" if value is None else f"{value:.4f}" for value in measures]
+        yield f"| {name} | {' | '.join(shown)} |"
