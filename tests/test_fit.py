@@ -91,6 +91,7 @@ def test_the_bundle_says_where_it_comes_from(fitted: Fitted, weights_file):
 def test_the_log_tells_the_story(fitted: Fitted):
     said = fitted.done.stderr
     story = [
+        "step 1 of 6: images",
         "images are 64x64 (gray); inputs to try: 64x64",
         "chosen: {'input_px': [64, 64]",
         "float, 2-fold cross-validation: AUROC",
@@ -164,6 +165,23 @@ def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys):
 
 
 # ---- from random weights
+
+
+def test_the_smoke_config_on_its_images(textures, tmp_path):
+    """From the command line to a bundle and its logs, in seconds."""
+    smoke = REPOSITORY / "trainer" / "configs" / "smoke.toml"
+    logs = tmp_path / "logs"
+    given = ("--data", textures, "--out", tmp_path / "out", "--weights", "none", "--config", smoke)
+    done = run_fit(*given, "--logs", logs)
+    assert done.returncode == 0, done.stderr
+    bundle = bundles.load(tmp_path / "out")
+    assert bundle.name.startswith("smoke-")
+    assert len(list(logs.glob("scratch/events.out.tfevents.*"))) == 1
+    assert not list(bundle.path.rglob("events.*"))
+    assert [row["epoch"] for row in bundle.calibration.training["history"]] == [1]
+    assert "Training, epoch by epoch" in (bundle.path / "report.html").read_text("utf-8")
+    steps = re.findall(r"^step (\d) of 6: ", done.stderr, re.MULTILINE)
+    assert steps == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_random_weights_and_few_defective_images(tmp_path, capsys):
@@ -292,7 +310,14 @@ def test_a_setting_that_does_not_exist(textures, tmp_path):
 
 @pytest.mark.parametrize(
     "given",
-    [("--seed", "-1"), ("--seed", "x"), ("--head", "dense"), ("--mode", "good-only"), ("--format", "x")],
+    [
+        ("--seed", "-1"),
+        ("--seed", "x"),
+        ("--keep-network", "n.h5"),
+        ("--head", "dense"),
+        ("--mode", "good-only"),
+        ("--format", "x"),
+    ],
 )
 def test_a_wrong_command_line(tmp_path, capsys, given):
     with pytest.raises(SystemExit) as ended:

@@ -12,7 +12,7 @@ from fixtures_bundle import make_calibration, make_frame, make_image
 from fixtures_trainer import make_sample
 
 from device.calibration import Pooling, ReferenceSpec
-from device.geometry import Letterbox, Size
+from device.geometry import Size
 from device.preprocess import Preprocessor
 from device.reference import GoldenReference
 from trainer import localization
@@ -21,7 +21,6 @@ from trainer.localization import Place
 
 SIDE, CELL = 64, 8
 SPEC = make_calibration().localization  # cut 40 gray levels, no reference
-WHOLE = Letterbox.fit(Size(SIDE, SIDE), Size(SIDE, SIDE), "stretch")
 PREPROCESS = make_calibration().preprocess
 
 
@@ -34,15 +33,15 @@ def network(heads: int = 1) -> keras.Model:
     return model
 
 
-def tensor(spot=(24, 32, 8, 8)):
-    return make_image(spot=spot)[np.newaxis]
+def seen(spot=(24, 32, 8, 8), preprocess=PREPROCESS, **size):
+    return Preprocessor(preprocess).prepare(make_frame(make_image(spot=spot, **size)))
 
 
 # ---- the gradient
 
 
 def test_the_gradient_of_the_top_cell_lies_on_it():
-    found = localization.gradient_of(network(), tensor(), WHOLE, Pooling("top", 0.01), 0)
+    found = localization.gradient_of(network(), seen(), Pooling("top", 0.01), 0)
     assert found.shape == (SIDE, SIDE)
     y, x = np.unravel_index(found.argmax(), found.shape)
     assert (24 <= x < 32, 32 <= y < 40) == (True, True)
@@ -51,16 +50,15 @@ def test_the_gradient_of_the_top_cell_lies_on_it():
 
 
 def test_the_gradient_of_the_mean_is_everywhere_and_the_heads_differ():
-    flat = localization.gradient_of(network(2), tensor(), WHOLE, Pooling("mean", 1.0), 0)
+    flat = localization.gradient_of(network(2), seen(), Pooling("mean", 1.0), 0)
     np.testing.assert_allclose(flat, 1 / 192 / 64, rtol=1e-4)
-    double = localization.gradient_of(network(2), tensor(), WHOLE, Pooling("mean", 1.0), 1)
+    double = localization.gradient_of(network(2), seen(), Pooling("mean", 1.0), 1)
     np.testing.assert_allclose(double, 2 * flat, rtol=1e-4)
 
 
 def test_padding_moves_nothing():
     """A wide image lies in the middle rows; what is brighter above it does not count."""
-    placement = Letterbox.fit(Size(64, 32), Size(64, 64), "letterbox")
-    found = localization.gradient_of(network(), tensor((8, 0, 8, 8)), placement, Pooling("mean", 1.0), 0)
+    found = localization.gradient_of(network(), seen(height=32), Pooling("mean", 1.0), 0)
     assert found[:10].max() == 0
     assert found[32].min() > 0
 
@@ -69,8 +67,18 @@ def test_each_image_has_the_gradient_of_its_own_judge():
     judges = Judges(network(2), b"", np.array([1, 0]))
     saliency = localization.of_judges(judges, Pooling("mean", 1.0))
     assert saliency is not None
-    seen = Preprocessor(PREPROCESS).prepare(make_frame())
-    np.testing.assert_allclose(saliency(0, seen), 2 * saliency(1, seen), rtol=1e-4)
+    np.testing.assert_allclose(saliency(0, seen()), 2 * saliency(1, seen()), rtol=1e-4)
+
+
+def test_tiles_have_their_own_gradients():
+    """A frame of two tiles: the spot in the right one is the only thing that moves its top cell."""
+    tiled = replace(PREPROCESS, tiles=Size(SIDE, SIDE))
+    given = seen((88, 32, 8, 8), tiled, width=2 * SIDE)
+    assert len(given.framing.tiles) == 2
+    found = localization.gradient_of(network(), given, Pooling("top", 0.01), 0)
+    assert found.shape == (SIDE, 2 * SIDE)
+    assert found[36, 92] == pytest.approx(1 / 192, rel=0.02)
+    assert found[36, 80] == 0
 
 
 # ---- the difference
@@ -78,8 +86,7 @@ def test_each_image_has_the_gradient_of_its_own_judge():
 
 def test_the_difference_is_in_units_of_the_cut():
     """A white spot on dark gray, and a background that is almost its mean."""
-    seen = Preprocessor(PREPROCESS).prepare(make_frame(make_image(spot=(24, 32, 4, 4))))
-    found = localization.difference(seen, SPEC, None)
+    found = localization.difference(seen((24, 32, 4, 4)), SPEC, None)
     assert found.max() == pytest.approx((255 - 50) / 40, rel=0.2)
     assert found[32:36, 24:28].min() > 4 > found[20:28].max()
 
@@ -90,7 +97,7 @@ def test_the_difference_from_the_reference_where_the_image_is_aligned():
     spec = replace(SPEC, reference=ReferenceSpec(4.0, 0.3))
     same = Preprocessor(PREPROCESS).prepare(make_frame(np.repeat(gray[:, :, np.newaxis], 3, axis=2)))
     assert localization.difference(same, spec, reference).max() < 0.1
-    other = Preprocessor(PREPROCESS).prepare(make_frame(make_image(spot=(24, 32, 4, 4))))
+    other = seen((24, 32, 4, 4))
     background = localization.difference(other, SPEC, None)
     np.testing.assert_array_equal(localization.difference(other, spec, reference), background)
 
@@ -147,9 +154,9 @@ def looking(samples, say):
     from device.frame import frame_from_file
 
     def look(index):
-        seen = Preprocessor(PREPROCESS).prepare(frame_from_file(samples[index].path, index))
-        cells = seen.canvas.reshape(CELL, CELL, CELL, CELL, 3).mean((1, 3, 4))
-        return seen, say(cells.astype(np.float32))
+        given = Preprocessor(PREPROCESS).prepare(frame_from_file(samples[index].path, index))
+        cells = given.canvas.reshape(CELL, CELL, CELL, CELL, 3).mean((1, 3, 4))
+        return given, say(cells.astype(np.float32))
 
     return look
 

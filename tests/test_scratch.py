@@ -15,6 +15,7 @@ from device.bundle import Pooling
 from device.detector import pool
 from device.geometry import Size
 from trainer import config, scratch
+from trainer.logbook import Logbook
 from trainer.network import STRIDES
 from trainer.probe import Quality
 
@@ -183,12 +184,16 @@ def test_the_best_epoch_is_kept_and_shows_the_place(caplog):
     images = make_images(24, 24)
     judged = np.arange(48) % 4 == 0
     with caplog.at_level("INFO"):
-        model = scratch.train(images, judged, replace(CONFIG, epochs=4, batch_size=8), seed=1)
+        book = Logbook()
+        model = scratch.train(images, judged, replace(CONFIG, epochs=4, batch_size=8), 1, book)
     lines = [
         re.match(r"epoch \d+: AP ([\d.]+), d' (-?[\d.]+) on 12 judged", line) for line in caplog.messages
     ]
     epochs = [(float(found[1]), float(found[2])) for found in lines if found]
     assert len(epochs) == 4
+    assert [row["val_ap"] for row in book.history] == pytest.approx([ap for ap, _ in epochs], abs=0.001)
+    rates = [row["learning_rate"] for row in book.history]
+    assert rates[0] > rates[-1] >= 0
     kept = images.part(judged)
     pooled = scratch.pooled_logits(model, kept.pixels, Pooling("top", scratch.TRAINED_SHARE))
     quality = Quality.of(kept.labels.astype(np.int64), pooled)

@@ -20,6 +20,7 @@ from device import bundle as bundles
 from device.bundle import Bundle
 from device.errors import DataError
 from device.pipeline import Pipeline
+from trainer import page
 from trainer.config import load as load_config
 from trainer.data import load, split_csv
 from trainer.threshold import LEAST_IMAGES, choose, judge, main, retune
@@ -31,7 +32,11 @@ SHARE = 0.02
 def bundle(tiny_model: TinyModel, tmp_path: Path) -> Bundle:
     """NG from 0.6; it says that it was made from another data set, and brings a file of its own."""
     made_from = load(make_dagm(tmp_path / "made-from"))
-    extra = {"split.csv": split_csv(made_from), "notes/how.txt": b"by hand"}
+    extra = {
+        "split.csv": split_csv(made_from),
+        "notes/how.txt": b"by hand",
+        page.FILE: b"of the old thresholds",
+    }
     golden = {GOLDEN: tiny_model.golden}
     path = bundles.write(
         tmp_path / "models", "press", tiny_model.content, tiny_model.calibration, golden, extra
@@ -98,7 +103,8 @@ def test_all_but_the_thresholds_is_kept_and_the_old_bundle_is_not_touched(bundle
     assert fresh.name.removeprefix("press-") == fresh.calibration.version != bundle.calibration.version
     after = digests(path)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed == {"calibration.json", "manifest.json"}
+    assert changed == {"calibration.json", "manifest.json", page.FILE}
+    assert page.FILE not in after  # it was about the old thresholds
     old, new = bundle.calibration, fresh.calibration
     assert replace(new, created=old.created, thresholds=old.thresholds, training=old.training) == old
     assert new.thresholds != old.thresholds

@@ -117,3 +117,34 @@ def test_a_name_that_a_bundle_cannot_have(tmp_path: Path, name: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.toml: no such file"):
         config.load(tmp_path / "gone.toml")
+
+
+# ---- the files that come with it
+
+CONFIGS = sorted((config.DEFAULT.parent / "configs").glob("*.toml"))
+
+
+def test_there_are_configs_for_what_is_documented():
+    assert [path.stem for path in CONFIGS] == ["dagm", "magnetic_tile", "mvtec", "smoke"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_is_legal_and_says_what_it_is_for(path: Path):
+    config.load(path)
+    text = path.read_text("utf-8")
+    head = text.partition("\n\n")[0]
+    assert re.findall(r"^#   (\w+): ", head, re.MULTILINE) == ["command", "hardware", "minutes", "expected"]
+    assert f"--config trainer/configs/{path.name}" in head
+    assert re.search(r"^#   minutes:   \d+", head, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_holds_only_what_differs_from_the_default(path: Path):
+    given = tomllib.loads(path.read_text("utf-8"))
+    same = [
+        f"[{section}] {key}"
+        for section, values in given.items()
+        for key, value in values.items()
+        if TABLES[section][key] == value
+    ]
+    assert same == []

@@ -77,6 +77,17 @@ class BundleConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportConfig:
+    """How much the report shows."""
+
+    images: int
+    thumbnail_px: int
+    map_images: int
+    gradient: bool
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All of them, one field for each section of the file."""
 
@@ -87,6 +98,7 @@ class Config:
     threshold: ThresholdConfig
     quantization: QuantizationConfig
     bundle: BundleConfig
+    report: ReportConfig
 
 
 LIMITS: Limits = {
@@ -111,6 +123,11 @@ LIMITS: Limits = {
     ("quantization", "images"): Within(2, 10000),
     ("bundle", "name"): Matching(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", "letters, digits, '.', '_' or '-'"),
     ("bundle", "golden"): Within(1, 100),
+    ("report", "images"): Within(0, 100),
+    ("report", "thumbnail_px"): Within(64, 1024),
+    ("report", "map_images"): Within(0, 100_000),
+    ("report", "gradient"): OneOf((True, False)),
+    ("report", "max_bytes"): Within(0, 50_000_000),
 }
 
 
@@ -125,6 +142,7 @@ def load(path: Path | None) -> Config:
         threshold=ThresholdConfig(**tables["threshold"]),
         quantization=QuantizationConfig(**tables["quantization"]),
         bundle=BundleConfig(**tables["bundle"]),
+        report=ReportConfig(**tables["report"]),
     )
 
 

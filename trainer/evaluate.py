@@ -83,7 +83,7 @@ def _side(sample: Sample, recorded: Mapping[str, Recorded]) -> str:
     return known.split if known else sample.split
 
 
-def _recorded(bundle: Bundle) -> dict[str, Recorded]:
+def recorded(bundle: Bundle) -> dict[str, Recorded]:
     """What the bundle says of the images it was made from; nothing where it does not say."""
     path = bundle.path / "split.csv"
     return read_split_csv(path.read_bytes(), str(path)) if path.is_file() else {}
@@ -138,8 +138,8 @@ def _tally(bundle: Bundle) -> metrics.PixelTally:
 
 def evaluate(bundle: Bundle, dataset: Dataset, split: str = "test") -> dict[str, Any]:
     """The whole report as JSON types; what is not defined is None. DataError where nothing can be scored."""
-    recorded = _recorded(bundle)
-    samples, left_out = chosen(dataset, recorded, split)
+    known = recorded(bundle)
+    samples, left_out = chosen(dataset, known, split)
     pipeline = Pipeline(bundle, station="evaluate", session_id="evaluate")
     tally = _tally(bundle)
     scored, faults = score(pipeline, samples, tally)
@@ -150,8 +150,8 @@ def evaluate(bundle: Bundle, dataset: Dataset, split: str = "test") -> dict[str,
         "model_sha256": bundle.calibration.model_sha256,
         "runtime": pipeline.runtime,
         "split": split,
-        "split_rule": _rule(dataset, recorded, samples, split),
-        "n_seen_in_training": sum(_trained_on(result.sample, recorded) for result in scored),
+        "split_rule": _rule(dataset, known, samples, split),
+        "n_seen_in_training": sum(_trained_on(result.sample, known) for result in scored),
         **_image_metrics(scored, bundle.calibration.thresholds.ng),
         "pixel_auroc": tally.auroc,
         "aupro": tally.aupro,

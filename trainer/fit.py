@@ -2,7 +2,7 @@
 
     python -m trainer.fit --data PATH --out DIR [--format auto|dagm|mvtec|csv] [--config FILE]
                           [--weights imagenet|none|FILE] [--mode supervised] [--head evidence]
-                          [--input-size N] [--seed N]
+                          [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
 
 DIR receives <name>-<UTC>-<sha8>/ and the link `current` to it; the last line on standard output is its path.
 Progress goes to standard error. Exit codes are those of device.errors, 130 after Ctrl-C. docs/training.md
@@ -19,56 +19,73 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from device import bundle as bundles
 from device import reference as references
 from device.bundle import Calibration, Thresholds
 from device.errors import ConfigError, StorageError
 from device.pipeline import Pipeline
-from trainer import command, data, provenance, sizing, thresholds
+from trainer import command, data, page, provenance, sizing, thresholds
 from trainer import config as configs
 from trainer.config import Config
+from trainer.logbook import Logbook
+from trainer.steps import Steps
 
 log = logging.getLogger(__name__)
+
+STEPS = ("images", "model", "golden reference", "thresholds", "report", "bundle")
 
 
 def fit(options: argparse.Namespace, config: Config) -> Path:
     """From images to a bundle; its path. Raises EdgeVisionError."""
     _require_writable(options.out)
     weights = _weights(options.weights)
-    dataset = data.load(options.data, options.format, seed=options.seed, test_share=config.split.test_share)
-    specs = sizing.candidates(dataset.train, config.input, options.input_size)
+    steps = Steps(STEPS)
+    with steps.at("images"):
+        dataset = data.load(
+            options.data, options.format, seed=options.seed, test_share=config.split.test_share
+        )
+        specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
-    from trainer import contract, golden_reference, learn
+    from trainer import contract, golden_reference, learn, report
 
-    if weights == "none":
-        learned = learn.from_scratch(dataset.train, specs[0], config, options.seed)
-    else:
-        learned = learn.by_probe(dataset.train, specs, config, weights, options.seed)
-    scores = thresholds.calibrate(learned.labels, learned.pooled)
-    chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold.marginal_share)
-    golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
-    least_px = contract.localization(learned).min_area_px
-    found = golden_reference.learn(dataset.train, learned.preprocess, least_px)
-    calibration = contract.calibration(
-        learned,
-        scores,
-        chosen,
-        golden,
-        model_id=config.bundle.name or _name(options.data),
-        training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
-        reference=found[1] if found else None,
-    )
-    path = bundles.write(
-        options.out,
-        calibration.model_id,
-        learned.content,
-        calibration,
-        {name: contract.png(sample) for name, sample in golden.items()},
-        {"split.csv": data.split_csv(dataset), **({references.FILE: found[0].to_bytes()} if found else {})},
-    )
-    Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
+    with steps.at("model"):
+        if weights == "none":
+            learned = learn.from_scratch(dataset.train, specs[0], config, options.seed, Logbook(options.logs))
+        else:
+            learned = learn.by_probe(dataset.train, specs, config, weights, options.seed)
+        if options.keep_network:
+            _keep(learned.network, options.keep_network)
+    with steps.at("golden reference"):
+        least_px = contract.localization(learned).min_area_px
+        found = golden_reference.learn(dataset.train, learned.preprocess, least_px)
+    with steps.at("thresholds"):
+        scores = thresholds.calibrate(learned.labels, learned.pooled)
+        chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold.marginal_share)
+        golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
+        calibration = contract.calibration(
+            learned,
+            scores,
+            chosen,
+            golden,
+            model_id=config.bundle.name or _name(options.data),
+            training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+            reference=found[1] if found else None,
+        )
+    extra = {
+        "split.csv": data.split_csv(dataset),
+        **({references.FILE: found[0].to_bytes()} if found else {}),
+    }
+    with steps.at("report"):
+        reference = found[0] if found else None
+        content = report.of_fit(learned, calibration, dataset, reference, config.report, steps.took_s)
+    with steps.at("bundle"):
+        images = {name: contract.png(sample) for name, sample in golden.items()}
+        extra[page.FILE] = content
+        path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
+        Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     _report(calibration)
     return path
 
@@ -99,6 +116,14 @@ def _name(source: Path) -> str:
 
 
 # ---- after it
+
+
+def _keep(network: Any, path: Path) -> None:
+    """The float network, for trainer.report. Raises StorageError."""
+    try:
+        network.save(path)
+    except OSError as error:
+        raise StorageError(f"--keep-network {path}: cannot be written: {error.strerror}") from None
 
 
 def _report(calibration: Calibration) -> None:
@@ -137,7 +162,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--head", default="evidence", choices=("evidence",), help="what ends the network")
     parser.add_argument("--input-size", type=int, metavar="N", help="greater side of the input, px")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, folds and training")
+    parser.add_argument(
+        "--keep-network", type=_network_file, metavar="FILE", help="write the float network there too, .keras"
+    )
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="what TensorBoard shows of the training")
     return parser.parse_args(arguments)
+
+
+def _network_file(text: str) -> Path:
+    if Path(text).suffix != ".keras":
+        raise argparse.ArgumentTypeError(f"must end in .keras, got {text}")
+    return Path(text)
 
 
 def _seed(text: str) -> int:

@@ -23,6 +23,7 @@ from trainer.config import Config
 from trainer.data import Sample, folds
 from trainer.export import Int8Model, to_int8
 from trainer.features import inputs, view_names
+from trainer.logbook import Logbook
 from trainer.network import Head, scaled
 from trainer.sizing import one_aspect
 from trainer.tiling import Tiles, cuts, framing_of
@@ -167,13 +168,15 @@ def _cells(run: Run, best: probe.Judged, search: probe.Search) -> Iterator[NDArr
 # ---- from random weights
 
 
-def from_scratch(samples: Sequence[Sample], spec: PreprocessSpec, config: Config, seed: int) -> Learned:
+def from_scratch(
+    samples: Sequence[Sample], spec: PreprocessSpec, config: Config, seed: int, logbook: Logbook
+) -> Learned:
     """Train a small network end to end on all folds but one, which judges it; see trainer.scratch."""
     aside = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed)) == 0
     judged = tuple(sample for sample, kept in zip(samples, aside, strict=True) if kept)
     images, tiles = scratch.read(samples, spec)
     apart = aside[tiles.image]
-    model = scratch.train(images, apart, config.scratch, seed)
+    model = scratch.train(images, apart, config.scratch, seed, logbook)
     content = _quantized(model, samples, spec, config)
     pooling, pooled = _best_pooling(Int8Model(content), judged, spec, config)
     return Learned(
@@ -194,6 +197,7 @@ def from_scratch(samples: Sequence[Sample], spec: PreprocessSpec, config: Config
                 "pooling_share": pooling.share,
             },
             "judged_by": f"{len(judged)} images kept aside",
+            "history": logbook.history,
         },
     )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from device.calibration import LocalizationSpec, Pooling
 from device.detector import Evidence
-from device.framing import content_cells
+from device.framing import Cells, counted_in_tiles
 from device.geometry import Box, Letterbox
 from device.localizer import background_difference, evidence_in_frame
 from device.preprocess import ModelInput
@@ -39,7 +39,7 @@ RANGES = {"evidence": (-256.0, 256.0), "gradient": (-12.0, 4.0), "difference": (
 
 Map = NDArray[np.float32]
 Look = Callable[[int], tuple[ModelInput, Evidence]]  # what the model saw of image i, and its evidence map
-Saliency = Callable[[int, ModelInput], Map]  # (h, w) over that input
+Saliency = Callable[[int, ModelInput], Map]  # (h, w) over its canvas
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +139,26 @@ def _spread(indices: Sequence[int], count: int) -> list[int]:
 # ---- the gradient
 
 
-def gradient_of(
-    network: keras.Model, tensor: NDArray[np.uint8], placement: Letterbox, pooling: Pooling, head: int
-) -> Map:
-    """By how much each pixel of an input (1, h, w, 3) moves the pooled logit, (h, w): smoothed, >= 0.
+def gradient_of(network: keras.Model, model_input: ModelInput, pooling: Pooling, head: int) -> Map:
+    """By how much each pixel of the canvas moves its tile's pooled logit, (h, w): smoothed, >= 0.
 
-    The greatest of the three channels counts. Needs Keras on TensorFlow.
+    The greatest of the three channels counts, and of tiles that overlap the greater. Needs Keras on
+    TensorFlow.
     """
+    framing = model_input.framing
+    canvas = np.zeros(model_input.canvas.shape[:2], np.float32)
+    for tile, _, counted in counted_in_tiles(framing, network.output_shape[1:3]):
+        found = _tile_gradient(network, model_input.cut(tile), counted, pooling, head)
+        target = tile.of(canvas)
+        np.maximum(target, found, out=target)
+    blur = BLUR_SHARE * min(framing.tiles[0].width, framing.tiles[0].height)
+    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), blur), np.float32)
+
+
+def _tile_gradient(
+    network: keras.Model, tensor: NDArray[np.uint8], counted: Cells, pooling: Pooling, head: int
+) -> Map:
+    """The mean over noisy copies of one input of the network (1, h, w, 3)."""
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
@@ -157,10 +170,10 @@ def gradient_of(
         with tf.GradientTape() as tape:
             tape.watch(noisy)
             cells = network(noisy, training=False)[0, :, :, head]
-            logit = _pooled(cells[content_cells(placement, tuple(cells.shape))], pooling)
+            seen = tf.boolean_mask(cells, counted) if isinstance(counted, np.ndarray) else cells[counted]
+            logit = _pooled(seen, pooling)
         total += np.abs(np.asarray(tape.gradient(logit, noisy)))[0].max(axis=2)
-    blur = BLUR_SHARE * min(total.shape)
-    return np.asarray(cv2.GaussianBlur(total / COPIES, (0, 0), blur), np.float32)
+    return total / COPIES
 
 
 def _pooled(cells: Any, pooling: Pooling) -> Any:
@@ -179,7 +192,7 @@ def of_judges(judges: Judges, pooling: Pooling) -> Saliency | None:
 
     def saliency(index: int, model_input: ModelInput) -> Map:
         head = int(judges.head_of[index])
-        return gradient_of(judges.network, model_input.tensor, model_input.placement, pooling, head)
+        return gradient_of(judges.network, model_input, pooling, head)
 
     return saliency
 

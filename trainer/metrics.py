@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 BINS = 2**16  # of a PixelTally's histograms; tests hold it to 1e-4 of the exact curves
@@ -103,6 +104,19 @@ def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Confusi
         tn=int(np.sum(~defective & ~rejected)),
         fn=int(np.sum(defective & ~rejected)),
     )
+
+
+def interval(hits: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Where the true share lies when `hits` of `of` were seen (Clopper and Pearson, Biometrika 26, 1934).
+
+    (0, 1) where nothing was seen.
+    """
+    if not 0 <= hits <= of:
+        raise ValueError(f"hits must be 0..{of}, got {hits}")
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, hits, of - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, of - hits)) if hits < of else 1.0
+    return low, high
 
 
 # ---- pixels

@@ -22,6 +22,7 @@ from device.geometry import Size
 from trainer.config import ScratchConfig
 from trainer.data import Sample
 from trainer.features import inputs
+from trainer.logbook import Logbook
 from trainer.network import STRIDES, backbone, scaled, trainable_model
 from trainer.probe import Quality
 from trainer.tiling import GOOD, Tiles, cuts, mask_on_canvas
@@ -107,7 +108,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return scaled(pixels), targets
 
 
-def train(images: Images, judged: NDArray[np.bool_], config: ScratchConfig, seed: int) -> keras.Model:
+def train(
+    images: Images, judged: NDArray[np.bool_], config: ScratchConfig, seed: int, logbook: Logbook
+) -> keras.Model:
     """A model (n, h, w, 3) in [-1, 1] to (n, h', w', 1) logits, of the epoch that ranked `judged` best."""
     keras.utils.set_random_seed(seed)
     height, width = images.pixels.shape[1:3]
@@ -124,7 +127,7 @@ def train(images: Images, judged: NDArray[np.bool_], config: ScratchConfig, seed
         loss={"map": _cell_loss, "image": keras.losses.BinaryCrossentropy(from_logits=True)},
         loss_weights={"map": config.mask_weight, "image": 1.0},
     )
-    best = _KeepBest(model, images.part(judged))
+    best = _KeepBest(model, images.part(judged), logbook)
     learner.fit(batches, epochs=config.epochs, callbacks=[best], verbose=2)
     model.set_weights(best.weights)
     return model
@@ -165,9 +168,9 @@ def _cell_loss(truth: keras.KerasTensor, logits: keras.KerasTensor) -> keras.Ker
 class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps the weights of the epoch that ranks the judged images best."""
 
-    def __init__(self, network: keras.Model, judged: Images) -> None:
+    def __init__(self, network: keras.Model, judged: Images, logbook: Logbook) -> None:
         super().__init__()
-        self._network, self._judged = network, judged
+        self._network, self._judged, self._logbook = network, judged, logbook
         self._quality: Quality | None = None
         self.weights = network.get_weights()
 
@@ -182,6 +185,9 @@ class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
             quality.separation,
             len(pooled),
         )
+        measured = {"val_ap": quality.ap, "val_separation": quality.separation}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self._logbook.note("scratch", epoch + 1, {**(logs or {}), **measured, "learning_rate": rate})
         if self._quality is None or quality.merit > self._quality.merit:
             self._quality, self.weights = quality, self._network.get_weights()
 

@@ -32,7 +32,7 @@ from device.errors import DataError, FrameError
 from device.frame import frame_from_file
 from device.pipeline import Pipeline
 from device.region_of_interest import EVERYTHING, RegionOfInterest
-from trainer import command, provenance, thresholds
+from trainer import command, page, provenance, thresholds
 from trainer import config as configs
 from trainer.data import Dataset, Sample, load, read_split_csv
 from trainer.metrics import confusion
@@ -162,11 +162,19 @@ def _name(bundle: Bundle) -> str:
 
 
 def _other_files(bundle: Bundle) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-    """(golden images by name, every other file by its path) of a bundle, as bundle.write takes them."""
+    """(golden images by name, every other file by its path) of a bundle, as bundle.write takes them.
+
+    Without its report, which is about the thresholds that it had.
+    """
     golden = {
         vector.file: bundle.golden_path(vector).read_bytes() for vector in bundle.calibration.golden.vectors
     }
-    written_anew = {bundles.MODEL_FILE, calibrations.FILE, *(f"{bundles.GOLDEN_FOLDER}/{n}" for n in golden)}
+    written_anew = {
+        bundles.MODEL_FILE,
+        calibrations.FILE,
+        page.FILE,
+        *(f"{bundles.GOLDEN_FOLDER}/{n}" for n in golden),
+    }
     others = manifest.verify(bundle.path).keys() - written_anew
     return golden, {path: (bundle.path / path).read_bytes() for path in sorted(others)}
 
