@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,7 @@ CUTS = {
 PATCHCORE_CUTS = tuple(CUTS)[1:]  # "layer2" and "layer3" of the paper
 SIGMA_PX = 4.0  # of the Gaussian over the map, in both papers
 GROUPS = 10  # of the jackknife
+PART = 64  # channels
 
 
 class Network:
@@ -58,7 +59,7 @@ class Network:
             input_shape=(side, side, 3), include_top=False, weights=None if weights == "none" else weights
         )
         model = keras.Model(base.input, [base.get_layer(cut).output for cut in cuts])
-        self._run = tf.function(lambda pixels: model(pixels, training=False), jit_compile=False)
+        self._run = tf.function(lambda pixels: model(pixels, training=False), autograph=False)
         self.side = side
         self.cuts = tuple(cuts)
 
@@ -130,7 +131,9 @@ class PatchCore:
 def _patches(maps: Sequence[Floats]) -> Floats:
     """(cells, channels): each cut averaged over 3x3 cells, on the first cut's grid (eq. 1 to 3)."""
     height, width = maps[0].shape[:2]
-    averaged = [cv2.blur(one, (3, 3), borderType=cv2.BORDER_CONSTANT) for one in maps]
+    averaged = [
+        _by_part(one, lambda part: cv2.blur(part, (3, 3), borderType=cv2.BORDER_CONSTANT)) for one in maps
+    ]
     joined = [_on_grid(one, width, height, cv2.INTER_LINEAR) for one in averaged]
     return np.concatenate(joined, axis=2).reshape(height * width, -1)
 
@@ -221,12 +224,17 @@ class Padim:
 
 
 def _on_grid(values: Floats, width: int, height: int, how: int) -> Floats:
-    """(h, w, channels) on another grid; OpenCV resizes so many channels only a few at a time."""
+    """(h, w, channels) on another grid."""
     if values.shape[:2] == (height, width):
         return values
-    parts = [values[:, :, start : start + 4] for start in range(0, values.shape[2], 4)]
-    found = [cv2.resize(part, (width, height), interpolation=how) for part in parts]
-    return np.concatenate([part.reshape(height, width, -1) for part in found], axis=2)
+    return _by_part(values, lambda part: cv2.resize(part, (width, height), interpolation=how))
+
+
+def _by_part(values: Floats, change: Callable[[Floats], Any]) -> Floats:
+    """A change of an image of many channels, some at a time: OpenCV's images have 512 at most."""
+    parts = [values[:, :, start : start + PART] for start in range(0, values.shape[2], PART)]
+    changed = [change(np.ascontiguousarray(part)) for part in parts]
+    return np.concatenate([one.reshape(*one.shape[:2], -1) for one in changed], axis=2)
 
 
 def _smoothed(distances: Floats, side: int) -> Floats:

@@ -14,14 +14,14 @@ from trainer.data import Sample
 
 
 class Noise:
-    """Maps of two cuts that depend on the sample alone; a defective one differs in one cell."""
+    """Maps of two cuts, one of many channels; a defective sample differs in one cell."""
 
     side = 32
     cuts = ("fine", "coarse")
 
     def maps(self, sample: Sample) -> list[Floats]:
         rng = np.random.default_rng(int(sample.sha256))
-        fine, coarse = rng.normal(0, 1, (8, 8, 6)), rng.normal(0, 1, (4, 4, 10))
+        fine, coarse = rng.normal(0, 1, (8, 8, 6)), rng.normal(0, 1, (4, 4, 600))
         if sample.label:
             fine[2, 5] += 8
             coarse[1, 2] += 8
