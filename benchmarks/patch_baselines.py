@@ -1,6 +1,7 @@
 """PatchCore and PaDiM as published, in float32 on the trainer's backbone: what good-only bundles are held to.
 
-    python benchmarks/patch_baselines.py --data PATH --weights FILE [--side PX] [--seed N] [--only NAME]
+    python benchmarks/patch_baselines.py --data PATH --weights FILE [--side PX] [--seed N] [--images N]
+                                         [--only NAME] [--anomalib PYTHON]
 
 Both are fitted to the good images of the data's train part alone and judged on its test part. Both see the
 whole image at --side x --side px (the 256 that their published code begins with, without its crop to 224) and
@@ -8,15 +9,21 @@ take MobileNetV2's last maps of a resolution, where the papers take those of a R
 their standard errors, medians of milliseconds an image (the float network's, and all that follows it), and
 megabytes of what is kept of the good images.
 
-Minutes: 70 images at 256 px take 2; PatchCore's coreset takes the square of the number of images.
+With --anomalib, the interpreter of an environment that has anomalib, its own two are judged as well, on the
+same weights, maps of the network, images and figures; anomalib_judge.py is what runs there.
+
+70 images at 256 px take 3 minutes of two cores; PatchCore's coreset takes the square of their number.
+--images N draws so many good ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,9 +72,13 @@ class Network:
 
     def maps(self, sample: Sample) -> list[Floats]:
         """(h, w, channels) of each cut."""
-        image = resized(read_image(sample.path)[0], Size(self.side, self.side))
-        scaled = image[np.newaxis].astype(np.float32) / np.float32(127.5) - np.float32(1)
+        scaled = squared(sample, self.side)[np.newaxis].astype(np.float32) / np.float32(127.5) - np.float32(1)
         return [found.numpy()[0] for found in self._run(scaled)]
+
+
+def squared(sample: Sample, side: int) -> NDArray[np.uint8]:
+    """The whole image, (side, side, 3)."""
+    return resized(read_image(sample.path)[0], Size(side, side))
 
 
 class Method(Protocol):
@@ -139,28 +150,17 @@ def _patches(maps: Sequence[Floats]) -> Floats:
 
 
 def coreset(patches: Floats, count: int, seed: int) -> NDArray[np.intp]:
-    """Which `count` patches are kept: Algorithm 1, the greedy k-centre after a sparse random projection.
-
-    A patch that lies nearer to its centre than half the way from there to the new centre cannot be nearer to
-    the new one (the triangle inequality), so it is not looked at: the result is the same, sooner.
-    """
+    """Which `count` patches are kept: Algorithm 1, the greedy k-centre after a sparse random projection."""
     projected = _projected(patches, seed)
+    squares = (projected**2).sum(1)
     chosen = [int(np.random.default_rng(seed).integers(len(patches)))]
-    least = np.linalg.norm(projected - projected[chosen[0]], axis=1)
-    centre = np.zeros(len(patches), np.intp)  # of each patch, which of `chosen`
+    least = np.full(len(patches), np.inf, np.float32)  # of each patch, its squared distance to the nearest
     for _ in tqdm(range(1, count), desc="coreset", mininterval=5):
-        new = int(least.argmax())
-        if least[new] == 0:  # the others are copies of what was chosen
-            break
-        between = np.linalg.norm(projected[chosen] - projected[new], axis=1)
-        near = np.flatnonzero(between[centre] < 2 * least)
-        found = np.linalg.norm(projected[near] - projected[new], axis=1)
-        closer = found < least[near]
-        least[near[closer]] = found[closer]
-        centre[near[closer]] = len(chosen)
-        chosen.append(new)
-        least[new] = 0
-    return np.array(chosen)
+        newest = chosen[-1]
+        np.minimum(least, squares + squares[newest] - 2 * (projected @ projected[newest]), out=least)
+        least[newest] = 0
+        chosen.append(int(least.argmax()))
+    return np.unique(chosen)  # where only copies are left, one comes again
 
 
 def _projected(patches: Floats, seed: int) -> Floats:
@@ -376,6 +376,31 @@ def padim(good: Sequence[Sample], side: int, weights: str, seed: int) -> Padim:
 METHODS = {"PatchCore, float": patchcore, "PaDiM, float": padim}
 
 
+def anomalib_rows(
+    python: str, good: Sequence[Sample], test: Sequence[Sample], side: int, weights: str, seed: int
+) -> Iterator[Row]:
+    """Of anomalib's own PatchCore and PaDiM; RuntimeError says what it said where it does not run."""
+    import keras
+
+    base = keras.applications.MobileNetV2(input_shape=(side, side, 3), include_top=False, weights=weights)
+    arrays = {f"{one.name}/{at}": value for one in base.layers for at, value in enumerate(one.get_weights())}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.savez(folder / "weights.npz", **arrays)
+        for file, samples in (("good.npy", good), ("test.npy", test)):
+            np.save(folder / file, np.stack([squared(sample, side) for sample in samples]))
+        for method, title in (("patchcore", "PatchCore"), ("padim", "PaDiM")):
+            script = Path(__file__).with_name("anomalib_judge.py")
+            command = (python, str(script), method, name, str(seed))
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise RuntimeError(f"{python}: anomalib does not run: {done.stderr.strip()[-300:]}")
+            with np.load(folder / "found.npz") as found:
+                judged = figures(test, found["scores"], found["maps"])
+                times = float(found["network_ms"]), float(found["rest_ms"]), float(found["megabytes"])
+                yield Row(f"{title}, anomalib {found['version']}", judged, *times)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -383,15 +408,28 @@ def main() -> None:
     parser.add_argument("--weights", required=True, metavar="FILE", help="imagenet, none or a .h5 file")
     parser.add_argument("--side", type=int, default=256, metavar="PX", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--images", type=int, metavar="N", help="good images to draw; default: all of train")
     parser.add_argument("--only", choices=tuple(METHODS), action="append", help="one of them")
+    parser.add_argument("--anomalib", metavar="PYTHON", help="interpreter of an environment that has it")
     options = parser.parse_args()
     samples = load(options.data, "auto", protocol="given", seed=options.seed).samples
     good = [sample for sample in samples if sample.split == "train" and not sample.label]
+    if options.images is not None and options.images < len(good):
+        drawn = np.random.default_rng(options.seed).permutation(len(good))[: options.images]
+        good = [good[index] for index in np.sort(drawn)]
     test = [sample for sample in samples if sample.split == "test"]
     print(f"{len(good)} good images; test: {len(test)}, {sum(sample.label for sample in test)} defective")
     print(HEAD)
     for name in options.only or METHODS:
         print(row(name, METHODS[name](good, options.side, options.weights, options.seed), test), flush=True)
+    if options.anomalib is None:
+        print("anomalib itself: not asked for (--anomalib PYTHON)")
+        return
+    try:
+        for found in anomalib_rows(options.anomalib, good, test, options.side, options.weights, options.seed):
+            print(found, flush=True)
+    except (OSError, RuntimeError) as error:
+        print(f"anomalib itself: {error}")
 
 
 if __name__ == "__main__":
