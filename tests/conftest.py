@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
-from fixtures_camera import deaf_port, stream, world
+from fixtures_camera import deaf_port, rtsp, stream, world
 from fixtures_certificates import certificates
 from fixtures_daemon import make_station
 from fixtures_dashboard import chromium, dashboard, page_broker, talker, websockets
@@ -29,6 +29,7 @@ __all__ = [
     "make_peer",
     "make_station",
     "page_broker",
+    "rtsp",
     "small_disk",
     "stream",
     "subscriber",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from device import config, fake_picamera2
 from device.config import CameraConfig
 from device.fake_picamera2 import World, colour_picture
 
+SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's, which has gi
 WIDTH, HEIGHT = 84, 64  # 84 * 3 bytes fill no row of the stand-in, whose rows are multiples of 64
 
 
@@ -97,6 +101,62 @@ def stream() -> Iterator[StreamServer]:
     server.hang_up.set()
     server.shutdown()
     server.server_close()
+
+
+class RtspServer:
+    """A network camera with RTSP, by GStreamer: see rtsp_server.py. It can stall, go away, and come again."""
+
+    def __init__(self, folder: Path, codec: str = "h264") -> None:
+        self._folder = write_pictures(folder, 50)
+        self._codec = codec
+        self._port = 0
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"rtsp://127.0.0.1:{self._port}/line"
+
+    def start(self) -> None:
+        script = Path(__file__).with_name("rtsp_server.py")
+        command = (SYSTEM_PYTHON, script, self._folder, self._port, self._codec)
+        self._process = subprocess.Popen(tuple(map(str, command)), stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._port = int(self._process.stdout.readline())
+
+    def stall(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@cache
+def rtsp_is_missing() -> str:
+    """Why there is no RTSP server here; "" where there is one."""
+    if not Path(SYSTEM_PYTHON).exists():
+        return f"no {SYSTEM_PYTHON}"
+    asked = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst\n"
+    asked += "Gst.init(None); assert Gst.ElementFactory.find('x264enc'), 'no x264enc'"
+    done = subprocess.run((SYSTEM_PYTHON, "-c", asked), capture_output=True, text=True, check=False)
+    packages = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+    return f"no RTSP server by GStreamer ({packages})" if done.returncode else ""
+
+
+@pytest.fixture
+def rtsp(tmp_path: Path) -> Iterator[RtspServer]:
+    if rtsp_is_missing():
+        pytest.skip(rtsp_is_missing())
+    server = RtspServer(tmp_path / "pictures")
+    yield server
+    server.stop()
 
 
 @pytest.fixture

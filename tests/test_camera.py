@@ -11,7 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_camera import HEIGHT, WIDTH, StreamServer, camera_config, write_film, write_pictures
+from fixtures_camera import (
+    HEIGHT,
+    WIDTH,
+    RtspServer,
+    StreamServer,
+    camera_config,
+    write_film,
+    write_pictures,
+)
 
 from device.camera import BadFrame, Camera, make_camera
 from device.config import CameraConfig
@@ -56,6 +64,14 @@ def of_stream(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
     return Case(config, server.flowing.clear, missing, finite=False)
 
 
+def of_rtsp(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
+    server: RtspServer = request.getfixturevalue("rtsp")
+    deaf_port = request.getfixturevalue("deaf_port")
+    config = camera_config(tmp_path, kind="opencv", source=server.address, latency_ms=50.0, timeout_s=10.0)
+    missing = replace(config, source=f"rtsp://127.0.0.1:{deaf_port}/line", timeout_s=0.5)
+    return Case(config, server.stall, missing, finite=False)
+
+
 def of_picamera(tmp_path: Path, request: pytest.FixtureRequest, **changes: object) -> Case:
     world: World = request.getfixturevalue("world")
     config = camera_config(tmp_path, kind="picamera2", width_px=WIDTH, height_px=HEIGHT, **changes)
@@ -73,7 +89,7 @@ def of_lores_of_pi5(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
     return of_lores(tmp_path, request)
 
 
-KINDS = [of_folder, of_film, of_stream, of_picamera, of_lores, of_lores_of_pi5]
+KINDS = [of_folder, of_film, of_stream, of_rtsp, of_picamera, of_lores, of_lores_of_pi5]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__.removeprefix("of_"))

@@ -10,7 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_camera import HEIGHT, WIDTH, StreamServer, camera_config, wait_until, write_film
+from fixtures_camera import (
+    HEIGHT,
+    WIDTH,
+    RtspServer,
+    StreamServer,
+    camera_config,
+    rtsp_is_missing,
+    wait_until,
+    write_film,
+)
 
 from device.annotate import annotate
 from device.bundle import Bundle
@@ -126,6 +135,82 @@ def test_latency_is_passed_over_after_a_trigger(make: Make, stream: StreamServer
     called_ns = time.monotonic_ns()
     assert camera.read(10.0, flush=True).monotonic_ns - called_ns >= 300_000_000
     camera.close()
+
+
+# ---- RTSP
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_rtsp_in_its_kinds(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, transport: str
+) -> None:
+    if rtsp_is_missing():
+        pytest.skip(rtsp_is_missing())
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", f"rtsp_transport;{transport}")
+    server = RtspServer(tmp_path / "pictures", codec)
+    camera = make(server.address, timeout_s=10.0)
+    try:
+        camera.open()
+        frames = [camera.read(10.0) for _ in range(5)]
+    finally:
+        camera.close()
+        server.stop()
+    row = frames[-1].image[HEIGHT // 2]
+    assert ["RGB"[int(np.argmax(row[x]))] for x in (10, WIDTH // 2, WIDTH - 10)] == ["R", "G", "B"]
+    assert len({frame.image[: HEIGHT // 8].tobytes() for frame in frames}) > 1
+
+
+def test_an_rtsp_stream_that_is_cut_and_comes_again(make: Make, rtsp: RtspServer) -> None:
+    camera = make(rtsp.address, timeout_s=10.0)
+    camera.open()
+    camera.read(10.0)
+    rtsp.stop()
+    with pytest.raises(FrameError, match="gives no more frames") as caught:
+        read_on(camera, 10.0)
+    assert not isinstance(caught.value, BadFrame)
+    with pytest.raises(FrameError, match="cannot be opened"):
+        camera.open()
+    rtsp.start()
+    camera.open()
+    assert camera.read(10.0) is not None
+    camera.close()
+
+
+def test_an_rtsp_stream_that_stalls_goes_on(make: Make, rtsp: RtspServer) -> None:
+    camera = make(rtsp.address, timeout_s=10.0)
+    camera.open()
+    camera.read(10.0)
+    rtsp.stall()
+    with pytest.raises(FrameError, match=r"no frame within 0.3 s"):
+        read_on(camera, 0.3)
+    rtsp.go_on()
+    assert camera.read(10.0) is not None
+    camera.close()
+
+
+# ---- V4L2
+
+
+def virtual_devices() -> list[Path]:
+    """Video devices that are no cameras: the kernel's vivid, or v4l2loopback."""
+    named = Path("/sys/class/video4linux").glob("*/name")
+    found = [name for name in named if name.read_text().startswith(("vivid", "Dummy video device"))]
+    return sorted(Path("/dev") / name.parent.name for name in found)
+
+
+def test_a_v4l2_device(make: Make) -> None:
+    if not virtual_devices():
+        pytest.skip("no virtual V4L2 device (modprobe vivid)")
+    camera = make(virtual_devices()[0], width_px=640, height_px=480, timeout_s=10.0)
+    camera.open()
+    frames = [camera.read(10.0) for _ in range(5)]
+    assert {frame.image.shape for frame in frames} == {(480, 640, 3)}
+    assert frames[-1].seq == 4 + camera.dropped
+    camera.close()
+
+
+# ---- settings
 
 
 @pytest.mark.parametrize(
