@@ -21,6 +21,9 @@ from device.camera import make_camera
 from device.clock import clock_synced
 from device.config import Config
 from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
+from device.framing import Framing
+from device.geometry import Size
+from device.outputs import Outputs
 from device.pipeline import Pipeline
 from device.trigger import make_trigger
 
@@ -33,6 +36,8 @@ _MEND = {
     "model": "install ai-edge-litert (or tflite-runtime) into this environment; a bundle whose golden images "
     "fail must be made again",
     "camera": "set [camera] source, and look at it as the user of the service",
+    "region": "draw [inspection] roi and ignore for frames of this size, or set the camera to the size that "
+    "they, or the bundle's own, were drawn for",
     "pins": "free the pin of what else uses it (a service, an overlay), or set [trigger] and [outputs]",
     "room": "make room, or lower the quotas: [archive] max_bytes, [outbox] max_bytes",
     "disk": "give the folder to the user of the service; make room; or set [station] state",
@@ -49,6 +54,7 @@ NAMES = (
     "bundle",
     "model",
     "camera",
+    "region",
     "pins",
     "broker",
     "disk",
@@ -107,7 +113,11 @@ def check(config_path: Path) -> int:
         report.skip("model", "bundle")
     else:
         report.attempt("model", lambda: _open_pipeline(loaded, opened), _pipeline_found)
-    report.attempt("camera", lambda: _try_camera(loaded), str)
+    seen = report.attempt("camera", lambda: _try_camera(loaded), lambda found: found[0])
+    if opened is None or seen is None:
+        report.skip("region", "bundle" if opened is None else "camera")
+    else:
+        report.attempt("region", lambda: _try_region(loaded, opened, seen[1]), str)
     report.attempt("pins", lambda: _try_pins(loaded), str)
     report.attempt("broker", lambda: _try_broker(loaded), str)
     reading = Board(loaded.state).read()
@@ -160,7 +170,8 @@ def _pipeline_found(pipeline: Pipeline) -> str:
     return f"{pipeline.model.id} on {pipeline.runtime}, the golden images give their scores"
 
 
-def _try_camera(loaded: Config) -> str:
+def _try_camera(loaded: Config) -> tuple[str, Size]:
+    """What there is to say of it, and the size of its frames."""
     camera = make_camera(loaded.camera, time.sleep)
     camera.open()
     try:
@@ -169,7 +180,19 @@ def _try_camera(loaded: Config) -> str:
         camera.close()
     if frame is None:
         raise FrameError(f"{camera.name}: has no frame")
-    return f"{camera.name}: a frame of {frame.size.width}x{frame.size.height} px"
+    return f"{camera.name}: a frame of {frame.size.width}x{frame.size.height} px", frame.size
+
+
+def _try_region(loaded: Config, opened: bundle.Bundle, size: Size) -> str:
+    """Whether the regions of interest are for frames of this size."""
+    framing = Framing.of(size, opened.calibration.preprocess, loaded.inspection.region)
+    tiles = f", in {len(framing.tiles)} tiles" if framing.tiled else ""
+    if framing.seen is None:
+        return f"all of the frame is looked at{tiles}"
+    content = framing.placement.content
+    share = float(framing.seen.sum()) / content.area_px
+    box = framing.placement.region
+    return f"{share:.0%} of {box.width}x{box.height} px at {box.x}, {box.y} is looked at{tiles}"
 
 
 def _try_broker(loaded: Config) -> str:
@@ -178,12 +201,18 @@ def _try_broker(loaded: Config) -> str:
 
 
 def _try_pins(loaded: Config) -> str:
-    """Take every pin that is configured, for a moment and at rest."""
+    """Take every pin that is configured, for a moment and at rest: nothing is thrown out."""
     trigger = make_trigger(loaded.trigger)
     trigger.open()
     trigger.close()
-    used = loaded.trigger.kind == "gpio"
-    return f"trigger {trigger.name}" if used else f"trigger {trigger.name}: needs no pin"
+    outputs = Outputs(loaded.outputs)
+    outputs.open()
+    outputs.close(drain_s=0)
+    found = f"trigger {trigger.name}" + ("" if loaded.trigger.kind == "gpio" else ": needs no pin")
+    pins = loaded.outputs
+    wired = {"reject": pins.reject_pin, "busy": pins.busy_pin, "ready": pins.ready_pin}
+    used = [f"{name} {number}" for name, number in wired.items() if number >= 0]
+    return f"{found}; outputs: {', '.join(used) or 'none'}"
 
 
 def _try_disk(loaded: Config) -> str:

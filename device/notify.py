@@ -15,6 +15,7 @@ A camera that runs freely never counts as waiting: no frame, no food.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -24,6 +25,8 @@ try:
     from systemd import daemon
 except ImportError:  # the project's own folder systemd/ is no package
     daemon = None
+
+log = logging.getLogger(__name__)
 
 FEED_EVERY_S = 1.0  # more often says nothing more to systemd
 
@@ -65,15 +68,30 @@ class Watchdog:
             alive()
 
 
+class _Told:
+    """Whether the log already knows that systemd cannot be told."""
+
+    failing = False
+
+
 def _send(state: str) -> None:
-    if daemon is not None:
-        daemon.notify(state)
-    elif address := os.environ.get("NOTIFY_SOCKET"):
-        _send_datagram(address, state)
+    """A socket that is gone or full is a reason to be restarted by systemd, but none to stop the line."""
+    try:
+        if daemon is not None:
+            daemon.notify(state)
+        elif address := os.environ.get("NOTIFY_SOCKET"):
+            _send_datagram(address, state)
+    except OSError as error:
+        level = logging.DEBUG if _Told.failing else logging.WARNING
+        log.log(level, "systemd cannot be told %s: %s; inspection goes on", state, error.strerror or error)
+        _Told.failing = True
+    else:
+        _Told.failing = False
 
 
 def _send_datagram(address: str, state: str) -> None:
     """One datagram to a socket file, or to an abstract socket, whose name is written with a leading @."""
     target = "\0" + address[1:] if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_UNIX, kind) as sender:
         sender.sendto(state.encode(), target)

@@ -148,8 +148,8 @@ class Pipeline:
             camera_metadata=frame.metadata,
         )
 
-    def unseen(self, fault: BadFrame) -> Verdict:
-        """The ERROR verdict on a frame that could not be read."""
+    def unseen(self, fault: BadFrame, thresholds: Thresholds | None = None) -> Verdict:
+        """The ERROR verdict on a frame that could not be read. `thresholds`: as in inspect()."""
         return Verdict(
             event_id=self._event_id(fault.seq),
             session_id=self.session_id,
@@ -162,7 +162,7 @@ class Pipeline:
             trigger=fault.trigger,
             verdict="ERROR",
             score=None,
-            threshold=self._thresholds.ng,
+            threshold=(thresholds or self._thresholds).ng,
             model=self.model,
             regions=(),
             image_size=None,

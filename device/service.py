@@ -46,7 +46,7 @@ from device.camera import BadFrame, Camera, make_camera
 from device.capture import Capture, Losses, not_inspected
 from device.config import Config
 from device.counters import Counters
-from device.errors import EdgeVisionError, FrameError
+from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.frame import FREE_RUN, Frame
 from device.outputs import Outputs
 from device.pipeline import Pipeline, Prepared
@@ -207,7 +207,7 @@ class Service:
         self._report_of_self.stop()
         self._capture.stop()
         for part in self._capture.discard():
-            self.publish(self._pipeline.unseen(part))
+            self.publish(self._error(part))
         self._outputs.close()
         self._announce(now=True)
         self._archive.stop()
@@ -236,7 +236,10 @@ class Service:
                 verdict = self._pipeline.inspect(frame, thresholds)
             verdict = self._jury.vote(verdict)
         except Exception as fault:
-            self.publish(self._pipeline.unseen(not_inspected(frame, str(fault) or type(fault).__name__)))
+            unseen = not_inspected(frame, str(fault) or type(fault).__name__)
+            if self._newest is not None and isinstance(fault, ConfigError | BundleError):
+                return self._unseen(unseen)  # the region is for another size than this one frame has
+            self.publish(self._error(unseen))
             raise
         self._archive.keep(frame, verdict)
         self._report_of_self.inspected(frame, verdict)
@@ -248,7 +251,10 @@ class Service:
         """The ERROR verdict on a frame that could not be read."""
         self._failures += 1
         log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s", fault)
-        return self._pipeline.unseen(fault)
+        return self._error(fault)
+
+    def _error(self, fault: BadFrame) -> Verdict:
+        return self._pipeline.unseen(fault, self._jury.thresholds(self._thresholds, fault.trigger))
 
     def _feed_watchdog(self) -> None:
         waits = self._capture.waits_for_part and not self._publisher.unstored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,12 +12,14 @@ import pytest
 from fixtures_board import FakeBoard
 from fixtures_broker import DEADLINE_S, Broker, free_port
 from fixtures_daemon import Station, errors, run_device
+from gpiozero.pins.mock import MockFactory
 
 from device import check as check_module
+from device import pins
 from device.config import load as config_of
 
 MakeStation = Callable[..., Station]
-NAMES = ["config", "permissions", "bundle", "model", "camera", "pins", "broker"]
+NAMES = ["config", "permissions", "bundle", "model", "camera", "region", "pins", "broker"]
 NAMES += ["disk", "room", "clock", "board", "service"]
 
 
@@ -45,6 +48,8 @@ def test_all_is_well(broker: Broker, make_station: MakeStation) -> None:
     assert words["camera"].endswith("a frame of 128x96 px")
     assert words["broker"] == f"ok 127.0.0.1:{broker.port} accepts client edgevision-press-4"
     assert "tiny on " in words["model"]
+    assert words["region"] == "ok all of the frame is looked at"
+    assert words["pins"] == "ok trigger free-run: needs no pin; outputs: none"
 
 
 def test_no_broker(make_station: MakeStation) -> None:
@@ -168,6 +173,49 @@ def test_a_pin_that_cannot_be_used_is_told(broker: Broker, make_station: MakeSta
     done = run_device("check", "--config", station.config, GPIOZERO_PIN_FACTORY="nonsense")
     assert done.returncode == 10
     assert "FAIL  pins        pin 17: " in done.stdout
+
+
+OUTPUTS = '[trigger]\nkind = "gpio"\npin = 17\n[outputs]\nreject_pin = 5\nready_pin = 13\n'
+
+
+def test_outputs_are_taken_at_rest_and_given_back(
+    make_station: MakeStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an output that is active when low: its rest is high."""
+    factory = MockFactory()
+    monkeypatch.setattr(pins, "pin_factory", lambda: factory)
+    loaded = config_of(make_station(free_port(), more=f'{OUTPUTS}reject_active = "low"').config)
+    found = check_module._try_pins(loaded)
+    assert found == "trigger gpio, falling edge of pin 17; outputs: reject 5, ready 13"
+    reject, ready = factory.pin(5), factory.pin(13)
+    assert True in {entry.state for entry in reject.states}
+    assert {entry.state for entry in reject.states[1:]} == {True}
+    assert {entry.state for entry in ready.states} == {False}
+    check_module._try_pins(loaded)  # the pins are free again
+    assert not [thread for thread in threading.enumerate() if thread.name == "outputs"]
+
+
+def test_an_output_that_cannot_be_taken_is_told(broker: Broker, make_station: MakeStation) -> None:
+    """Pin 17 is the trigger's and an output's."""
+    station = make_station(broker.port, more=OUTPUTS)
+    done = run_device("check", "--config", station.config, GPIOZERO_PIN_FACTORY="mock")
+    assert done.returncode == 0, done.stdout
+    assert "outputs: reject 5, ready 13" in done.stdout
+    done = run_device("check", "--config", station.config, GPIOZERO_PIN_FACTORY="nonsense")
+    assert done.returncode == 10
+
+
+def test_a_region_for_another_camera_is_told(broker: Broker, make_station: MakeStation) -> None:
+    roi = "[inspection]\nroi = [[[64, 0], [640, 0], [640, 96], [64, 96]]]"
+    exit_code, words, mend = check(make_station(broker.port, more=roi))
+    assert (exit_code, failed(words), len(mend)) == (3, ["region"], 1)
+    assert words["region"] == (
+        "FAIL [inspection] roi: every corner must lie in the frame of 128x96 px, got 640, 0"
+    )
+    half = "[inspection]\nroi = [[[64, 0], [128, 0], [128, 96], [64, 96]]]"
+    assert check(make_station(broker.port, more=half))[1]["region"] == (
+        "ok 100% of 64x96 px at 64, 0 is looked at"
+    )
 
 
 def test_a_service_that_runs_is_told(broker: Broker, make_station: MakeStation) -> None:

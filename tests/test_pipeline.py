@@ -122,6 +122,8 @@ def test_a_frame_that_could_not_be_read_is_an_error_and_never_ok(pipeline: Pipel
     assert (verdict.verdict, verdict.score, verdict.regions, verdict.checks) == ("ERROR", None, (), None)
     assert (verdict.seq, verdict.event_id, verdict.image_path) == (5, "5e55-00000005", "x.png")
     assert Verdict.from_json(verdict.to_json()) == verdict
+    assert verdict.threshold == pipeline.thresholds.ng
+    assert pipeline.unseen(fault, replace(pipeline.thresholds, ng=0.9)).threshold == 0.9
 
 
 def test_a_bundle_whose_golden_score_is_not_met_is_not_opened(tiny_model: TinyModel, tmp_path: Path) -> None:

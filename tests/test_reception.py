@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber
 from fixtures_bundle import TinyModel
+from fixtures_camera import wait_until
 from fixtures_commands import Commander
 from fixtures_daemon import REPOSITORY, ROOT, Station
 from paho.mqtt.client import Client, MQTTMessage
@@ -120,6 +121,33 @@ def test_another_bundle_is_activated_and_rolled_back(
     assert model(subscriber)["bundle"] == old.name
     assert model(subscriber)["reason"] == answer["reason"]
     assert commander.ask("reload")["ok"]
+
+
+def test_a_verdict_is_reviewed_over_mqtt(
+    broker: Broker, subscriber: Subscriber, commander: Commander, make_station: MakeStation
+) -> None:
+    """The image is pinned, the word is kept, and a second word says what it replaces."""
+    keep_all = "[archive]\nok_ratio = 1.0\nmin_free_bytes = 0\n"
+    station = make_station(broker.port, "on", camera=LOOP, more=COMMANDS + keep_all)
+    station.start()
+    subscriber.wait(lambda _: _inspections(subscriber), "the first verdict")
+    event_id = _inspections(subscriber)[0]["event_id"]
+    archive = station.folder / "state" / "archive"
+    wait_until(lambda: list(archive.glob(f"*/{event_id}.jpg")))
+    first = commander.ask("review", {"event_id": event_id, "label": "ng"}, by="ann")
+    assert (first["ok"], first["change"]) == (True, {"old": None, "new": "ng"})
+    again = commander.ask("review", {"event_id": event_id, "label": "ok"}, by="bob")
+    assert (again["ok"], again["change"]) == (True, {"old": "ng", "new": "ok"})
+    assert list(archive.glob(f"*/{event_id}.pinned"))
+    reviews = [
+        json.loads(line) for line in (station.folder / "state" / "reviews.jsonl").read_text().splitlines()
+    ]
+    assert [(r["event_id"], r["label"], r["by"]) for r in reviews] == [
+        (event_id, "ng", "ann"),
+        (event_id, "ok", "bob"),
+    ]
+    unknown = commander.ask("review", {"event_id": "nobody-00000001", "label": "ok"})
+    assert unknown["ok"] is False
 
 
 def test_a_trigger_and_a_rebirth(

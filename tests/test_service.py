@@ -57,6 +57,40 @@ def test_a_finite_source_is_inspected_published_and_ends_with_0(
     assert "0 waiting, 0 dropped, 0 refused, 0 lost" in station.log()
 
 
+ROI = "[inspection]\nroi = [[[64, 0], [{}, 0], [{}, 96], [64, 96]]]"
+
+
+def test_a_region_for_another_camera_ends_it_with_3(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    """There is no default verdict: the part that was taken is an ERROR."""
+    station = make_station(broker.port, "oo", more=ROI.format(640, 640))
+    assert station.start().wait(DEADLINE_S) == 3
+    told = "[inspection] roi: every corner must lie in the frame of 128x96 px, got 640, 0"
+    assert station.log().splitlines()[-1] == f"error: {told}"
+    subscriber.wait_payload(f"{ROOT}/status", "offline")
+    assert words(subscriber) == ["ERROR"]
+
+
+def test_one_frame_of_another_size_is_an_error_and_no_more(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    station = make_station(broker.port, "oooo", camera='faults = ["2:size:64x48"]', more=ROI.format(128, 128))
+    assert station.start().wait(DEADLINE_S) == 0
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    assert words(subscriber) == ["OK", "OK", "ERROR", "OK"]
+    assert "every corner must lie in the frame of 64x48 px" in str(verdicts(subscriber)[2].reason)
+
+
+def test_frames_that_stay_of_another_size_end_it_with_5(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    camera = 'loop = true\nmax_failures = 3\nfaults = ["2:size:64x48", "3:size:64x48", "4:size:64x48"]'
+    station = make_station(broker.port, "oooo", camera=camera, more=ROI.format(128, 128))
+    assert station.start().wait(DEADLINE_S) == 5
+    assert "3 unreadable frames one after the other" in station.log()
+
+
 def test_the_verdicts_say_what_was_seen(
     broker: Broker, subscriber: Subscriber, make_station: MakeStation
 ) -> None:
