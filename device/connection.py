@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from device.config import MqttConfig
 from device.errors import BrokerError
@@ -222,9 +223,17 @@ class Connection:
             self._under_way[info.mid] = time.monotonic()
         return info.mid
 
-    def subscribe(self, topic_filter: str) -> None:
-        """Ask for what matches, QoS 1."""
-        self._client.subscribe(topic_filter, qos=1)
+    def subscribe(self, topic_filter: str, *, as_published: bool = False) -> None:
+        """Ask for what matches, QoS 1.
+
+        `as_published`: a message that was sent to be retained is `retained` even where it is news (MQTT 5;
+        a broker of 3.1.1 does not tell).
+        """
+        if self._is_5:
+            options = SubscribeOptions(qos=1, retainAsPublished=as_published)
+            self._client.subscribe(topic_filter, options=options)
+        else:
+            self._client.subscribe(topic_filter, qos=1)
 
     # -- inside
 

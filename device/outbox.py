@@ -29,7 +29,17 @@ from pathlib import Path
 
 from device.clock import clock_synced
 from device.errors import StorageError
-from device.outbox_database import LOSS_ORDER, MEMORY, Changes, Database, Entry, Foreign, Refusal, Row
+from device.outbox_database import (
+    LOSS_ORDER,
+    MEMORY,
+    Changes,
+    Content,
+    Database,
+    Entry,
+    Foreign,
+    Refusal,
+    Row,
+)
 from device.outbox_mark import Count, Mark
 from device.verdict import Verdict
 
@@ -96,6 +106,8 @@ class Outbox:
         self._changed = threading.Condition()  # guards all that follows
         self._handed: deque[Entry] = deque()
         self._handed_bytes = 0
+        self._before: Content | None = None  # what was stored when the storing thread took `_taken`
+        self._taken: list[Entry] = []
         self._done: list[int] = []
         self._refusals: list[Refusal] = []
         self._settled: set[int] = set()  # acknowledged or refused, and that is not committed yet
@@ -129,7 +141,8 @@ class Outbox:
     @property
     def unstored(self) -> int:
         """Verdicts that are on their way to the disk."""
-        return len(self._handed)
+        with self._changed:
+            return len(self._handed) + len(self._committing(self._database.content))
 
     def stop(self) -> None:
         """Store what was handed over, and close. A second call does nothing."""
@@ -141,19 +154,24 @@ class Outbox:
 
     def stock(self) -> Stock:
         """What is here now, what is on its way to the disk included."""
-        content = self._database.content
         with self._changed:
+            content = self._database.content
             stored = content.rows.total() - content.refused - len(self._settled)
             dropped = content.dropped + self._dropped_unstored
+            taken = self._committing(content)
             return Stock(
-                waiting=max(0, stored) + len(self._handed),
-                waiting_bytes=content.size_bytes + self._handed_bytes,
+                waiting=max(0, stored) + len(self._handed) + len(taken),
+                waiting_bytes=content.size_bytes + self._handed_bytes + sum(e.size_bytes for e in taken),
                 refused=content.refused,
                 dropped={word: dropped[word] for word in LOSS_ORDER},
                 lost=content.lost,
                 set_aside=self._set_aside,
                 durable=self._durable,
             )
+
+    def _committing(self, content: Content) -> list[Entry]:
+        """What is being stored and is not in this content yet. The condition is held."""
+        return self._taken if content is self._before else []
 
     # -- for whoever delivers
 
@@ -223,6 +241,7 @@ class Outbox:
                 entry = self._handed.popleft()
                 self._handed_bytes -= entry.size_bytes
                 changes.entries.append(entry)
+            self._before, self._taken = self._database.content, changes.entries
         now_s = time.monotonic()
         if now_s - self._age_checked_s >= _AGE_EVERY_S and clock_synced():
             self._age_checked_s = now_s
@@ -300,10 +319,10 @@ class Outbox:
             )
 
     def _read(self, after_id: int, limit: int) -> list[Row]:
+        if after_id >= self._database.content.last_id:  # asked without waiting for a commit that is under way
+            return []
         try:
             with self._in_use:
-                if after_id >= self._database.content.last_id:
-                    return []
                 return self._database.after(after_id, limit)
         except sqlite3.Error as error:
             log.debug("%s: cannot be read: %s", self._path, error)

@@ -167,6 +167,7 @@ class Publisher:
         self._due: dict[str, None] = {}  # states to be published, in order
         self._sends: deque[_Message] = deque()
         self._handlers: dict[str, Handler] = {}
+        self._as_published: set[str] = set()  # of these, what is retained is marked though it is news
         self._unsubscribed: list[str] = []
         self._incoming: deque[Incoming] = deque()
         self._protocol: Protocol | None = None
@@ -242,11 +243,18 @@ class Publisher:
                 self._sends.append(_Message(whole, _as_bytes(payload), qos, properties=properties))
         self._bell.ring()
 
-    def subscribe(self, topic_filter: str, handler: Handler, *, absolute: bool = False) -> None:
-        """Let `handler` have what arrives, one after the other, in a thread that may take its time."""
+    def subscribe(
+        self, topic_filter: str, handler: Handler, *, absolute: bool = False, as_published: bool = False
+    ) -> None:
+        """Let `handler` have what arrives, one after the other, in a thread that may take its time.
+
+        `as_published`: see Connection.subscribe().
+        """
         whole = topic_filter if absolute else f"{self._root}/{topic_filter}"
         with self._changed:
             self._handlers[whole] = handler
+            if as_published:
+                self._as_published.add(whole)
             self._unsubscribed.append(whole)
         self._bell.ring()
 
@@ -381,8 +389,9 @@ class Publisher:
         with self._changed:
             unsubscribed, self._unsubscribed = self._unsubscribed, []
         for topic_filter in unsubscribed:
-            connection.subscribe(topic_filter)
+            connection.subscribe(topic_filter, as_published=topic_filter in self._as_published)
         while self._has_room(connection):
+            self._read_ahead()  # first: what is ahead holds inspection/last back
             message = self._next_of_state() or self._next_of_row()
             if message is None:
                 return
@@ -428,14 +437,15 @@ class Publisher:
     def _next_of_row(self) -> _Message | None:
         if time.monotonic() < self._not_before_s:
             return None
-        if self._outbox.generation != self._generation:
-            self._generation = self._outbox.generation
-            self._rewind()
-        if not self._ahead:
-            self._read_ahead()
         return self._ahead.popleft() if self._ahead else None
 
     def _read_ahead(self) -> None:
+        """The outbox's next rows, where all that were read are on their way."""
+        if self._outbox.generation != self._generation:
+            self._generation = self._outbox.generation
+            self._rewind()
+        if self._ahead:
+            return
         for row in self._outbox.next(self._cursor):
             self._cursor = row.id
             if row.id in self._bits_left:  # under way already

@@ -31,7 +31,9 @@ def take_commands(config: Config, publisher: Publisher, actions: Actions, sessio
         rate_hz=config.commands.rate_hz,
     )
     root = config.root
-    publisher.subscribe("cmd/+", lambda incoming: commands.handle(Request.of(incoming, root)))
+    publisher.subscribe(
+        "cmd/+", lambda incoming: commands.handle(Request.of(incoming, root)), as_published=True
+    )
     log.info("commands are taken: %s", ", ".join(config.commands.taken))
 
 

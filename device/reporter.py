@@ -83,10 +83,12 @@ class Reporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and take status.json away. May be called without start()."""
+        """End the thread, tell the last figures, take status.json away. May be called without start()."""
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._reading is not None:
+            self._tell_stats(self._reading, self._facts())
         self._file.close()
 
     def turn(self) -> None:
@@ -100,7 +102,7 @@ class Reporter:
         self._tell_health(now_s)
         if now_s >= self._stats_due_s:
             self._stats_due_s = now_s + STATS_S
-            self._voice.send(STATS_TOPIC, self._stats.to_json(self._reading, facts.queues))
+            self._tell_stats(self._reading, facts)
         self._write(facts, self._reading)
 
     def _run(self) -> None:
@@ -118,6 +120,9 @@ class Reporter:
             self._told, self._told_total = roles, total
             self._retell_due_s = now_s + RETOLD_S
             self._voice.set_state(HEALTH_TOPIC, self._health.to_json())
+
+    def _tell_stats(self, reading: Reading, facts: Facts) -> None:
+        self._voice.send(STATS_TOPIC, self._stats.to_json(reading, facts.queues))
 
     def _log(self, changed: list[str], roles: Mapping[str, Role]) -> None:
         for name in changed:

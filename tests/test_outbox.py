@@ -363,6 +363,18 @@ def test_the_storing_thread_tells_what_it_has_stored(tmp_path: Path) -> None:
     assert told == list(range(1, 101))
 
 
+def test_what_is_being_stored_is_counted_throughout(make_outbox: Callable[..., Outbox]) -> None:
+    """Or a service that is told to stop at this moment would leave it for its next start."""
+    outbox = make_outbox()
+    with outbox._in_use:  # the commit cannot go on
+        outbox.put(verdict(0))
+        wait_for(lambda: not outbox._handed)
+        assert (outbox.stock().waiting, outbox.unstored) == (1, 1)
+        assert outbox.stock().waiting_bytes > len(verdict(0).to_json())
+    wait_for(lambda: outbox.last_id == 1)
+    assert (outbox.stock().waiting, outbox.unstored) == (1, 0)
+
+
 def test_the_log_says_what_waits_from_before(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:

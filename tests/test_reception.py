@@ -199,6 +199,31 @@ def test_a_retained_command_is_not_executed_on_connect(
     assert model(subscriber)["thresholds"]["source"] == "bundle"
 
 
+def test_a_retained_command_is_not_executed_when_it_is_news_either(
+    running: Station, subscriber: Subscriber, commander: Commander
+) -> None:
+    commander.send("threshold", {"ng": 0.1, "marginal": 0.1}, retain=True)
+    wait_for(lambda: 'command "threshold": retained, so ignored' in running.log())
+    assert commander.ask("rebirth")["ok"]
+    assert model(subscriber)["thresholds"]["source"] == "bundle"
+
+
+def test_with_mqtt_3_a_retained_command_is_executed_once_and_not_on_a_connect(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, commander: Commander
+) -> None:
+    """Its broker does not tell a retained message that is news from any other."""
+    station = make_station(broker.port, "o", camera=LOOP, mqtt='protocol = "3.1.1"', more=COMMANDS)
+    station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    commander.send("threshold", {"ng": 0.1, "marginal": 0.1}, retain=True)
+    wait_for(lambda: "command threshold by" in station.log())
+    assert "retained, so ignored" not in station.log()
+    broker.stop()
+    broker.start()
+    wait_for(lambda: 'command "threshold": retained, so ignored' in station.log())
+    assert station.log().count("command threshold by") == 1
+
+
 def test_hostile_payloads_leave_a_running_station_as_it_was(
     running: Station, subscriber: Subscriber, commander: Commander
 ) -> None:

@@ -120,6 +120,14 @@ def test_stats_come_every_half_minute(told: Told) -> None:
     assert [one["verdicts"] for one in found] == [1, 0]
 
 
+def test_the_end_tells_the_last_figures(told: Told) -> None:
+    told.turn()
+    told.stats.add(OK)
+    told.reporter.stop()
+    [found] = [parse_as("stats", payload) for topic, payload in told.voice.said if topic == "stats"]
+    assert found["verdicts"] == 1
+
+
 def test_the_file_says_what_runs(told: Told) -> None:
     told.turn()
     found = status_file.read(told.runtime)
