@@ -10,6 +10,7 @@ from device.geometry import ResizeMode
 from device.settings import Limits, Matching, OneOf, Within, load_tables
 
 DEFAULT = Path(__file__).with_name("default.toml")
+WHEN = ("auto", "always", "never")
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that MobileNetV2 is published with
 
 
@@ -23,6 +24,30 @@ class InputConfig:
     tile_size: int
     tile_overlap: float
     resize: ResizeMode
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """What copies of an image are made to train a network on."""
+
+    flip_horizontal: str
+    flip_vertical: str
+    quarter_turns: str
+    rotation_deg: float
+    zoom: float
+    shift: float
+    brightness: float
+    contrast: float
+    fill: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """Which images are trained on how often, and what they weigh."""
+
+    defective_share: float
+    class_weights: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +117,8 @@ class Config:
     """All of them, one field for each section of the file."""
 
     input: InputConfig
+    augment: AugmentConfig
+    sampling: SamplingConfig
     split: SplitConfig
     probe: ProbeConfig
     scratch: ScratchConfig
@@ -108,6 +135,18 @@ LIMITS: Limits = {
     ("input", "tile_size"): Within(32, 4096, or_zero=True),
     ("input", "tile_overlap"): Within(0.0, 0.5),
     ("input", "resize"): OneOf(get_args(ResizeMode)),
+    ("input", "cache_bytes"): Within(0, 10**13),
+    ("augment", "flip_horizontal"): OneOf(WHEN),
+    ("augment", "flip_vertical"): OneOf(WHEN),
+    ("augment", "quarter_turns"): OneOf(WHEN),
+    ("augment", "rotation_deg"): Within(0.0, 180.0),
+    ("augment", "zoom"): Within(0.0, 1.0),
+    ("augment", "shift"): Within(0.0, 0.5),
+    ("augment", "brightness"): Within(0.0, 0.5),
+    ("augment", "contrast"): Within(0.0, 0.9),
+    ("augment", "fill"): OneOf(("zoom", "edge", "level")),
+    ("sampling", "defective_share"): Within(0.01, 0.99, or_zero=True),
+    ("sampling", "class_weights"): OneOf(("none", "balanced")),
     ("split", "test_share"): Within(0.0, 0.9),
     ("split", "folds"): Within(2, 20),
     ("probe", "max_megapixels"): Within(1.0, 1e6),
@@ -136,6 +175,8 @@ def load(path: Path | None) -> Config:
     tables: dict[str, Any] = load_tables(DEFAULT, path or DEFAULT, LIMITS, _empty_lists)
     return Config(
         input=InputConfig(**tables["input"]),
+        augment=AugmentConfig(**tables["augment"]),
+        sampling=SamplingConfig(**tables["sampling"]),
         split=SplitConfig(**tables["split"]),
         probe=ProbeConfig(**tables["probe"]),
         scratch=ScratchConfig(**tables["scratch"]),
