@@ -28,7 +28,7 @@ from device.fake_picamera2 import Platform, World
 from device.frame import Frame
 
 FRAMES = 12
-SLACK_S = 2.0  # a loaded machine's
+SLACK_S = 5.0  # a loaded machine's
 
 
 @dataclass

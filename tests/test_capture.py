@@ -174,16 +174,18 @@ def test_a_part_whose_trigger_found_no_room_or_came_too_late_has_its_error(
     make_capture: Callable[..., Capture],
 ) -> None:
     trigger = commanded(*"ABCD", queue_limit=2)
-    entered, leave = threading.Event(), threading.Event()
+    entered, closed = threading.Event(), threading.Event()
+
+    close = trigger.close
+    trigger.close = lambda: (close(), closed.set())
 
     def slow() -> Frame:
         entered.set()
-        leave.wait(DEADLINE_S)
+        closed.wait(DEADLINE_S)  # stop() closes the trigger before it waits for this
         return frame()
 
     capture = make_capture(Scripted(slow), trigger)
     assert entered.wait(DEADLINE_S)
-    threading.Timer(0.1, leave.set).start()
     assert capture.stop()
     taken = []
     while (item := capture.take(0)) is not None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,15 @@ def test_a_damaged_bundle_is_refused_before_any_image(
     assert len(errors(done)) == 1
 
 
+@pytest.fixture
+def can_be_interrupted() -> Iterator[None]:
+    """Whoever runs the tests in the background has SIGINT ignored, and every process after it as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("can_be_interrupted")
 def test_ctrl_c_ends_it_with_130(images: Path, bundles_folder: Path) -> None:
     command = command_line("inspect", *[images] * 2000, "--bundle", bundles_folder)
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
