@@ -103,11 +103,12 @@ def whole_frame(pipeline: Pipeline, frame: Frame) -> None:
 
 def background(pipeline: Pipeline, frame: Frame) -> None:
     """Print what it costs where the evidence shows no place."""
-    localizer = Localizer(pipeline.bundle.calibration.localization)
+    calibration = pipeline.bundle.calibration
+    localizer = Localizer(calibration.localization, calibration.score_calibration)
     model_input, prediction = pipeline.predict(frame)
     flat = replace(prediction, evidence=np.zeros_like(prediction.evidence))
     found = [taken_ms(lambda: localizer.locate(model_input, flat)) for _ in range(ROUNDS)]
-    sigma_px = pipeline.bundle.calibration.localization.difference_sigma_px
+    sigma_px = calibration.localization.difference_sigma_px
     print(f"  difference with the background of {sigma_px:.1f} px: {statistics.median(found):.1f} ms")
 
 

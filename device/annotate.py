@@ -49,8 +49,8 @@ def heat_map(image: Pixels, evidence: NDArray[np.float32], looked_at: Pixels | N
     """The RGB image (H, W, 3) in gray under the evidence over it (H, W), logits: a new image (H, W, 3).
 
     A place is as opaque, and as far up the colours from black over red to yellow, as the sigmoid of its
-    logit, as the score of a region is. So no evidence leaves the image as it is, and a colour means the same
-    on every image.
+    logit; of ScoreCalibration.logits() that is a score. So no evidence leaves the image as it is, and a
+    colour means the same on every image.
     `looked_at` (H, W), 0 where the image is not looked at: there is no heat, and the image is darker.
     """
     if evidence.shape != image.shape[:2]:

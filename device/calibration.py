@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device import strict_json
 from device.errors import BundleError
 from device.geometry import Polygon, ResizeMode, Size
@@ -104,6 +107,10 @@ class ScoreCalibration:
     def score(self, pooled: float) -> float:
         """1 / (1 + exp(-(slope * pooled + offset))), 0..1."""
         return sigmoid(self.slope * pooled + self.offset)
+
+    def logits(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of each cell: the logit of the score of an image of which all that is pooled is like this cell."""
+        return np.asarray(self.slope * evidence + self.offset, np.float32)
 
 
 def sigmoid(logit: float) -> float:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.calibration import LocalizationSpec, sigmoid
+from device.calibration import LocalizationSpec, ScoreCalibration
 from device.detector import Evidence, Prediction
 from device.framing import Framing, content_cells
 from device.geometry import Box, Letterbox, Size, whole
@@ -40,11 +40,27 @@ class _Marked:
     method: Method
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A region, with the greatest evidence in it, a logit."""
+
+    box: Box
+    area_px: int
+    peak: float
+    method: Method
+
+
 class Localizer:
     """Regions of a frame, as a LocalizationSpec says; `reference`: of the bundle, where it has one."""
 
-    def __init__(self, spec: LocalizationSpec, reference: GoldenReference | None = None) -> None:
+    def __init__(
+        self,
+        spec: LocalizationSpec,
+        scores: ScoreCalibration,
+        reference: GoldenReference | None = None,
+    ) -> None:
         self._spec = spec
+        self._scores = scores
         self._reference = reference
         self._told = False  # that a frame was not aligned
 
@@ -59,10 +75,15 @@ class Localizer:
         placement, evidence = model_input.placement, prediction.evidence
         for mark in (self._by_evidence, self._by_reference, self._by_background):
             marked = mark(model_input, evidence)
-            regions = [] if marked is None else _regions(marked, evidence, placement, self._spec)
-            if regions:
-                return tuple(sorted(regions, key=lambda region: (-region.score, -region.area_px)))
+            found = [] if marked is None else _found(marked, evidence, placement, self._spec)
+            if found:
+                found.sort(key=lambda one: (-one.peak, -one.area_px))
+                return tuple(self._region(one) for one in found)
         return ()
+
+    def _region(self, found: _Found) -> Region:
+        """Its score is the one that an image would have of which all that is pooled is like its peak."""
+        return Region(found.box, found.area_px, self._scores.score(found.peak), found.method)
 
     def _by_evidence(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
         return _mark_evidence(evidence, model_input.framing, self._spec)
@@ -188,9 +209,7 @@ def _marked_on_canvas(mask: Mask, model_input: ModelInput, method: Method) -> _M
     return _Marked(mask, placement.content, grid, method)
 
 
-def _regions(
-    marked: _Marked, evidence: Evidence, placement: Letterbox, spec: LocalizationSpec
-) -> list[Region]:
+def _found(marked: _Marked, evidence: Evidence, placement: Letterbox, spec: LocalizationSpec) -> list[_Found]:
     contours, _ = cv2.findContours(marked.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cells = _Cells.of(evidence, placement, marked, spec.shift_px)
     grid, part = marked.grid, marked.part
@@ -205,7 +224,7 @@ def _regions(
             continue
         box = placement.inverse(grid.inverse(Box(part.x + x, part.y + y, width, height)))
         area_px = min(max(round(points / points_per_px), 1), box.area_px)
-        regions.append(Region(box, area_px, sigmoid(cells.peak(filled, x, y)), marked.method))
+        regions.append(_Found(box, area_px, cells.peak(filled, x, y), marked.method))
     return regions
 
 

@@ -69,7 +69,9 @@ class Pipeline:
         self._thresholds = calibration.thresholds
         self._preprocessor = Preprocessor(calibration.preprocess, region)
         self._detector = Detector(bundle, threads, runtime)
-        self._localizer = Localizer(calibration.localization, bundle.reference())
+        self._localizer = Localizer(
+            calibration.localization, calibration.score_calibration, bundle.reference()
+        )
         golden = Preprocessor(calibration.preprocess)
         bundles.check_golden(
             bundle,

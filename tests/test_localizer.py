@@ -11,7 +11,7 @@ import pytest
 from fixtures_bundle import make_frame
 from fixtures_part import shot
 
-from device.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec
+from device.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec, ScoreCalibration
 from device.detector import Prediction
 from device.geometry import Box, Letterbox, Size
 from device.localizer import MAX_REGIONS, Localizer, _background, evidence_in_frame
@@ -20,6 +20,7 @@ from device.reference import GoldenReference
 from device.verdict import Region
 
 TARGET = Size(256, 256)
+SAME = ScoreCalibration(1.0, 0.0)  # a score is the sigmoid of the evidence
 OTSU = LocalizationSpec("otsu", 1, 5.0, 40.0, 0.0)
 
 
@@ -43,7 +44,7 @@ def evidence_with(cells: dict[tuple[int, int], float], shape: tuple[int, int] = 
 def locate(
     evidence: np.ndarray, model_input: ModelInput, spec: LocalizationSpec = OTSU
 ) -> tuple[Region, ...]:
-    return Localizer(spec).locate(model_input, Prediction(evidence, 0.0, 0.5))
+    return Localizer(spec, SAME).locate(model_input, Prediction(evidence, 0.0, 0.5))
 
 
 def frame_box_of_cell(
@@ -171,6 +172,16 @@ def test_the_score_is_that_of_the_strongest_cell() -> None:
         pytest.approx(1 / (1 + math.exp(-2))),
     ]
     assert regions[0].box.y > regions[1].box.y
+
+
+def test_the_score_is_on_the_bundle_s_own_curve_and_the_order_that_of_the_evidence() -> None:
+    """Cells of 400 and 900 would both be 1.000 by themselves; the place with more evidence comes first."""
+    evidence = evidence_with({(3, 3): 400.0, (11, 12): 900.0})
+    curve = ScoreCalibration(0.04, -20.0)
+    first, second = Localizer(OTSU, curve).locate(flat_input(TARGET), Prediction(evidence, 0.0, 0.5))
+    assert (first.score, second.score) == (curve.score(900.0), curve.score(400.0))
+    assert second.score < 0.05
+    assert first.box.y > second.box.y
 
 
 def test_diagonal_neighbours_are_one_region() -> None:
@@ -321,7 +332,7 @@ WITH_REFERENCE = LocalizationSpec("otsu", 16, 15.0, 24.0, 0.0, ReferenceSpec(8.0
 
 
 def with_reference(spec: LocalizationSpec = WITH_REFERENCE) -> Localizer:
-    return Localizer(spec, GoldenReference(MEAN, np.full_like(MEAN, 4.0)))
+    return Localizer(spec, SAME, GoldenReference(MEAN, np.full_like(MEAN, 4.0)))
 
 
 def test_what_the_evidence_does_not_show_the_reference_does() -> None:

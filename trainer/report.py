@@ -384,7 +384,7 @@ class _Viewer:
     ) -> None:
         self._calibration, self._judged, self._settings = calibration, judged, settings
         self._reference = reference
-        self._localizer = Localizer(calibration.localization, reference)
+        self._localizer = Localizer(calibration.localization, calibration.score_calibration, reference)
         self._bytes_left = settings.max_bytes
         self._left_out = 0
 
@@ -409,7 +409,8 @@ class _Viewer:
         word = decide(score, calibration.thresholds)
         boxes = [region.box for region in regions]
         caption = f"{sample.name}: {sample.kind}, score {score:.4f}, {word}"
-        return self._picture(sample, [shown], boxes, caption)
+        logits = calibration.score_calibration.logits(shown)
+        return self._picture(sample, [logits], boxes, caption)
 
     def _picture(
         self, sample: Sample, maps: Sequence[localization.Map], boxes: Sequence[Any], caption: str
@@ -447,7 +448,8 @@ class _Viewer:
         maps, kinds = [], []
         for kind, values in localization.maps_of(number, look, saliency, spec, self._reference):
             kinds.append(kind)
-            maps.append(values if kind == "evidence" else thumbnail.as_logits(values))
+            logits = self._calibration.score_calibration.logits
+            maps.append(logits(values) if kind == "evidence" else thumbnail.as_logits(values))
         return self._picture(sample, maps, [], f"{sample.name}: the image, {', '.join(kinds)}")
 
 
