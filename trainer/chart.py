@@ -70,7 +70,7 @@ class Axis:
         power = 10.0 ** np.floor(np.log10(raw))
         step = float(min((1, 2, 2.5, 5, 10), key=lambda part: abs(part * power - raw)) * power)
         first = np.ceil(self.low / step - 1e-9) * step
-        return [float(value) for value in np.arange(first, self.high + step * 1e-6, step)]
+        return [float(value) + 0.0 for value in np.arange(first, self.high + step * 1e-6, step)]
 
 
 def lines(title: str, x: Axis, y: Axis, drawn: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
