@@ -65,7 +65,7 @@ def learned(tmp_path_factory, tiny_model: TinyModel) -> Learned:
         samples.append(replace(sample, name=name))
     model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
     pooled = np.array(
-        [pool(model.evidence(one), pooling) for one in inputs(samples, gray_input(), "testing")]
+        [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
     )
     judges = Judges(float_network(), tiny_model.content, np.zeros(len(samples), np.int64))
     return Learned(
