@@ -7,7 +7,15 @@ from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_camera import deaf_port, rtsp, stream, world
 from fixtures_certificates import certificates
 from fixtures_daemon import make_station
-from fixtures_dashboard import chromium, dashboard, page_broker, talker, websockets
+from fixtures_dashboard import (
+    chromium,
+    dashboard,
+    page_address,
+    page_broker,
+    talker,
+    websockets,
+    window,
+)
 from fixtures_disk import make_disk, small_disk
 from fixtures_peer import make_peer
 from fixtures_systemd import machine
@@ -28,6 +36,7 @@ __all__ = [
     "make_disk",
     "make_peer",
     "make_station",
+    "page_address",
     "page_broker",
     "rtsp",
     "small_disk",
@@ -39,5 +48,6 @@ __all__ = [
     "tiny_model",
     "websockets",
     "weights_file",
+    "window",
     "world",
 ]

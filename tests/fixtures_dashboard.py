@@ -14,11 +14,13 @@ import pytest
 from fixtures_broker import DEADLINE_S, Broker, free_port
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from playwright.sync_api import expect
 
 from benchmarks import browser
 from benchmarks.simulated import SimulatedStation, compact
 from deploy.serve import serving
 
+expect.set_options(timeout=DEADLINE_S * 1000)
 WIDE, PHONE = (1440, 900), (390, 844)
 
 
@@ -50,34 +52,31 @@ class Talker:
 
 @dataclass
 class Dashboard:
-    """Opens the page, as often as a test wants; what browsers complain of is in `faults`."""
+    """Opens the page in a window that all tests share; what the browser complains of is in `faults`."""
 
-    browser: Any
+    window: Any
     address: str
     websockets: int
     faults: list[str] = field(default_factory=list)
-    contexts: list[Any] = field(default_factory=list)
 
     def open(
         self, size: tuple[int, int] = WIDE, scheme: str = "light", connected: bool = True, **query: Any
     ) -> Any:
-        context = self.browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        context.set_default_timeout(DEADLINE_S * 1000)
-        self.contexts.append(context)
-        page = context.new_page()
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.faults.append(f"{error}"))
+        page = self.window
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         asked = {"broker": f"ws://127.0.0.1:{self.websockets}", **query}
         page.goto(f"{self.address}/?{urlencode(asked)}")
         if connected:
             page.get_by_text("Connected", exact=True).wait_for()
         return page
 
-    def _hear(self, message: Any) -> None:
+    def hear(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.faults.append(message.text)
+
+    def fail(self, error: Any) -> None:
+        self.faults.append(f"{error}")
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +85,20 @@ def chromium() -> Iterator[Any]:
         pytest.skip(f"no browser: {', '.join(browser.NAMES)} not on PATH")
     with browser.launched() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def page_address() -> Iterator[str]:
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def window(chromium: Any) -> Any:
+    """One page for all tests: a fresh one is a fresh process, and compiles everything again."""
+    context = chromium.new_context()
+    context.set_default_timeout(DEADLINE_S * 1000)
+    return context.new_page()
 
 
 @pytest.fixture
@@ -112,14 +125,18 @@ def talker(page_broker: Broker) -> Iterator[Talker]:
 
 
 @pytest.fixture
-def dashboard(chromium: Any, page_broker: Broker, websockets: int) -> Iterator[Dashboard]:
-    """Fails the test when a browser had anything to complain of."""
-    with serving() as address:
-        opened = Dashboard(chromium, address, websockets)
-        yield opened
-        for context in opened.contexts:
-            context.close()
-    assert opened.faults == []
+def dashboard(window: Any, page_address: str, page_broker: Broker, websockets: int) -> Iterator[Dashboard]:
+    """Nothing is left of the test before. Fails the test when the browser had anything to complain of."""
+    window.goto(f"{page_address}/icon.svg")  # a page of the same origin that is not connected
+    window.evaluate("localStorage.clear()")
+    opened = Dashboard(window, page_address, websockets)
+    window.on("console", opened.hear)
+    window.on("pageerror", opened.fail)
+    yield opened
+    window.goto("about:blank")
+    window.remove_listener("console", opened.hear)
+    window.remove_listener("pageerror", opened.fail)
+    assert opened.faults == [], opened.faults
 
 
 def heap(page: Any) -> dict[str, float]:
