@@ -94,7 +94,7 @@ def take(browser: Browser, view: View, verdicts: list[dict[str, Any]], file: Pat
         running_broker(Path(folder)) as ports,
         serving() as address,
     ):
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
         client.connect("127.0.0.1", ports.mqtt)
         client.loop_start()
         width, height = view.size

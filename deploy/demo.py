@@ -56,11 +56,11 @@ max_connections = 10
 max_outgoing_packet_count = 200
 max_segment_size = 10485760
 max_segment_count = 10
-[v5.1]
+[v4.1]
 name = "demo"
 listen = "127.0.0.1:{port}"
 next_connection_delay_ms = 1
-[v5.1.connections]
+[v4.1.connections]
 connection_timeout_ms = 60000
 max_payload_size = 262144
 max_inflight_count = 100
@@ -217,7 +217,11 @@ def known_labels(file: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_broker(folder: Path) -> Iterator[Ports]:
-    """An MQTT 5 broker in a process of its own, for this machine alone. Yields its ports."""
+    """A broker in a process of its own, for this machine alone. Yields its ports.
+
+    It speaks MQTT 3.1.1: its listener for browsers can do no more, and ends at the first message that carries
+    properties of MQTT 5.
+    """
     ports = Ports(_free_port(), _free_port())
     config = folder / "broker.toml"
     config.write_text(_BROKER_TOML.format(port=ports.mqtt, websockets=ports.websockets))
@@ -239,7 +243,7 @@ def listening(port: int) -> Iterator[SimpleQueue[Message]]:
     def on_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
         inbox.put(Message(message.topic, bytes(message.payload), time.time_ns()))
 
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
     client.on_connect = on_connect
     client.on_message = on_message
     client.on_subscribe = lambda *_: subscribed.set()
@@ -260,7 +264,7 @@ def service_config(bundle: Path, images: Path, port: int, camera: str = "") -> s
         f'[station]\nname = {json.dumps(STATION)}\nstate = "state"\nruntime = "run"\n'
         f"[bundle]\npath = {json.dumps(str(bundle.resolve()))}\n"
         f"[camera]\nsource = {json.dumps(str(images.resolve()))}\n{camera}"
-        f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nprotocol = "3.1.1"\n'
         "[archive]\nmax_bytes = 0\npublish_image_max_bytes = 60000\n"
     )
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fixtures_broker import DEADLINE_S
 from fixtures_daemon import REPOSITORY, write_images
+from playwright.sync_api import expect
 
 from deploy import demo
 from device.frame import read_image
@@ -66,6 +71,30 @@ def test_a_wrong_manifest_is_an_error(tmp_path: Path) -> None:
     manifest.write_text("path,label\n1.png,maybe\n")
     with pytest.raises(demo.DemoError, match=r"labels\.csv: .* got 'maybe'"):
         demo.known_labels(manifest)
+
+
+def test_with_keep_the_dashboard_shows_the_station_until_ctrl_c(chromium: Any, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        (sys.executable, "-m", "deploy.demo", "--keep", "--out", str(tmp_path)),
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = [process.stdout.readline() for _ in range(2)]
+    address = said[1].removeprefix("dashboard: ").strip()
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        card = page.get_by_role("article", name="demo", exact=True)
+        expect(card.locator("[data-part=word]")).to_have_text(re.compile("OK|NG"))
+        expect(card.locator("[data-part=state]")).to_have_text("Online")
+        expect(card.get_by_role("img", name="NG part")).to_be_visible()  # its picture, too
+        assert page.locator("#connection-word").text_content() == "Connected"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=2 * DEADLINE_S)
+    assert process.returncode == 0, [*said, rest]
+    assert "panicked" not in rest
 
 
 def test_the_demo_that_is_shipped(tmp_path: Path) -> None:
