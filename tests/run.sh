@@ -54,6 +54,8 @@ install_system_packages() {
     command -v ssh-keygen >/dev/null || missing+=(openssh-client)
     command -v qemu-aarch64-static >/dev/null || missing+=(qemu-user-static)
     [[ -e /usr/include/systemd/sd-daemon.h ]] || missing+=(libsystemd-dev)
+    has_rtsp_server ||
+        missing+=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly)
     ((${#missing[@]})) || return 0
 
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
@@ -68,6 +70,10 @@ install_system_packages() {
 
 has_browser() {
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
+}
+
+has_rtsp_server() { # for tests/rtsp_server.py, which Debian's own Python runs
+    /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null
 }
 
 apt_install() ( # a subshell, for its trap
