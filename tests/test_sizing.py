@@ -169,6 +169,17 @@ def test_one_size_that_was_asked_for(tmp_path: Path) -> None:
     assert sizes(sizing.candidates(samples, DEFAULT, 1024)) == [(1024, 768)]
 
 
+@pytest.mark.parametrize(("side", "told"), [(128, True), (160, False)])
+def test_a_size_that_was_asked_for_and_loses_defects_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, side: int, *, told: bool
+) -> None:
+    good, bad = make_samples(tmp_path, [(320, 320)] * 2)
+    with caplog.at_level(logging.WARNING):
+        found = sizing.candidates([good, with_mask(bad, (40, 40, 60, 12))], DEFAULT, side)
+    assert sizes(found) == [(side, side)]
+    assert ("--input-size 128: the smallest defects shrink to 4.8 px from 12.0" in caplog.text) is told
+
+
 @pytest.mark.parametrize("side", [-32, 0, 16, 100, 4128])
 def test_a_size_that_the_network_cannot_have(tmp_path: Path, side: int) -> None:
     with pytest.raises(ConfigError) as caught:

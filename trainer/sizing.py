@@ -36,6 +36,13 @@ def candidates(samples: Sequence[Sample], config: InputConfig, side: int | None)
     if side is not None:
         if side % STEP or not STEP <= side <= 4096:
             raise ConfigError(f"--input-size: must be a multiple of {STEP} from {STEP} to 4096, got {side}")
+        smallest = _smallest_defect_px(samples)
+        if smallest and smallest * side / longer < config.min_defect_px:
+            log.warning(
+                "--input-size %d: the smallest defects shrink to %.1f px from %.1f; [input] min_defect_px "
+                "is %g",
+                *(side, smallest * side / longer, smallest, config.min_defect_px),
+            )
         specs = [PreprocessSpec(_rounded(native, side / longer), config.resize, colour, PADDING)]
     else:
         scales = _scales(samples, config, longer)
