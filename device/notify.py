@@ -28,6 +28,8 @@ except ImportError:  # the project's own folder systemd/ is no package
 
 log = logging.getLogger(__name__)
 
+_ALIVE = "WATCHDOG=1"
+SEND_S = 1.0  # for a word that is said once
 FEED_EVERY_S = 1.0  # more often says nothing more to systemd
 
 
@@ -38,7 +40,7 @@ def ready() -> None:
 
 def alive() -> None:
     """Feeds the watchdog. Called for progress, never by a timer: a loop that inspects nothing is dead."""
-    _send("WATCHDOG=1")
+    _send(_ALIVE)
 
 
 def stopping() -> None:
@@ -92,6 +94,6 @@ def _send(state: str) -> None:
 def _send_datagram(address: str, state: str) -> None:
     """One datagram to a socket file, or to an abstract socket, whose name is written with a leading @."""
     target = "\0" + address[1:] if address.startswith("@") else address
-    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    with socket.socket(socket.AF_UNIX, kind) as sender:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.settimeout(0.0 if state == _ALIVE else SEND_S)  # there will be another meal, but one READY
         sender.sendto(state.encode(), target)
