@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -124,11 +125,11 @@ images = 8
 
 
 def large_parts(folder: Path) -> Path:
-    """A manifest of 24 images of 1600 x 1216 px: a third has a defect of 28 px, half of these a mask."""
+    """A manifest of 18 images of 1600 x 1216 px: a third has a defect of 28 px, half of these a mask."""
     folder.mkdir()
     rng = np.random.default_rng(8)
     rows = ["path,label,split,mask"]
-    for number in range(24):
+    for number in range(18):
         defective, mask_name = number % 3 == 0, f"{number}.mask.png"
         width, height = 1600 - 16 * (number % 2), 1216
         image = cv2.resize(rng.normal(110, 2, (height // 8, width // 8)).astype(np.float32), (width, height))
@@ -139,28 +140,30 @@ def large_parts(folder: Path) -> Path:
             image[mask > 0] += 140
             assert cv2.imwrite(str(folder / mask_name), mask)
         assert cv2.imwrite(str(folder / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
-        split = "train" if number < 15 else "test"
+        split = "train" if number < 12 else "test"
         rows.append(f"{number}.png,{int(defective)},{split},{mask_name if number % 6 == 0 else ''}")
     (folder / "parts.csv").write_text("\n".join(rows))
     return folder / "parts.csv"
 
 
-def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys):
+def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, caplog):
     """They would be 4 px on an input of 256: in tiles they are 7, on a twelfth of the image."""
     data, out = large_parts(tmp_path / "parts"), tmp_path / "out"
     (tmp_path / "fit.toml").write_text(TILED)
-    done = run_fit("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
-    assert done.returncode == 0, done.stderr
-    assert "inputs to try: 128x128 in 12 tiles of 512x512 px" in done.stderr
+    given = ("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
+    with caplog.at_level(logging.INFO):  # in this process: TensorFlow is there already
+        assert fit.main([str(word) for word in given]) == 0
+    capsys.readouterr()
+    assert "inputs to try: 128x128 in 12 tiles of 512x512 px" in caplog.text
     calibration = bundles.load(out).calibration
     spec = calibration.preprocess
     assert (spec.tiles, spec.overlap, spec.size) == (Size(512, 512), 0.2, Size(128, 128))
     assert calibration.training["chosen"]["tiles_px"] == [512, 512]
-    assert calibration.metrics["int8"]["n_images"] == 15
-    assert calibration.metrics["int8"]["auroc"] > 0.8  # with random weights, and five defective images
+    assert calibration.metrics["int8"]["n_images"] == 12
+    assert calibration.metrics["int8"]["auroc"] > 0.7  # with random weights, and four defective images
     assert evaluate.main(["--bundle", str(out), "--data", str(data), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["n_images"], report["n_defective"], report["auroc"]) == (9, 3, 1.0)
+    assert (report["n_images"], report["n_defective"], report["auroc"]) == (6, 2, 1.0)
     assert report["pixel_auroc"] > 0.9
 
 
