@@ -4,6 +4,7 @@
       model.tflite       int8 inside; uint8 NHWC image in, evidence map out
       calibration.json   see calibration.py
       golden/            images with the scores they must give
+      memory.npz         features of good parts, see memory.py; only where the model gives features
       reference.npz      what good parts look like, see reference.py; only where parts sit still
       manifest.json      see manifest.py; written last, so a folder without it is no bundle
     current              a link beside the bundles, to the one in use
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device import calibration as calibrations
-from device import durable, manifest, reference
+from device import durable, manifest, memory, reference
 from device.calibration import (
     Calibration,
     Colour,
@@ -33,6 +34,7 @@ from device.calibration import (
     GoldenSpec,
     GoldenVector,
     LocalizationSpec,
+    MemorySpec,
     Pooling,
     PoolingKind,
     PreprocessSpec,
@@ -44,6 +46,7 @@ from device.calibration import (
     Thresholds,
 )
 from device.errors import BundleError, StorageError
+from device.memory import Memory
 from device.reference import GoldenReference
 
 __all__ = [
@@ -54,6 +57,7 @@ __all__ = [
     "GoldenSpec",
     "GoldenVector",
     "LocalizationSpec",
+    "MemorySpec",
     "Pooling",
     "PoolingKind",
     "PreprocessSpec",
@@ -100,6 +104,11 @@ class Bundle:
             return None
         return GoldenReference.from_file(self.path / reference.FILE)
 
+    def memory(self) -> Memory | None:
+        """The memory of good parts, read from its file; None where the model gives evidence itself."""
+        spec = self.calibration.memory
+        return None if spec is None else Memory.from_file(self.path / memory.FILE, spec)
+
     def golden_path(self, vector: GoldenVector) -> Path:
         """The image of a golden vector."""
         return self.path / GOLDEN_FOLDER / vector.file
@@ -132,6 +141,7 @@ def load(path: str | Path) -> Bundle:
     listed = {entry for entry in entries if entry.startswith(f"{GOLDEN_FOLDER}/")}
     _require_golden(source, listed, calibration)
     _require_reference(folder, reference.FILE in entries, calibration)
+    _require_memory(folder, memory.FILE in entries, calibration)
     return Bundle(folder, calibration, folder.name)
 
 
@@ -169,6 +179,16 @@ def _require_reference(folder: Path, listed: bool, calibration: Calibration) -> 
     size, limit = GoldenReference.from_file(folder / reference.FILE).size, calibration.preprocess.size
     if size.width > limit.width or size.height > limit.height:
         raise BundleError(f"{folder / reference.FILE}: mean must be within the input, {limit}, got {size}")
+
+
+def _require_memory(folder: Path, listed: bool, calibration: Calibration) -> None:
+    """The memory is there where the calibration tells how it is used, and only there."""
+    spec = calibration.memory
+    if (spec is not None) != listed:
+        source = f"{folder / calibrations.FILE}: memory"
+        raise BundleError(f"{source}: must be given with {memory.FILE}, and only with it")
+    if spec is not None:
+        Memory.from_file(folder / memory.FILE, spec)
 
 
 def check_golden(bundle: Bundle, score: Callable[[Path], float]) -> None:

@@ -22,11 +22,14 @@ from device.geometry import Polygon, ResizeMode, Size
 from device.region_of_interest import RegionOfInterest
 from device.tiles import STEP
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE = "calibration.json"
+MOST_CHANNELS = 256  # squares of int8 differences of so many add up to less than 2**24, exact in float32
+MOST_ITEMS = 65536
 
 Colour = Literal["rgb", "gray"]
 PoolingKind = Literal["mean", "top"]
+MemoryKind = Literal["nearest", "position"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +250,39 @@ class GoldenSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySpec:
+    """How the model's features become evidence, where the bundle has a memory of good parts (memory.npz).
+
+    `kind` "nearest": a cell's distance is that to the nearest row; "position": to the row of its own place,
+    row by row of the map, for parts that lie still. `channels`: of the features. `items`: rows of the memory.
+    `relative`: a distance counts in medians of its image's, which takes out light and focus. `sigma_cells`: of
+    the Gaussian over the distances; 0 for none. Evidence is (distance - centre) / spread; a distance that is
+    not relative is in steps of int8.
+    """
+
+    kind: MemoryKind
+    channels: int
+    items: int
+    relative: bool
+    sigma_cells: float
+    centre: float
+    spread: float
+
+    def __post_init__(self) -> None:
+        _require_choice("memory.kind", self.kind, MemoryKind)
+        _require(1 <= self.channels <= MOST_CHANNELS, "memory.channels", f"1..{MOST_CHANNELS}", self.channels)
+        _require(1 <= self.items <= MOST_ITEMS, "memory.items", f"1..{MOST_ITEMS}", self.items)
+        _require(0 <= self.sigma_cells <= 8, "memory.sigma_cells", "0..8", self.sigma_cells)
+        _require(math.isfinite(self.centre), "memory.centre", "a finite number", self.centre)
+        _require(0 < self.spread < math.inf, "memory.spread", "a finite number > 0", self.spread)
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """The whole of calibration.json. `created` is RFC 3339, `model_sha256` hex."""
+    """The whole of calibration.json. `created` is RFC 3339, `model_sha256` hex.
+
+    `memory`: None where the model gives evidence itself.
+    """
 
     schema_version: int
     model_id: str
@@ -265,6 +299,7 @@ class Calibration:
     golden: GoldenSpec
     training: dict[str, Any]
     metrics: dict[str, Any]
+    memory: MemorySpec | None = None
 
     def __post_init__(self) -> None:
         known = self.schema_version == SCHEMA_VERSION
@@ -318,11 +353,16 @@ def _as_is(value: Any) -> Any:
 
 
 def _upgraded(content: Any) -> Any:
-    """Version 1 knew no region of interest, tiles or golden reference: it looked at all of a frame as one."""
+    """Version 1 knew no region of interest, tiles or golden reference: it looked at all of a frame as one.
+
+    Versions 1 and 2 knew no memory of good parts.
+    """
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != 1 or isinstance(version, bool):
+    if version not in (1, 2) or isinstance(version, bool):
         return content
-    upgraded = {**content, "schema_version": SCHEMA_VERSION}
+    upgraded = {**content, "schema_version": SCHEMA_VERSION, "memory": None}
+    if version == 2:
+        return upgraded
     for section, added in _ADDED_IN_2.items():
         if isinstance(content.get(section), dict):
             upgraded[section] = {**content[section], **added}
@@ -376,6 +416,7 @@ _PARSERS: dict[str, Any] = {
     "localization": _localization,
     "drift_reference": _drift_reference,
     "golden": _golden,
+    "memory": lambda value: MemorySpec(**value) if value else None,
 }
 
 

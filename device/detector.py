@@ -16,6 +16,7 @@ from device.errors import InterpreterError
 from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.geometry import Box, Size
 from device.interpreter import Interpreter, Tensor
+from device.memory import Memory
 from device.preprocess import ModelInput, Pixels
 from device.tiles import STEP
 
@@ -68,7 +69,8 @@ class Detector:
         _require(source, "input shape", (1, size.height, size.width, 3), model_input.shape)
         _require(source, "input dtype", "uint8", model_input.dtype)
         _require_quantization(source, "input", calibration.input_quantization, model_input)
-        _require_map(source, output)
+        self._memory = bundle.memory()
+        _require_map(source, output, self._memory)
         if calibration.preprocess.tiles is not None:
             _require_whole_cells(source, size, output.shape)
         _require_quantization(source, "output", calibration.output_quantization, output)
@@ -89,8 +91,11 @@ class Detector:
         return predict(model_input, self._cells, self._evidence, self._pooling, self._calibration)
 
     def _evidence(self, tensor: Pixels) -> Evidence:
-        stored = self._interpreter.run(tensor)[0, :, :, 0]
-        return (stored.astype(np.float32) - self._zero_point) * self._scale
+        found = self._interpreter.run(tensor)[0]
+        if self._memory is not None:
+            return self._memory.evidence(found)
+        stored = found[:, :, 0]
+        return np.asarray((stored.astype(np.float32) - self._zero_point) * self._scale, np.float32)
 
 
 def predict(
@@ -158,12 +163,17 @@ def _require(source: str, what: str, expected: object, found: object) -> None:
         raise InterpreterError(f"{source}: {what} must be {expected}, as calibrated, got {found}")
 
 
-def _require_map(source: str, output: Tensor) -> None:
+def _require_map(source: str, output: Tensor, memory: Memory | None) -> None:
     shape = output.shape
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != 1 or min(shape) < 1:
-        raise InterpreterError(f"{source}: output shape must be (1, h, w, 1), got {shape}")
-    if output.dtype not in ("int8", "uint8"):
-        raise InterpreterError(f"{source}: output dtype must be int8 or uint8, got {output.dtype}")
+    channels = 1 if memory is None else memory.spec.channels
+    if memory is not None and memory.spec.kind == "position" and memory.spec.items != shape[1] * shape[2]:
+        expected = f"{memory.spec.items} cells, one for each row of the memory"
+        raise InterpreterError(f"{source}: output must have {expected}, got {shape}")
+    if len(shape) != 4 or shape[0] != 1 or shape[3] != channels or min(shape) < 1:
+        raise InterpreterError(f"{source}: output shape must be (1, h, w, {channels}), got {shape}")
+    legal = ("int8", "uint8") if memory is None else ("int8",)
+    if output.dtype not in legal:
+        raise InterpreterError(f"{source}: output dtype must be {' or '.join(legal)}, got {output.dtype}")
 
 
 def _require_whole_cells(source: str, size: Size, shape: tuple[int, ...]) -> None:

@@ -58,9 +58,12 @@ class Localizer:
         spec: LocalizationSpec,
         scores: ScoreCalibration,
         reference: GoldenReference | None = None,
+        method: Method = "evidence",
     ) -> None:
+        """`method`: what the evidence is made of, for the regions that are cut from it."""
         self._spec = spec
         self._scores = scores
+        self._method = method
         self._reference = reference
         self._told = False  # that a frame was not aligned
 
@@ -86,7 +89,7 @@ class Localizer:
         return Region(found.box, found.area_px, self._scores.score(found.peak), found.method)
 
     def _by_evidence(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
-        return _mark_evidence(evidence, model_input.framing, self._spec)
+        return _mark_evidence(evidence, model_input.framing, self._spec, self._method)
 
     def _by_background(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
         return _mark_difference(model_input, self._spec)
@@ -130,7 +133,7 @@ def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float 
     return over_frame
 
 
-def _mark_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec) -> _Marked:
+def _mark_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec, method: Method) -> _Marked:
     """Where the evidence, on a grid of CELL_STEPS points a cell, reaches the cut."""
     height, width = evidence.shape
     placement, target = framing.placement, framing.placement.target
@@ -141,7 +144,7 @@ def _mark_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec)
     fine = _shifted(fine, spec.shift_px * grid.scale_x, spec.shift_px * grid.scale_y)
     fine, seen = part.of(fine), _seen(framing, grid, part)
     above = _above_otsu(fine, seen) if isinstance(spec.cut, str) else fine >= spec.cut
-    return _Marked(above.astype(np.uint8) & seen, part, grid, "evidence")
+    return _Marked(above.astype(np.uint8) & seen, part, grid, method)
 
 
 def _above_otsu(values: Evidence, seen: Mask) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from device.frame import Frame, frame_from_file
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
 from device.region_of_interest import EVERYTHING, RegionOfInterest
-from device.verdict import Model, Tile, Verdict, decide
+from device.verdict import Method, Model, Tile, Verdict, decide
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +69,9 @@ class Pipeline:
         self._thresholds = calibration.thresholds
         self._preprocessor = Preprocessor(calibration.preprocess, region)
         self._detector = Detector(bundle, threads, runtime)
+        method: Method = "evidence" if calibration.memory is None else "memory"
         self._localizer = Localizer(
-            calibration.localization, calibration.score_calibration, bundle.reference()
+            calibration.localization, calibration.score_calibration, bundle.reference(), method
         )
         golden = Preprocessor(calibration.preprocess)
         bundles.check_golden(

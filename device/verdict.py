@@ -18,7 +18,7 @@ from device.geometry import Box, Size
 SCHEMA_VERSION = 1
 
 Word = Literal["OK", "NG", "MARGINAL", "ERROR"]
-Method = Literal["evidence", "reference", "difference"]
+Method = Literal["evidence", "memory", "reference", "difference"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_IN_MS = 1_000_000
@@ -30,8 +30,8 @@ class Region:
 
     `area_px`: of the region itself, which fills its box only in part. `score`: 1 / (1 + exp(-e)), where e is
     the evidence (a logit) of the region's strongest cell; it ranks regions and is not the frame's score.
-    `method`: the map it was cut from: the model's evidence, the difference from the golden reference, or the
-    difference from the local background.
+    `method`: the map it was cut from: the model's evidence, the distance from the memory of good parts, the
+    difference from the golden reference, or that from the local background.
     """
 
     box: Box

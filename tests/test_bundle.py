@@ -18,9 +18,10 @@ from fixtures_bundle import GOLDEN, TinyModel
 
 from device import bundle as bundles
 from device import manifest
-from device.bundle import Bundle, GoldenSpec, GoldenVector, ReferenceSpec
+from device.bundle import Bundle, GoldenSpec, GoldenVector, MemorySpec, ReferenceSpec
 from device.errors import BundleError, StorageError
 from device.geometry import Size
+from device.memory import Memory
 from device.reference import GoldenReference
 
 
@@ -454,6 +455,15 @@ def with_reference(
     return bundles.write(parent, "tiny", tiny_model.content, calibration, {GOLDEN: tiny_model.golden}, extra)
 
 
+MEMORY = Memory(np.array([[-77], [-70]], np.int8), MemorySpec("nearest", 1, 2, False, 0.0, 20.0, 4.0))
+
+
+def with_memory(model: TinyModel, folder: Path, content: bytes | None, spec: MemorySpec | None) -> Path:
+    extra = {} if content is None else {"memory.npz": content}
+    calibration = replace(model.calibration, memory=spec)
+    return bundles.write(folder, "tiny", model.content, calibration, {GOLDEN: model.golden}, extra)
+
+
 def a_reference(side: int) -> bytes:
     mean = np.full((side, side), 50, np.float32)
     return GoldenReference(mean, mean / 10).to_bytes()
@@ -495,3 +505,25 @@ def test_a_reference_that_does_not_fit_its_calibration(
 def test_a_damaged_reference_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"reference\.npz: "):
         with_reference(tiny_model, tmp_path, b"no archive", ReferenceSpec(8.0, 0.25))
+
+
+def test_a_memory_travels_in_the_bundle(tiny_model: TinyModel, tmp_path: Path) -> None:
+    with_memory(tiny_model, tmp_path, MEMORY.to_bytes(), MEMORY.spec)
+    memory = bundles.load(tmp_path).memory()
+    assert memory is not None
+    assert np.array_equal(memory.items, MEMORY.items)
+
+
+@pytest.mark.parametrize(
+    ("content", "spec", "message"),
+    [
+        (None, MEMORY.spec, "memory: must be given with memory.npz, and only with it"),
+        (MEMORY.to_bytes(), None, "memory: must be given with memory.npz, and only with it"),
+        (b"no archive", MEMORY.spec, "memory.npz: "),
+    ],
+)
+def test_a_memory_that_does_not_fit_its_calibration(
+    tiny_model: TinyModel, tmp_path: Path, content: bytes | None, spec: MemorySpec | None, message: str
+) -> None:
+    with pytest.raises(BundleError, match=re.escape(message)):
+        with_memory(tiny_model, tmp_path, content, spec)

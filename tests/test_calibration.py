@@ -17,6 +17,7 @@ from device.calibration import (
     GoldenSpec,
     GoldenVector,
     LocalizationSpec,
+    MemorySpec,
     Pooling,
     PreprocessSpec,
     Quantization,
@@ -30,6 +31,7 @@ from device.geometry import Polygon, Size
 
 GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
 VERSION_1 = GOLDEN.with_name("calibration-1.json")
+VERSION_2 = GOLDEN.with_name("calibration-2.json")
 FREE = ("training", "metrics")  # of any content
 
 
@@ -111,6 +113,15 @@ def test_a_file_of_version_1_looks_at_all_of_a_frame_as_one() -> None:
     drift = replace(make_calibration().drift_reference, evidence=None)
     assert calibration == make_calibration(drift_reference=drift)
     assert (calibration.preprocess.roi, calibration.preprocess.tiles) == ((), None)
+
+
+def test_a_file_of_version_2_has_no_memory() -> None:
+    assert Calibration.from_json(VERSION_2.read_text()) == make_calibration()
+
+
+def test_a_memory_comes_back() -> None:
+    calibration = make_calibration(memory=MemorySpec("nearest", 32, 900, True, 1.0, 3.5, 0.25))
+    assert Calibration.from_json(calibration.to_json()) == calibration
 
 
 def test_a_file_of_version_1_is_as_strict() -> None:
@@ -204,7 +215,7 @@ def test_not_even_among_what_is_free() -> None:
         (("model_sha256"), "0" * 63, f'model_sha256: must be 64 lower-case hex digits, got "{"0" * 63}"'),
         (("created"), "2026-02-30T00:00:00Z", "created: must be an RFC 3339 time with its offset"),
         (("created"), "2026-02-03 00:00:00", "created: must be an RFC 3339 time with its offset"),
-        (("schema_version"), 3, "schema_version: must be 2 (or 1, which is read as well), got 3"),
+        (("schema_version"), 4, "schema_version: must be 3 (or 1 or 2, which are read as well), got 4"),
         (
             ("golden", "vectors", 0, "file"),
             "../x.png",
@@ -257,6 +268,12 @@ def test_the_same_golden_file_twice() -> None:
         lambda: Reference(math.nan, 0.0),
         lambda: Reference(0.0, -1.0),
         lambda: GoldenSpec(0.1, ()),
+        lambda: MemorySpec("nearest", 0, 1, False, 0.0, 0.0, 1.0),
+        lambda: MemorySpec("nearest", 257, 1, False, 0.0, 0.0, 1.0),
+        lambda: MemorySpec("nearest", 1, 0, False, 0.0, 0.0, 1.0),
+        lambda: MemorySpec("nearest", 1, 1, False, 9.0, 0.0, 1.0),
+        lambda: MemorySpec("nearest", 1, 1, False, 0.0, math.nan, 1.0),
+        lambda: MemorySpec("nearest", 1, 1, False, 0.0, 0.0, 0.0),
         lambda: GoldenSpec(1.0, (GoldenVector("a.png", 0.5),)),
         lambda: make_calibration(model_sha256="xyz"),
         lambda: make_calibration(created="yesterday"),

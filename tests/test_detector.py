@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from fixtures_bundle import CELLS, TinyModel, make_frame, make_image
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
+from device.bundle import Bundle, MemorySpec, Pooling, PreprocessSpec, Quantization, ScoreCalibration
 from device.detector import Detector, Prediction, pool
 from device.errors import InterpreterError
 from device.framing import content_cells
 from device.geometry import Letterbox, Size
 from device.interpreter import Interpreter, Tensor
+from device.memory import Memory
 from device.preprocess import Preprocessor
 
 
@@ -210,3 +212,38 @@ def test_cells_are_those_that_a_loop_finds(source: Size, target: Size, shape: tu
 def test_a_prediction_checks_itself() -> None:
     with pytest.raises(ValueError, match=r"evidence must be float32 \(h, w\), got int8 \(1, 8, 8, 1\)"):
         Prediction(np.zeros((1, 8, 8, 1), np.int8), 0.0, 0.5)
+
+
+def remembering(tiny_model: TinyModel, folder: Path, items: list[int], **changes: Any) -> Bundle:
+    memory = Memory(
+        np.array(items, np.int8)[:, np.newaxis], MemorySpec("nearest", 1, len(items), False, 0.0, 20.0, 4.0)
+    )
+    bundle = tiny_model.bundle(folder, memory=replace(memory.spec, **changes))
+    (folder / "memory.npz").write_bytes(memory.to_bytes())
+    return bundle
+
+
+def test_evidence_is_the_distance_from_a_memory(tiny_model: TinyModel, tmp_path: Path) -> None:
+    image = make_image(spot=(24, 40, 8, 8))
+    bundle = remembering(tiny_model, tmp_path, [-70, -80])
+    stored = Interpreter(bundle.model_path).run(image[np.newaxis])[0, :, :, 0].astype(np.float64)
+    expected = np.minimum(abs(stored + 70), abs(stored + 80))
+    prediction = predict(bundle, image)
+    assert prediction.evidence == pytest.approx((expected - 20) / 4, abs=1e-5)
+    assert prediction.score > 0.99
+    assert predict(bundle, make_image()).score < 0.02
+
+
+def test_a_memory_of_another_model(tiny_model: TinyModel, tmp_path: Path) -> None:
+    bundle = tiny_model.bundle(tmp_path, memory=MemorySpec("nearest", 2, 1, False, 0.0, 0.0, 1.0))
+    (tmp_path / "memory.npz").write_bytes(
+        Memory(np.zeros((1, 2), np.int8), MemorySpec("nearest", 2, 1, False, 0.0, 0.0, 1.0)).to_bytes()
+    )
+    with pytest.raises(InterpreterError, match=r"output shape must be \(1, h, w, 2\), got \(1, 8, 8, 1\)"):
+        Detector(bundle)
+
+
+def test_a_memory_by_position_for_another_map(tiny_model: TinyModel, tmp_path: Path) -> None:
+    bundle = remembering(tiny_model, tmp_path, [-70, -80], kind="position")
+    with pytest.raises(InterpreterError, match="output must have 2 cells, one for each row of the memory"):
+        Detector(bundle)
