@@ -256,8 +256,8 @@ class MemorySpec:
     `kind` "nearest": a cell's distance is that to the nearest row; "position": to the row of its own place,
     row by row of the map, for parts that lie still. `channels`: of the features. `items`: rows of the memory.
     `relative`: a distance counts in medians of its image's, which takes out light and focus. `sigma_cells`:
-    of the Gaussian over the distances; 0 for none. Evidence is (distance - centre) / spread; a distance that is
-    not relative is in steps of int8.
+    of the Gaussian over the distances; 0 for none. Evidence is (distance - centre) / spread; a distance that
+    is not relative is in steps of int8.
     """
 
     kind: MemoryKind

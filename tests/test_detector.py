@@ -215,9 +215,8 @@ def test_a_prediction_checks_itself() -> None:
 
 
 def remembering(tiny_model: TinyModel, folder: Path, items: list[int], **changes: Any) -> Bundle:
-    memory = Memory(
-        np.array(items, np.int8)[:, np.newaxis], MemorySpec("nearest", 1, len(items), False, 0.0, 20.0, 4.0)
-    )
+    spec = MemorySpec("nearest", 1, len(items), False, 0.0, 20.0, 4.0)
+    memory = Memory(np.array(items, np.int8)[:, np.newaxis], spec)
     bundle = tiny_model.bundle(folder, memory=replace(memory.spec, **changes))
     (folder / "memory.npz").write_bytes(memory.to_bytes())
     return bundle

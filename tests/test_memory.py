@@ -12,9 +12,7 @@ from device.calibration import MemorySpec
 from device.errors import BundleError
 from device.memory import FILE, Memory
 
-SPEC = MemorySpec(
-    kind="nearest", channels=6, items=700, relative=False, sigma_cells=0.0, centre=0.0, spread=1.0
-)
+SPEC = MemorySpec("nearest", 6, 700, relative=False, sigma_cells=0.0, centre=0.0, spread=1.0)
 
 
 def features(*shape: int, seed: int = 0) -> np.ndarray:
