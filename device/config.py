@@ -314,6 +314,7 @@ class Config:
     runtime: Path
     bundle: Path
     signers: Path | None
+    allow_learned: bool
     keep_bundles: int
     model: ModelConfig
     inspection: InspectionConfig
@@ -496,6 +497,7 @@ def _config(path: Path, tables: Tables) -> Config:
         runtime=folder / tables["station"]["runtime"],
         bundle=folder / tables["bundle"]["path"],
         signers=folder / tables["bundle"]["signers"] if tables["bundle"]["signers"] else None,
+        allow_learned=tables["bundle"]["allow_learned"],
         keep_bundles=tables["bundle"]["keep"],
         inspection=InspectionConfig(
             RegionOfInterest(*(_polygons(tables, key) for key in ("roi", "ignore"))),

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from device import bundle as bundles
-from device import durable, intake, manifest, signature, status, status_file
+from device import durable, intake, manifest, origin, signature, status, status_file
 from device.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 INCOMING = Path("/var/lib/edgevision-incoming")  # a folder for each who may push, below it
 LOG_FILE = "push.log"
 LOCK_FILE = ".lock"
+HERE = "nobody (learned on this station)"
 POLL_S = 0.2
 
 
@@ -140,8 +141,13 @@ class Receiver:
         return loaded, signer
 
     def _signer(self, bundle: Path) -> str | None:
-        """The one who signed it; None where the station asks for no signature. Raises SignatureError."""
+        """The one who signed it, or HERE; None where the station asks for no signature.
+
+        Raises SignatureError.
+        """
         signers = self._config.signers
+        if signers and self._config.allow_learned and origin.learned_here(self._config.state, bundle):
+            return HERE
         return signature.verify(bundle, signers) if signers is not None else None
 
     def _named(self, draft: Path, name: str, loaded: Bundle) -> Path:

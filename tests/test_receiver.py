@@ -15,7 +15,7 @@ from fixtures_daemon import run_device
 from test_signature import make_key, sign
 
 from device import bundle as bundles
-from device import config
+from device import config, origin
 from device.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
 from device.receiver import LOCK_FILE, LOG_FILE, Gate, Receiver
@@ -126,6 +126,20 @@ def test_signatures_are_asked_for_where_the_station_names_signers(site: Site) ->
     sign(site.incoming / name, quality)
     assert site.receiver.install(name, Gate()).signer == "quality@plant"
     assert site.receiver.verify()["bundles"][0]["signer"] == "quality@plant"
+
+
+def test_what_the_station_learned_itself_passes_unsigned_where_it_is_allowed(site: Site) -> None:
+    first, second = site.install(FIRST), site.install(SECOND)
+    quality = make_key(site.folder, "quality")
+    (site.folder / "signers").write_text(f"quality@plant {quality.with_suffix('.pub').read_text()}")
+    origin.record(site.folder / "state", site.models / first)
+    site.configure('signers = "signers"')
+    with pytest.raises(SignatureError, match="unsigned"):
+        site.receiver.rollback(Gate())
+    site.configure('signers = "signers"\nallow_learned = true')
+    assert site.receiver.rollback(Gate()).signer == "nobody (learned on this station)"
+    with pytest.raises(BundleError, match=f"{second}.*unsigned"):
+        site.receiver.verify()
 
 
 def test_verify_names_every_bad_one(site: Site) -> None:

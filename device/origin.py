@@ -1,0 +1,56 @@
+"""Which bundles this station has learned itself, so that they are known where others need a signature.
+
+<state>/learned.jsonl has a line for each: when it was made, its name, and the SHA-256 of its manifest.json,
+which holds the digests of all its files. Who can write to this folder can change the models as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device import manifest
+from device.errors import StorageError
+
+FILE = "learned.jsonl"
+
+
+def record(state: Path, bundle: Path) -> None:
+    """Remember a bundle that was learned here; it is on the disk when this returns. Raises StorageError."""
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    line = json.dumps({"ts": now, "bundle": bundle.name, "manifest_sha256": _digest(bundle)})
+    path = state / FILE
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def learned_here(state: Path, bundle: Path) -> bool:
+    """Whether the bundle is one of those, unchanged as far as its manifest goes."""
+    try:
+        lines = (state / FILE).read_text("utf-8").splitlines()
+        wanted = _digest(bundle)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(_digest_in(line) == wanted for line in lines)
+
+
+def _digest(bundle: Path) -> str:
+    return hashlib.sha256((bundle / manifest.FILE).read_bytes()).hexdigest()
+
+
+def _digest_in(line: str) -> object:
+    """Of a line; None for one that a power cut left half written."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found.get("manifest_sha256") if isinstance(found, dict) else None
