@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.set_defaults(command=_inspect, fail=inspect.error)
     _add_receive(commands)
+    _add_learn(commands)
     verify = commands.add_parser("verify", help="compare a bundle with its manifest, and print where it lies")
     verify.add_argument(
         "bundle", type=Path, metavar="DIR", help="a bundle, or a folder whose `current` leads to it"
@@ -130,6 +131,31 @@ def _add_receive(commands: Any) -> None:
         "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
     )
     receive.set_defaults(command=_receive)
+
+
+def _add_learn(commands: Any) -> None:
+    learn = commands.add_parser("learn", help="learn good parts from the camera: docs/good_only.md")
+    learn.add_argument("--images", type=Path, metavar="DIR", help="learn from these in place of the camera's")
+    learn.add_argument("--count", type=int, default=100, metavar="N", help="frames; default: %(default)s")
+    learn.add_argument(
+        "--interval", type=float, default=1.0, metavar="S", help="between two frames; default: %(default)g s"
+    )
+    learn.add_argument(
+        "--false-rejects",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="of good parts that may be NG; default: %(default)g",
+    )
+    learn.add_argument(
+        "--starter", type=Path, metavar="DIR", help="whose model sees; default: the one in use"
+    )
+    learn.add_argument("--name", default="", help="of the new bundle; default: <station>-learned")
+    learn.add_argument("--out", type=Path, metavar="DIR", help="where it goes; default: [bundle] path")
+    learn.add_argument(
+        "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
+    )
+    learn.set_defaults(command=_learn)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -208,6 +234,22 @@ def _receive(options: argparse.Namespace) -> int:
     result = receiver.receive(config.load(options.config), options.action, options.name, gate)
     print(json.dumps(result) if options.json else result["text"])
     return 0
+
+
+def _learn(options: argparse.Namespace) -> int:
+    from device import config, learning
+    from device.collect import Plan
+
+    _log_to_stderr("warning")
+    wanted = learning.Wanted(
+        images=options.images,
+        starter=options.starter,
+        out=options.out,
+        name=options.name,
+        plan=Plan(options.count, options.interval),
+        false_rejects=options.false_rejects,
+    )
+    return learning.learn(config.load(options.config), wanted)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -1,0 +1,459 @@
+"""`learn`: a memory of good parts from this line's own camera, and a bundle with it.
+
+What sees is the model of a bundle that has a memory already, the starter: its features are as good for
+other parts. Good frames are collected (collect.py) or read from a folder; from the features of each follow
+
+    memory      the rows that stand for all of theirs (coreset.py), as many as the starter has
+    threshold   from what each frame scores against a memory without its fold: FOLDS stretches of frames that
+                follow each other, for the next picture of the same part would make it look too well known
+    certainty   how many good parts would be NG, with an interval (good_scores.py)
+
+The new bundle has a name and a version of its own, is checked to its golden images, and lies beside the
+others. It is used when `activate` says so. Where the station asks for signatures, see origin.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import re
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device import bundle as bundles
+from device import durable, good_scores, manifest, memory, origin
+from device.bundle import (
+    Bundle,
+    Calibration,
+    DriftReference,
+    GoldenSpec,
+    GoldenVector,
+    MemorySpec,
+    Pooling,
+    Reference,
+    ScoreCalibration,
+    ThresholdRow,
+    Thresholds,
+)
+from device.camera import make_camera
+from device.checks import Checks, measure
+from device.collect import Collection, Fitness, Plan, Progress
+from device.config import Config
+from device.coreset import POOL, coreset
+from device.detector import pooled_tiles, predict
+from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
+from device.frame import Frame, frame_from_file
+from device.framing import Framing, counted_in_tiles
+from device.good_scores import Rate
+from device.interpreter import Interpreter
+from device.memory import Memory
+from device.pipeline import Pipeline
+from device.preprocess import ModelInput, Preprocessor
+from device.replay import image_files
+from device.signals import StopSignal
+from device.trigger import make_trigger
+
+log = logging.getLogger(__name__)
+
+FOLDS = 5
+MOST_BYTES = 128 * 2**20  # of features that are held; frames beyond that are left out evenly
+MARGINAL_TIMES = 3  # so many times the wanted share of good parts may be MARGINAL or NG
+LEAST_TOLERANCE = 0.02  # of golden scores: interpreters differ by a few steps
+SEED = 0
+TELL_S = 2.0
+INTERRUPTED = 130
+
+Features = NDArray[np.int8]
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `learn` was asked for. `images`, `starter`, `out`: None for the camera, and for [bundle] path."""
+
+    images: Path | None = None
+    starter: Path | None = None
+    out: Path | None = None
+    name: str = ""
+    plan: Plan = field(default_factory=lambda: Plan(100, 1.0))
+    false_rejects: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not good_scores.LEAST <= self.plan.count <= 10_000:
+            raise ConfigError(f"--count: must be {good_scores.LEAST}..10000, got {self.plan.count}")
+        if not 0 <= self.plan.interval_s <= 86_400:
+            raise ConfigError(f"--interval: must be 0..86400 seconds, got {self.plan.interval_s}")
+        if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", self.name):
+            raise ConfigError(f"--name: must be 1..64 letters, digits, '.', '_' or '-', got {self.name!r}")
+        if not 0.0001 <= self.false_rejects <= 0.2:
+            raise ConfigError(f"--false-rejects: must be 0.0001..0.2, got {self.false_rejects}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What the model saw of a good frame: the features of each tile, int8 (h, w, channels)."""
+
+    path: Path
+    sha256: str
+    framing: Framing
+    parts: tuple[Features, ...]
+    checks: Checks
+
+    @property
+    def rows(self) -> Features:
+        """Of the cells that count, (n, channels)."""
+        height, width, channels = self.parts[0].shape
+        counted = [cells for _, _, cells in counted_in_tiles(self.framing, (height, width))]
+        found = [part[cells].reshape(-1, channels) for part, cells in zip(self.parts, counted, strict=True)]
+        return np.concatenate(found)
+
+    def pooled(self, against: Memory, pooling: Pooling) -> float:
+        """Against a memory, as the device pools it."""
+        maps = [against.evidence(part) for part in self.parts]
+        return max(pooled_tiles(self.framing, maps, pooling))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """A memory and what follows from it. `held_out`: of each frame, pooled against a memory without it."""
+
+    memory: Memory
+    scores: ScoreCalibration
+    thresholds: Thresholds
+    rate: Rate
+    held_out: NDArray[np.float64]
+
+
+def learn(config: Config, wanted: Wanted) -> int:
+    """Learn a bundle, and print where it lies. Returns the exit code: 0, or 130 where it was interrupted.
+
+    Raises EdgeVisionError; then no bundle was written, and what was collected is there.
+    """
+    begin_s = time.monotonic()
+    models = wanted.out or config.bundle
+    _require_place(models, config)
+    starter = bundles.load(wanted.starter or config.bundle)
+    teacher = Teacher(starter, config)
+    folder = wanted.images
+    if folder is None:
+        folder = config.state / "learned" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        if not _collect(config, wanted.plan, folder, teacher):
+            _say(f"interrupted; go on with what is there: --images {folder}")
+            return INTERRUPTED
+    seen = teacher.look(image_files(folder))
+    taught = teach(seen, teacher.spec, teacher.pooling, wanted.false_rejects)
+    path = teacher.publish(seen, taught, models, wanted)
+    if models == config.bundle:
+        origin.record(config.state, path)
+    _report(seen, taught, wanted.false_rejects, time.monotonic() - begin_s)
+    _say(f"it is not in use yet: python -m device activate {path.name}")
+    print(path)
+    return 0
+
+
+# ---- before the long part
+
+
+def _require_place(models: Path, config: Config) -> None:
+    """Known now, not after hours of collecting. Raises SignatureError, BundleError, StorageError."""
+    if config.signers is not None and not config.allow_learned and models == config.bundle:
+        raise SignatureError(
+            f"{config.path}: [bundle] signers: sign every bundle, and nobody signs what is learned here: "
+            "set [bundle] allow_learned, or write it elsewhere (--out DIR), sign it there and push it"
+        )
+    if (models / manifest.FILE).exists():
+        raise BundleError(f"{models}: is one bundle; a folder of bundles is needed")
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=models):
+            pass
+    except OSError as error:
+        raise StorageError(f"{models}: cannot be written: {error.strerror}") from None
+
+
+# ---- frames
+
+
+def _collect(config: Config, plan: Plan, folder: Path, teacher: Teacher) -> bool:
+    """Good frames from the camera into the folder. False where it was told to stop.
+
+    Raises EdgeVisionError.
+    """
+    if config.trigger.kind == "mqtt":
+        raise ConfigError("[trigger] kind: learn hears no commands; take another, or learn from --images")
+    triggered = config.trigger.kind != "free-run"
+    timeout_s = config.trigger.timeout_s if triggered else config.camera.timeout_s
+    _say(f"good frames go to {folder}; Ctrl-C keeps them")
+    with StopSignal() as stop:
+        collection = Collection(plan, Fitness(config.health), folder, teacher.measure, stop, Teller())
+        collection.run(make_camera(config.camera, stop.wait), make_trigger(config.trigger), timeout_s)
+        if collection.refused:
+            _say(f"refused: {', '.join(f'{n} {why}' for why, n in collection.refused.most_common())}")
+        return not stop.requested
+
+
+class Teller:
+    """Says how far it is, every TELL_S and at the end."""
+
+    def __init__(self) -> None:
+        self._due_s = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.taken == progress.wanted or time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + TELL_S
+            _say(str(progress))
+
+
+# ---- learning
+
+
+class Teacher:
+    """The starter's model at work for this station."""
+
+    def __init__(self, starter: Bundle, config: Config) -> None:
+        """Raises BundleError where the starter's model gives no features, InterpreterError."""
+        if starter.calibration.memory is None:
+            raise BundleError(
+                f"{starter.path}: has no memory; learn from one that `trainer.fit --mode good-only` made"
+            )
+        self.spec = starter.calibration.memory
+        self.pooling = starter.calibration.pooling
+        self._starter = starter
+        self._config = config
+        self._fitness = Fitness(config.health)
+        self._preprocessor = Preprocessor(starter.calibration.preprocess, config.inspection.region)
+        self._interpreter = Interpreter(starter.model_path, config.model.threads, config.model.runtime)
+
+    def measure(self, frame: Frame) -> Checks:
+        """Light and focus of a frame, as the model would see it."""
+        return measure(self._preprocessor.prepare(frame))
+
+    def look(self, files: Sequence[Path]) -> list[Seen]:
+        """What the model sees in these images, without those that are not fit or are there twice.
+
+        Raises DataError where fewer than good_scores.LEAST are left.
+        """
+        used = _thinned(files, self._most_frames())
+        if len(used) < len(files):
+            _say(f"{len(files)} images: every so many, {len(used)} in all, as their features take memory")
+        seen: list[Seen] = []
+        teller = Teller()
+        for index, path in enumerate(used, 1):
+            found = self._look_at(path, {one.sha256 for one in seen})
+            if isinstance(found, str):
+                _say(f"left out: {path}: {found}")
+            else:
+                seen.append(found)
+            teller(Progress(index, len(used), index - len(seen), None))
+        if len(seen) < good_scores.LEAST:
+            raise DataError(f"{len(seen)} good images: {good_scores.LEAST} or more are needed")
+        return seen
+
+    def _look_at(self, path: Path, known: set[str]) -> Seen | str:
+        """One image, or why it is left out."""
+        try:
+            frame = frame_from_file(path, 0)
+        except FrameError as error:
+            return str(error)
+        digest = frame.sha256 or ""
+        if digest in known:
+            return "is there already"
+        model_input = self._preprocessor.prepare(frame)
+        checks = measure(model_input)
+        if reason := self._fitness.refusal(frame, checks):
+            return reason
+        return Seen(path, digest, model_input.framing, tuple(self._features(model_input)), checks)
+
+    def _features(self, model_input: ModelInput) -> Iterable[Features]:
+        for tile, _, _ in counted_in_tiles(model_input.framing, self._cells):
+            yield self._interpreter.run(model_input.cut(tile))[0].astype(np.int8)
+
+    @property
+    def _cells(self) -> tuple[int, int]:
+        shape = self._interpreter.output.shape
+        return shape[1], shape[2]
+
+    def _most_frames(self) -> int:
+        """How many frames' features may be held; of a tiled frame, one tile is taken for all it has."""
+        return max(good_scores.LEAST, MOST_BYTES // math.prod(self._interpreter.output.shape))
+
+    def publish(self, seen: Sequence[Seen], taught: Taught, models: Path, wanted: Wanted) -> Path:
+        """Write the bundle beside the others, once it has given its golden scores; where it lies.
+
+        Raises BundleError, StorageError.
+        """
+        calibration = self._calibration(seen, taught, wanted)
+        golden = _golden(seen, taught)
+        vectors = tuple(GoldenVector(name, self._score(one.path, taught)) for name, one in golden.items())
+        tolerance = max(self._starter.calibration.golden.tolerance, LEAST_TOLERANCE)
+        calibration = replace(calibration, golden=GoldenSpec(tolerance, vectors))
+        name = wanted.name or f"{self._config.station.lstrip('._-')[:56] or 'station'}-learned"
+        with tempfile.TemporaryDirectory(prefix=".learn-", suffix=".draft", dir=models) as draft:
+            made = bundles.write(
+                draft,
+                name,
+                self._starter.model_path.read_bytes(),
+                calibration,
+                {file: _png(one.path) for file, one in golden.items()},
+                {memory.FILE: taught.memory.to_bytes()},
+            )
+            Pipeline(bundles.load(made), "learn", "learn", self._config.model.threads)
+            final = models / made.name
+            try:
+                made.rename(final)
+                durable.sync_folder(models)
+            except OSError as error:
+                raise StorageError(f"{final}: cannot be written: {error.strerror}") from None
+        return final
+
+    def _score(self, path: Path, taught: Taught) -> float:
+        """What the new bundle says of a golden image, which is looked at as a whole."""
+        starter = self._starter.calibration
+        model_input = Preprocessor(starter.preprocess).prepare(frame_from_file(path, 0))
+        run: Run = lambda tensor: taught.memory.evidence(self._interpreter.run(tensor)[0])  # noqa: E731
+        return predict(model_input, self._cells, run, starter.pooling, taught.scores).score
+
+    def _calibration(self, seen: Sequence[Seen], taught: Taught, wanted: Wanted) -> Calibration:
+        """All but the golden images' scores, which need it."""
+        starter = self._starter.calibration
+        digests = "".join(sorted(f"{one.sha256}\n" for one in seen))
+        return replace(
+            starter,
+            created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            memory=taught.memory.spec,
+            score_calibration=taught.scores,
+            thresholds=taught.thresholds,
+            localization=replace(starter.localization, reference=None),
+            drift_reference=_drift_reference(seen, taught),
+            training={
+                "recipe": "learned on the station",
+                "station": self._config.station,
+                "starter": self._starter.name,
+                "good_images": len(seen),
+                "images_sha256": hashlib.sha256(digests.encode()).hexdigest(),
+                "false_rejects_wanted": wanted.false_rejects,
+                "runtime": self._interpreter.runtime,
+            },
+            metrics={
+                "judged_by": f"{FOLDS}-fold cross-validation, folds of images that follow each other",
+                "good": asdict(taught.rate),
+            },
+        )
+
+
+def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_rejects: float) -> Taught:
+    """A memory of these frames, and the thresholds that good frames of the same kind rarely reach."""
+    fold_of = np.arange(len(seen)) * FOLDS // len(seen)
+    rng = np.random.default_rng(SEED)
+    each = -(-POOL * FOLDS // ((FOLDS - 1) * len(seen)))  # so that the coreset has enough without a fold
+    rows = [_sampled(one.rows, each, rng) for one in seen]
+    raw = np.zeros(len(seen))
+    for fold in range(FOLDS):
+        others = [own for own, of in zip(rows, fold_of, strict=True) if of != fold]
+        without = _remember(others, spec)
+        for index in np.flatnonzero(fold_of == fold):
+            raw[index] = seen[index].pooled(without, pooling)
+    centre, spread = float(raw.mean()), max(float(raw.std()), 1e-3)
+    ng, marginal = (
+        (good_scores.limit(raw.tolist(), share) - centre) / spread
+        for share in (false_rejects, min(MARGINAL_TIMES * false_rejects, 0.5))
+    )
+    held_out = (raw - centre) / spread
+    scores = ScoreCalibration(1.0, -ng)  # NG begins at 0.5
+    rate = Rate.seen(int((held_out >= ng).sum()), len(seen))
+    made = _remember(rows, spec)
+    made = Memory(made.items, replace(made.spec, centre=centre, spread=spread))
+    thresholds = _thresholds(scores, ng, min(marginal, ng), rate, false_rejects)
+    return Taught(made, scores, thresholds, rate, held_out)
+
+
+def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:
+    return rows if len(rows) <= most else rows[rng.choice(len(rows), most, replace=False)]
+
+
+def _remember(rows: Sequence[Features], spec: MemorySpec) -> Memory:
+    """As many rows as `spec` has, distances as they are; of a single one, the mean of all."""
+    together = np.concatenate(rows)
+    if spec.items == 1:
+        items = together.mean(0, dtype=np.float64).round().astype(np.int8)[np.newaxis]
+    else:
+        items = together[coreset(together, spec.items, np.random.default_rng(SEED))]
+    return Memory(items, replace(spec, items=len(items), centre=0.0, spread=1.0))
+
+
+def _thresholds(
+    scores: ScoreCalibration, ng: float, marginal: float, rate: Rate, false_rejects: float
+) -> Thresholds:
+    good = rate.of - rate.count
+    rule = (
+        f"ng: {false_rejects:g} of good parts expected to reach it, from {rate.of} good images, each judged "
+        f"without its fold; marginal: {MARGINAL_TIMES} times as many"
+    )
+    row = ThresholdRow(scores.score(ng), None, None, None, 0, rate.count, good, 0)
+    return Thresholds(scores.score(ng), scores.score(marginal), rule, (row,))
+
+
+def _drift_reference(seen: Sequence[Seen], taught: Taught) -> DriftReference:
+    """Of the frames; evidence, a mean over all cells, is of the memory that has seen them."""
+    few = seen[:: max(1, len(seen) // 50)]
+    evidence = [float(np.mean([taught.memory.evidence(part).mean() for part in one.parts])) for one in few]
+    return DriftReference(
+        brightness_ratio=_reference([one.checks.brightness_ratio for one in seen]),
+        focus=_reference([one.checks.focus for one in seen]),
+        score=_reference([taught.scores.score(float(pooled)) for pooled in taught.held_out]),
+        evidence=_reference(evidence),
+    )
+
+
+def _reference(values: Sequence[float]) -> Reference:
+    return Reference(statistics.fmean(values), statistics.pstdev(values))
+
+
+def _golden(seen: Sequence[Seen], taught: Taught) -> dict[str, Seen]:
+    """The most usual frame, the middle one, and the strangest: there other arithmetic would show."""
+    order = np.argsort(taught.held_out, kind="stable")
+    picked = dict.fromkeys(int(order[at]) for at in (0, len(order) // 2, -1))
+    return {f"{number}-good.png": seen[index] for number, index in enumerate(picked)}
+
+
+def _png(path: Path) -> bytes:
+    image = frame_from_file(path, 0).image
+    encoded: NDArray[Any] = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    return encoded.tobytes()
+
+
+def _thinned(files: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of them, evenly."""
+    if len(files) <= most:
+        return list(files)
+    return [files[index * len(files) // most] for index in range(most)]
+
+
+# ---- words
+
+
+def _report(seen: Sequence[Seen], taught: Taught, wanted: float, took_s: float) -> None:
+    most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    kept = taught.memory.items
+    _say(f"learned from {len(seen)} good images: {len(kept)} rows kept, {kept.nbytes / 1000:.0f} kB")
+    _say(f"of them would be NG, each judged without its neighbours: {taught.rate}; wanted {wanted:.1%}")
+    if taught.rate.high > 10 * wanted:
+        _say("more good images would tell the rate of false rejects better")
+    _say(f"{took_s:.1f} s, {most_mib:.0f} MiB at most")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
