@@ -52,7 +52,7 @@ class PinError(EdgeVisionError, OSError):
 
 
 class DataError(EdgeVisionError, ValueError):
-    """The trainer's data set cannot be used."""
+    """The trainer's data set cannot be used, or there are too few images to learn from."""
 
     exit_code = 8
 

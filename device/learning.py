@@ -14,16 +14,17 @@ others. It is used when `activate` says so. Where the station asks for signature
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import logging
-import math
 import re
 import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,20 +50,16 @@ from device.bundle import (
     Thresholds,
 )
 from device.camera import make_camera
-from device.checks import Checks, measure
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
 from device.coreset import POOL, coreset
-from device.detector import pooled_tiles, predict
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
-from device.frame import Frame, frame_from_file
-from device.framing import Framing, counted_in_tiles
+from device.frame import frame_from_file
 from device.good_scores import Rate
-from device.interpreter import Interpreter
 from device.memory import Memory
 from device.pipeline import Pipeline
-from device.preprocess import ModelInput, Preprocessor
 from device.replay import image_files
+from device.sight import Features, Seen, Sight
 from device.signals import StopSignal
 from device.trigger import make_trigger
 
@@ -75,9 +72,6 @@ LEAST_TOLERANCE = 0.02  # of golden scores: interpreters differ by a few steps
 SEED = 0
 TELL_S = 2.0
 INTERRUPTED = 130
-
-Features = NDArray[np.int8]
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +94,6 @@ class Wanted:
             raise ConfigError(f"--name: must be 1..64 letters, digits, '.', '_' or '-', got {self.name!r}")
         if not 0.0001 <= self.false_rejects <= 0.2:
             raise ConfigError(f"--false-rejects: must be 0.0001..0.2, got {self.false_rejects}")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """What the model saw of a good frame: the features of each tile, int8 (h, w, channels)."""
-
-    path: Path
-    sha256: str
-    framing: Framing
-    parts: tuple[Features, ...]
-    checks: Checks
-
-    @property
-    def rows(self) -> Features:
-        """Of the cells that count, (n, channels)."""
-        height, width, channels = self.parts[0].shape
-        counted = [cells for _, _, cells in counted_in_tiles(self.framing, (height, width))]
-        found = [part[cells].reshape(-1, channels) for part, cells in zip(self.parts, counted, strict=True)]
-        return np.concatenate(found)
-
-    def pooled(self, against: Memory, pooling: Pooling) -> float:
-        """Against a memory, as the device pools it."""
-        maps = [against.evidence(part) for part in self.parts]
-        return max(pooled_tiles(self.framing, maps, pooling))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +124,7 @@ def learn(config: Config, wanted: Wanted) -> int:
             _say(f"interrupted; go on with what is there: --images {folder}")
             return INTERRUPTED
     seen = teacher.look(image_files(folder))
-    taught = teach(seen, teacher.spec, teacher.pooling, wanted.false_rejects)
+    taught = teach(seen, teacher.sight.spec, teacher.sight.pooling, wanted.false_rejects)
     path = teacher.publish(seen, taught, models, wanted)
     if models == config.bundle:
         origin.record(config.state, path)
@@ -198,7 +168,7 @@ def _collect(config: Config, plan: Plan, folder: Path, teacher: Teacher) -> bool
     timeout_s = config.trigger.timeout_s if triggered else config.camera.timeout_s
     _say(f"good frames go to {folder}; Ctrl-C keeps them")
     with StopSignal() as stop:
-        collection = Collection(plan, Fitness(config.health), folder, teacher.measure, stop, Teller())
+        collection = Collection(plan, Fitness(config.health), folder, teacher.sight.measure, stop, Teller())
         collection.run(make_camera(config.camera, stop.wait), make_trigger(config.trigger), timeout_s)
         if collection.refused:
             _say(f"refused: {', '.join(f'{n} {why}' for why, n in collection.refused.most_common())}")
@@ -224,29 +194,19 @@ class Teacher:
     """The starter's model at work for this station."""
 
     def __init__(self, starter: Bundle, config: Config) -> None:
-        """Raises BundleError where the starter's model gives no features, InterpreterError."""
-        if starter.calibration.memory is None:
-            raise BundleError(
-                f"{starter.path}: has no memory; learn from one that `trainer.fit --mode good-only` made"
-            )
-        self.spec = starter.calibration.memory
-        self.pooling = starter.calibration.pooling
+        """Raises BundleError where the starter has no memory, InterpreterError."""
+        model = config.model
         self._starter = starter
         self._config = config
         self._fitness = Fitness(config.health)
-        self._preprocessor = Preprocessor(starter.calibration.preprocess, config.inspection.region)
-        self._interpreter = Interpreter(starter.model_path, config.model.threads, config.model.runtime)
-
-    def measure(self, frame: Frame) -> Checks:
-        """Light and focus of a frame, as the model would see it."""
-        return measure(self._preprocessor.prepare(frame))
+        self.sight = Sight(starter, config.inspection.region, model.threads, model.runtime)
 
     def look(self, files: Sequence[Path]) -> list[Seen]:
         """What the model sees in these images, without those that are not fit or are there twice.
 
         Raises DataError where fewer than good_scores.LEAST are left.
         """
-        used = _thinned(files, self._most_frames())
+        used = _thinned(files, max(good_scores.LEAST, MOST_BYTES // self.sight.tile_bytes))
         if len(used) < len(files):
             _say(f"{len(files)} images: every so many, {len(used)} in all, as their features take memory")
         seen: list[Seen] = []
@@ -268,27 +228,9 @@ class Teacher:
             frame = frame_from_file(path, 0)
         except FrameError as error:
             return str(error)
-        digest = frame.sha256 or ""
-        if digest in known:
+        if frame.sha256 in known:
             return "is there already"
-        model_input = self._preprocessor.prepare(frame)
-        checks = measure(model_input)
-        if reason := self._fitness.refusal(frame, checks):
-            return reason
-        return Seen(path, digest, model_input.framing, tuple(self._features(model_input)), checks)
-
-    def _features(self, model_input: ModelInput) -> Iterable[Features]:
-        for tile, _, _ in counted_in_tiles(model_input.framing, self._cells):
-            yield self._interpreter.run(model_input.cut(tile))[0].astype(np.int8)
-
-    @property
-    def _cells(self) -> tuple[int, int]:
-        shape = self._interpreter.output.shape
-        return shape[1], shape[2]
-
-    def _most_frames(self) -> int:
-        """How many frames' features may be held; of a tiled frame, one tile is taken for all it has."""
-        return max(good_scores.LEAST, MOST_BYTES // math.prod(self._interpreter.output.shape))
+        return self._fitness.refusal(frame, self.sight.measure(frame)) or self.sight.see(frame)
 
     def publish(self, seen: Sequence[Seen], taught: Taught, models: Path, wanted: Wanted) -> Path:
         """Write the bundle beside the others, once it has given its golden scores; where it lies.
@@ -297,7 +239,7 @@ class Teacher:
         """
         calibration = self._calibration(seen, taught, wanted)
         golden = _golden(seen, taught)
-        vectors = tuple(GoldenVector(name, self._score(one.path, taught)) for name, one in golden.items())
+        vectors = tuple(GoldenVector(name, self._score(one, taught)) for name, one in golden.items())
         tolerance = max(self._starter.calibration.golden.tolerance, LEAST_TOLERANCE)
         calibration = replace(calibration, golden=GoldenSpec(tolerance, vectors))
         name = wanted.name or f"{self._config.station.lstrip('._-')[:56] or 'station'}-learned"
@@ -308,7 +250,7 @@ class Teacher:
                 self._starter.model_path.read_bytes(),
                 calibration,
                 {file: _png(one.path) for file, one in golden.items()},
-                {memory.FILE: taught.memory.to_bytes()},
+                {memory.FILE: taught.memory.to_bytes(), "split.csv": _split_csv(seen)},
             )
             Pipeline(bundles.load(made), "learn", "learn", self._config.model.threads)
             final = models / made.name
@@ -319,12 +261,8 @@ class Teacher:
                 raise StorageError(f"{final}: cannot be written: {error.strerror}") from None
         return final
 
-    def _score(self, path: Path, taught: Taught) -> float:
-        """What the new bundle says of a golden image, which is looked at as a whole."""
-        starter = self._starter.calibration
-        model_input = Preprocessor(starter.preprocess).prepare(frame_from_file(path, 0))
-        run: Run = lambda tensor: taught.memory.evidence(self._interpreter.run(tensor)[0])  # noqa: E731
-        return predict(model_input, self._cells, run, starter.pooling, taught.scores).score
+    def _score(self, golden: Seen, taught: Taught) -> float:
+        return self.sight.score(frame_from_file(golden.path, 0), taught.memory, taught.scores)
 
     def _calibration(self, seen: Sequence[Seen], taught: Taught, wanted: Wanted) -> Calibration:
         """All but the golden images' scores, which need it."""
@@ -345,7 +283,7 @@ class Teacher:
                 "good_images": len(seen),
                 "images_sha256": hashlib.sha256(digests.encode()).hexdigest(),
                 "false_rejects_wanted": wanted.false_rejects,
-                "runtime": self._interpreter.runtime,
+                "runtime": self.sight.runtime,
             },
             metrics={
                 "judged_by": f"{FOLDS}-fold cross-validation, folds of images that follow each other",
@@ -357,13 +295,9 @@ class Teacher:
 def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_rejects: float) -> Taught:
     """A memory of these frames, and the thresholds that good frames of the same kind rarely reach."""
     fold_of = np.arange(len(seen)) * FOLDS // len(seen)
-    rng = np.random.default_rng(SEED)
-    each = -(-POOL * FOLDS // ((FOLDS - 1) * len(seen)))  # so that the coreset has enough without a fold
-    rows = [_sampled(one.rows, each, rng) for one in seen]
     raw = np.zeros(len(seen))
     for fold in range(FOLDS):
-        others = [own for own, of in zip(rows, fold_of, strict=True) if of != fold]
-        without = _remember(others, spec)
+        without = remember([one for one, of in zip(seen, fold_of, strict=True) if of != fold], spec)
         for index in np.flatnonzero(fold_of == fold):
             raw[index] = seen[index].pooled(without, pooling)
     centre, spread = float(raw.mean()), max(float(raw.std()), 1e-3)
@@ -374,24 +308,33 @@ def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_reject
     held_out = (raw - centre) / spread
     scores = ScoreCalibration(1.0, -ng)  # NG begins at 0.5
     rate = Rate.seen(int((held_out >= ng).sum()), len(seen))
-    made = _remember(rows, spec)
+    made = remember(seen, spec)
     made = Memory(made.items, replace(made.spec, centre=centre, spread=spread))
     thresholds = _thresholds(scores, ng, min(marginal, ng), rate, false_rejects)
     return Taught(made, scores, thresholds, rate, held_out)
 
 
-def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:
-    return rows if len(rows) <= most else rows[rng.choice(len(rows), most, replace=False)]
-
-
-def _remember(rows: Sequence[Features], spec: MemorySpec) -> Memory:
-    """As many rows as `spec` has, distances as they are; of a single one, the mean of all."""
-    together = np.concatenate(rows)
-    if spec.items == 1:
-        items = together.mean(0, dtype=np.float64).round().astype(np.int8)[np.newaxis]
+def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
+    """As many rows as `spec` has, or the means of each place; of a single one, the mean of all."""
+    if spec.kind == "position":
+        parts = [part.reshape(-1, spec.channels) for one in seen for part in one.parts]
+        items = _rounded(np.mean(parts, axis=0))
+    elif spec.items == 1:
+        items = _rounded(np.mean([one.rows.mean(0) for one in seen], axis=0))[np.newaxis]
     else:
-        items = together[coreset(together, spec.items, np.random.default_rng(SEED))]
+        rng = np.random.default_rng(SEED)
+        rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
+        items = rows[coreset(rows, spec.items, rng)]
     return Memory(items, replace(spec, items=len(items), centre=0.0, spread=1.0))
+
+
+def _rounded(values: NDArray[Any]) -> Features:
+    return values.round().astype(np.int8)
+
+
+def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:
+    """At most so many of them: the coreset looks at no more."""
+    return rows if len(rows) <= most else rows[rng.choice(len(rows), most, replace=False)]
 
 
 def _thresholds(
@@ -427,6 +370,15 @@ def _golden(seen: Sequence[Seen], taught: Taught) -> dict[str, Seen]:
     order = np.argsort(taught.held_out, kind="stable")
     picked = dict.fromkeys(int(order[at]) for at in (0, len(order) // 2, -1))
     return {f"{number}-good.png": seen[index] for number, index in enumerate(picked)}
+
+
+def _split_csv(seen: Sequence[Seen]) -> bytes:
+    """As the trainer writes it: what a bundle was taught is never scored as if it were new to it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "label", "group", "split", "sha256"))
+    writer.writerows((one.path.name, 0, one.path.name, "train", one.sha256) for one in seen)
+    return text.getvalue().encode()
 
 
 def _png(path: Path) -> bytes:

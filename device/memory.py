@@ -28,6 +28,7 @@ from device.errors import BundleError
 
 FILE = "memory.npz"
 DTYPES = {"items": "int8"}
+WITH_HEAD = {**DTYPES, "head": "float32"}
 BLOCK_BYTES = 2**20  # of products at a time: they stay in a processor's cache until the least is found
 LEAST_TYPICAL = 1.0  # steps of int8: a flat image must not divide by 0
 
@@ -35,13 +36,19 @@ Items = NDArray[np.int8]
 
 
 class Memory:
-    """`items`: int8 (n, channels), in the units of the model's int8 output. One frame at a time."""
+    """`items`: int8 (n, channels), in the units of the model's int8 output. One frame at a time.
 
-    def __init__(self, items: Items, spec: MemorySpec) -> None:
+    `head`: where a few defects are known (trainer.sharpen), float32 (channels + 1,): weights of a cell's
+    features and a constant, whose sum is added to its evidence.
+    """
+
+    def __init__(self, items: Items, spec: MemorySpec, head: NDArray[np.float32] | None = None) -> None:
         if items.ndim != 2 or items.dtype != np.int8 or items.shape != (spec.items, spec.channels):
             expected = f"int8 ({spec.items}, {spec.channels})"
             raise ValueError(f"items must be {expected}, got {items.dtype} {items.shape}")
-        self.items, self.spec = items, spec
+        if head is not None and (head.shape != (spec.channels + 1,) or not np.isfinite(head).all()):
+            raise ValueError(f"head must be ({spec.channels + 1},) finite numbers, got {head.shape}")
+        self.items, self.spec, self.head = items, spec, head
         self._rows = rows = items.astype(np.float32)
         self._doubled = np.ascontiguousarray(2 * rows.T)
         self._squares = np.einsum("nc,nc->n", rows, rows)
@@ -56,7 +63,10 @@ class Memory:
             distances = np.asarray(cv2.GaussianBlur(distances, (0, 0), spec.sigma_cells), np.float32)
         if spec.relative:
             distances = distances / np.float32(max(float(np.median(distances)), LEAST_TYPICAL))
-        return np.asarray((distances - np.float32(spec.centre)) / np.float32(spec.spread), np.float32)
+        found = np.asarray((distances - np.float32(spec.centre)) / np.float32(spec.spread), np.float32)
+        if self.head is not None:
+            found += stored.astype(np.float32) @ self.head[:-1] + self.head[-1]
+        return found
 
     def distances(self, stored: NDArray[np.int8]) -> NDArray[np.float32]:
         """Of each cell (h, w) to its nearest row, or to its own, Euclidean, in steps of int8."""
@@ -79,7 +89,8 @@ class Memory:
     def to_bytes(self) -> bytes:
         """The content of memory.npz."""
         file = io.BytesIO()
-        np.savez_compressed(file, items=self.items)
+        arrays = {"items": self.items} if self.head is None else {"items": self.items, "head": self.head}
+        np.savez_compressed(file, **arrays)
         return file.getvalue()
 
     @classmethod
@@ -91,9 +102,9 @@ class Memory:
         except (OSError, EOFError, ValueError, BadZipFile) as error:
             raise BundleError(f"{path}: {error}") from None
         found = {name: array.dtype.name for name, array in content.items()}
-        if found != DTYPES:
-            raise BundleError(f"{path}: must hold {DTYPES}, got {found}")
+        if found not in (DTYPES, WITH_HEAD):
+            raise BundleError(f"{path}: must hold {DTYPES} or {WITH_HEAD}, got {found}")
         try:
-            return cls(content["items"], spec)
+            return cls(content["items"], spec, content.get("head"))
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from None

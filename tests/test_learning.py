@@ -25,7 +25,9 @@ from device.learning import Teacher, teach
 from device.memory import FILE, Memory
 from device.pipeline import Pipeline
 
-SPEC = MemorySpec(channels=1, items=2, relative=False, sigma_cells=0.0, centre=20.0, spread=4.0)
+SPEC = MemorySpec(
+    kind="nearest", channels=1, items=2, relative=False, sigma_cells=0.0, centre=20.0, spread=4.0
+)
 
 
 def write_starter(model: TinyModel, models: Path) -> Path:
@@ -138,7 +140,7 @@ def test_a_starter_without_a_memory_is_refused(config: Path, tiny_model: TinyMod
     starter = tiny_model.write(tmp_path / "other")
     done = run_device("learn", "--config", config, "--starter", starter)
     assert done.returncode == 4
-    assert "has no memory; learn from one that `trainer.fit --mode good-only` made" in errors(done)[-1]
+    assert "has no memory; `trainer.fit --mode good-only` makes one" in errors(done)[-1]
 
 
 def test_where_bundles_must_be_signed(config: Path, tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_what_the_station_does_not_look_at_is_not_learned(config: Path, tmp_path
     seen = teacher.look(sorted(folder.iterdir()))
     assert all(one.rows.shape[1] == 1 for one in seen)
     assert max(int(one.rows.max()) for one in seen) < 0  # the white corner would be > 0
-    assert teach(seen, teacher.spec, teacher.pooling, 0.01).memory.items.max() < 0
+    assert teach(seen, teacher.sight.spec, teacher.sight.pooling, 0.01).memory.items.max() < 0
 
 
 def test_tiles_are_learned_one_by_one(config: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
@@ -237,9 +239,18 @@ def test_tiles_are_learned_one_by_one(config: Path, tiny_model: TinyModel, tmp_p
 def test_a_mean_is_learned_where_the_starter_has_one(config: Path) -> None:
     teacher = a_teacher(config)
     seen = teacher.look(sorted((config.parent / "images").iterdir()))
-    items = teach(seen, replace(SPEC, items=1), teacher.pooling, 0.01).memory.items
+    items = teach(seen, replace(SPEC, items=1), teacher.sight.pooling, 0.01).memory.items
     assert items.shape == (1, 1)
     assert items[0, 0] == round(float(np.mean([one.rows.mean() for one in seen])))
+
+
+def test_each_place_has_its_mean_where_parts_lie_still(config: Path) -> None:
+    teacher = a_teacher(config)
+    seen = teacher.look(sorted((config.parent / "images").iterdir()))
+    spec = replace(SPEC, kind="position", items=64)
+    items = teach(seen, spec, teacher.sight.pooling, 0.01).memory.items
+    means = np.mean([one.parts[0] for one in seen], axis=0).round()
+    np.testing.assert_array_equal(items.reshape(8, 8, 1), means)
 
 
 def test_more_images_than_memory_are_thinned_evenly() -> None:
@@ -251,6 +262,6 @@ def test_more_images_than_memory_are_thinned_evenly() -> None:
 def test_ten_images_are_enough_to_begin_and_say_how_little_they_say(config: Path) -> None:
     teacher = a_teacher(config)
     seen = teacher.look(sorted((config.parent / "images").iterdir())[:10])
-    rate = teach(seen, teacher.spec, teacher.pooling, 0.01).rate
+    rate = teach(seen, teacher.sight.spec, teacher.sight.pooling, 0.01).rate
     assert (rate.count, rate.of) == (0, 10)
     assert rate.high == pytest.approx(0.3085, abs=1e-3)

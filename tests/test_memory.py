@@ -111,7 +111,7 @@ def test_a_damaged_file(tmp_path: Path, content: bytes | None, message: str) -> 
 
 def test_a_file_of_something_else(tmp_path: Path) -> None:
     np.savez(tmp_path / FILE, items=np.zeros((2, 2)))
-    with pytest.raises(BundleError, match=r"must hold \{'items': 'int8'\}, got \{'items': 'float64'\}"):
+    with pytest.raises(BundleError, match=r"must hold \{'items': 'int8'\} or .*, got \{'items': 'float64'\}"):
         Memory.from_file(tmp_path / FILE, SPEC)
 
 
@@ -119,3 +119,18 @@ def test_a_file_of_another_size(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(memory(features(3, 6)).to_bytes())
     with pytest.raises(BundleError, match=r"items must be int8 \(700, 6\), got int8 \(3, 6\)"):
         Memory.from_file(tmp_path / FILE, SPEC)
+
+
+def test_a_head_adds_its_own_word_and_travels_along(tmp_path: Path) -> None:
+    items, stored = features(50, 6), features(8, 8, 6, seed=1)
+    head = np.linspace(-0.5, 0.5, 7, dtype=np.float32)
+    plain = memory(items)
+    headed = Memory(items, plain.spec, head)
+    expected = plain.evidence(stored) + stored.astype(np.float64) @ head[:-1].astype(np.float64) + head[-1]
+    assert headed.evidence(stored) == pytest.approx(expected, rel=1e-5)
+    (tmp_path / FILE).write_bytes(headed.to_bytes())
+    back = Memory.from_file(tmp_path / FILE, plain.spec)
+    assert back.head is not None
+    assert np.array_equal(back.head, head)
+    with pytest.raises(ValueError, match=r"head must be \(7,\) finite numbers, got \(6,\)"):
+        Memory(items, plain.spec, head[:-1])

@@ -1,0 +1,107 @@
+"""What the model of a bundle with a memory sees in a frame: its features, and which of them count."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle import Bundle
+from device.calibration import Pooling, ScoreCalibration
+from device.checks import Checks, measure
+from device.detector import pooled_tiles, predict
+from device.errors import BundleError
+from device.frame import Frame
+from device.framing import Framing, counted_in_tiles
+from device.interpreter import Interpreter
+from device.memory import Memory
+from device.preprocess import ModelInput, Pixels, Preprocessor
+from device.region_of_interest import EVERYTHING, RegionOfInterest
+
+Features = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A frame's features, int8 (h, w, channels) of each tile in which a cell counts."""
+
+    path: Path
+    sha256: str
+    framing: Framing
+    parts: tuple[Features, ...]
+    checks: Checks
+
+    @property
+    def rows(self) -> Features:
+        """Of the cells that count, (n, channels)."""
+        height, width, channels = self.parts[0].shape
+        counted = [cells for _, _, cells in counted_in_tiles(self.framing, (height, width))]
+        found = [part[cells].reshape(-1, channels) for part, cells in zip(self.parts, counted, strict=True)]
+        return np.concatenate(found)
+
+    def pooled(self, against: Memory, pooling: Pooling) -> float:
+        """Against a memory, as the device pools it."""
+        maps = [against.evidence(part) for part in self.parts]
+        return max(pooled_tiles(self.framing, maps, pooling))
+
+
+class Sight:
+    """`spec`, `pooling`: of the bundle."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        region: RegionOfInterest = EVERYTHING,
+        threads: int | None = None,
+        runtime: str = "auto",
+    ) -> None:
+        """Raises BundleError where the model gives no features, InterpreterError."""
+        if bundle.calibration.memory is None:
+            raise BundleError(f"{bundle.path}: has no memory; `trainer.fit --mode good-only` makes one")
+        self.spec = bundle.calibration.memory
+        self.pooling = bundle.calibration.pooling
+        self._preprocess = bundle.calibration.preprocess
+        self._preprocessor = Preprocessor(self._preprocess, region)
+        self._interpreter = Interpreter(bundle.model_path, threads, runtime)
+
+    @property
+    def runtime(self) -> str:
+        """The interpreter in use."""
+        return self._interpreter.runtime
+
+    @property
+    def tile_bytes(self) -> int:
+        """Of the features of one tile."""
+        return math.prod(self._interpreter.output.shape)
+
+    def measure(self, frame: Frame) -> Checks:
+        """Light and focus of a frame, as the model would see it."""
+        return measure(self._preprocessor.prepare(frame))
+
+    def see(self, frame: Frame) -> Seen:
+        """Run the model, once for each tile. Raises InterpreterError."""
+        model_input = self._preprocessor.prepare(frame)
+        parts = tuple(
+            self._run(model_input.cut(tile)).copy()
+            for tile, _, _ in counted_in_tiles(model_input.framing, self._cells)
+        )
+        checks = measure(model_input)
+        return Seen(Path(frame.path or ""), frame.sha256 or "", model_input.framing, parts, checks)
+
+    def score(self, frame: Frame, memory: Memory, scores: ScoreCalibration) -> float:
+        """What a bundle with this memory says of a golden image: the station's own region is none of its."""
+        model_input: ModelInput = Preprocessor(self._preprocess).prepare(frame)
+        return predict(
+            model_input, self._cells, lambda tensor: memory.evidence(self._run(tensor)), self.pooling, scores
+        ).score
+
+    def _run(self, tensor: Pixels) -> Features:
+        return np.asarray(self._interpreter.run(tensor)[0], np.int8)
+
+    @property
+    def _cells(self) -> tuple[int, int]:
+        shape = self._interpreter.output.shape
+        return shape[1], shape[2]
