@@ -81,12 +81,13 @@ class Seen:
 
 
 def rows() -> tuple[Row, ...]:
-    """The bare one; each element alone; each on top of those before it."""
+    """The bare one; each element alone; each on top of those before it. What is fine-tuned comes last."""
     alone = [Row(f"{name}, alone", frozenset({name})) for name in ELEMENTS]
     grown = [
         Row(f"+ {name}", frozenset(ELEMENTS[: count + 1])) for count, name in enumerate(ELEMENTS) if count
     ]
-    return (Row("frozen base, one Dense unit", frozenset()), *alone, *grown)
+    every = (Row("frozen base, one Dense unit", frozenset()), *alone, *grown)
+    return tuple(sorted(every, key=lambda row: "fine-tuning" in row.elements))
 
 
 # ---- what the frozen layers see

@@ -33,6 +33,9 @@ max_megapixels = 1.0
 epochs = 2
 [quantization]
 images = 8
+[report]
+images = 2
+map_images = 4
 """
 
 

@@ -28,6 +28,7 @@ TILES = SHARED / "data" / "magnetic_tile"
 # One size and no mirrored copies: a third of the time, and the bars below hold all the same.
 QUICK = (
     "[input]\nmax_size = 512\nscales = [1.0]\n[probe]\nmax_megapixels = 1.0\n[quantization]\nimages = 20\n"
+    "[report]\ngradient = false\n"
 )
 FIGURES = ("n_images", "n_defective", "auroc", "ap", "pixel_auroc", "aupro", "pointing_hit_rate", "confusion")
 

@@ -30,12 +30,16 @@ RECORD = {
     "judged_by": "12 images kept aside",
     "recipe": "probe",
     "chosen": {"cuts": ["out_relu"]},
-    "stages": [
-        {"name": "probe", "ap": 0.99, "kept": True},
-        {"name": "fine-tuned", "ap": 0.98, "why": "no better"},
-    ],
+    "fine_tuning": {"shipped": "probe", "probe": {"int8_ap": 0.99}, "fine_tuned": {"int8_ap": 0.98}},
+    "quantization_aware": {"shipped": "post-training", "not_done": "frames are seen in tiles"},
     "history": [
-        {"epoch": epoch, "loss": 1 / epoch, "val_ap": 0.5 + epoch / 20, "learning_rate": 1e-4 * epoch}
+        {
+            "run": "head <1>",
+            "epoch": epoch,
+            "loss": 1 / epoch,
+            "val_ap": 0.5 + epoch / 20,
+            "learning_rate": 1e-4 * epoch,
+        }
         for epoch in range(1, 6)
     ],
 }
@@ -141,7 +145,10 @@ def test_every_part_of_the_recipe_has_its_line(page):
 
 def test_the_ways_that_were_tried(page):
     learning = section(page, "How it was learned")
-    assert '<th scope="row">fine-tuned</th><td>0.9800</td><td>-</td><td>no better</td>' in learning
+    assert '<th scope="row">fine_tuned</th><td>0.9800</td>' in learning
+    assert "Fine-tuned against the probe: shipped: probe." in learning
+    assert "shipped: post-training; not_done: frames are seen in tiles." in learning
+    assert "epoch by epoch: head &lt;1&gt;" in learning
     assert "learning rate: learning_rate." in learning
 
 

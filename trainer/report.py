@@ -55,7 +55,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "data": (("input", "split"), ()),
     "augmentation": (("augment",), ()),
     "imbalance": (("sampling",), ()),
-    "model": (("probe", "scratch"), ("recipe", "weights", "chosen")),
+    "model": (("probe", "dense", "scratch"), ("recipe", "weights", "chosen")),
     "schedule": (("finetune",), ()),
     "metrics": ((), ("judged_by",)),
     "thresholds": (("threshold",), ()),
@@ -63,6 +63,13 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "int8": (("quantization", "qat"), ()),
     "output": (("bundle", "report"), ()),
     "hardware": (("hardware",), ("hardware",)),
+}
+
+
+SETTINGS_NOTE = "Settings of every way to a model; those of a way that was not taken had no influence"
+WAYS = {  # entries of the training record
+    "fine_tuning": "Fine-tuned against the probe",
+    "quantization_aware": "Quantization-aware training against quantization after training",
 }
 
 
@@ -525,23 +532,32 @@ def _float_and_int8(calibration: Calibration, judged: Judged) -> Iterator[Markup
 
 
 def _learning(training: Mapping[str, Any]) -> Iterator[Markup]:
-    for name, caption in (
-        ("stages", "The ways that were tried, on the same judged images: the best of them ships"),
-        ("candidates", "What the probe compared, the best first"),
-    ):
-        rows = [row for row in training.get(name, ()) if isinstance(row, Mapping)]
-        yield records(rows, caption)
-    yield from _history([row for row in training.get("history", ()) if isinstance(row, Mapping)])
+    yield page.paragraph(f"Recipe: {training.get('recipe', 'not recorded')}.")
+    for name, caption in WAYS.items():
+        yield from _ways(training.get(name, {}), caption)
+    yield _records(training.get("candidates", ()), "What the probe compared, the best first")
+    history = training.get("history", ())
+    for run in dict.fromkeys(row.get("run") for row in history):
+        yield from _history(str(run), [row for row in history if row.get("run") == run])
 
 
-def records(rows: Sequence[Mapping[str, Any]], caption: str) -> Markup:
+def _ways(said: Mapping[str, Any], caption: str) -> Iterator[Markup]:
+    """Two ways beside each other on the same judged images, and which of them ships."""
+    rows = [{"way": way, **found} for way, found in said.items() if isinstance(found, Mapping)]
+    yield _records(rows, caption)
+    rest = [f"{name}: {value}" for name, value in said.items() if not isinstance(value, Mapping)]
+    if rest:
+        yield page.paragraph(f"{caption}: {'; '.join(rest)}.")
+
+
+def _records(rows: Sequence[Mapping[str, Any]], caption: str) -> Markup:
     """A table of records, a column for each name that any of them has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     return page.table(names, [[row.get(name) for name in names] for row in rows], caption)
 
 
-def _history(rows: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
-    """Charts of what was noted epoch by epoch: losses, rates, and everything else from 0 to 1."""
+def _history(run: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
+    """Charts of what a run noted epoch by epoch: losses, rates, and everything else from 0 to 1."""
     numbers = {
         name
         for row in rows
@@ -559,7 +575,7 @@ def _history(rows: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
         if names:
             charts.append(_over_epochs(label, names[:4], rows))
     if charts:
-        yield page.heading("Training, epoch by epoch")
+        yield page.heading(f"Training, epoch by epoch: {run}")
         yield page.row_of(*charts)
 
 
@@ -597,7 +613,7 @@ def _recipe(training: Mapping[str, Any]) -> Iterator[Markup]:
         ]
         rows.append((part, Markup("<br>".join(said)) if said else "not part of this bundle's training"))
     yield page.table(
-        ("part", "how it was set; what differs from the default is in bold"), rows, "Settings", long=True
+        ("part", "how it was set; what differs from the default is in bold"), rows, SETTINGS_NOTE, long=True
     )
 
 
