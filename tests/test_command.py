@@ -48,4 +48,4 @@ def test_arguments_that_commands_share() -> None:
     command.add_bundle(parser)
     command.add_data(parser)
     options = parser.parse_args(["--bundle", "b", "--data", "d"])
-    assert (options.bundle, options.data, options.format) == (Path("b"), Path("d"), "auto")
+    assert (options.bundle, options.data, options.format) == (Path("b"), [Path("d")], "auto")

@@ -314,6 +314,92 @@ def test_the_digest_does_not_depend_on_the_order_of_rows(tmp_path):
     assert first == second
 
 
+# ---- several data sets, and few images of them
+
+
+def test_two_data_sets_are_united_each_by_its_own_rule(tmp_path):
+    paths = [make_dagm(tmp_path / "Class1"), make_mvtec(tmp_path / "bolt", seed=5000)]
+    dataset = load(paths)
+    alone = [load(path) for path in paths]
+    assert len(dataset.samples) == sum(len(one.samples) for one in alone)
+    assert (dataset.name, dataset.format, dataset.root) == ("Class1+bolt", "dagm+mvtec", tmp_path.resolve())
+    assert {sample.kind for sample in dataset.samples} == {
+        *("Class1/good", "Class1/defective", "bolt/good", "bolt/bent", "bolt/crack")
+    }
+    sides = {sample.name: sample.split for sample in dataset.samples}
+    for one in alone:
+        assert all(sides[f"{one.name}/{sample.name}"] == sample.split for sample in one.samples)
+    assert dataset.split_rule.startswith(
+        "Class1: DAGM's own Train and Test folders; bolt: supervised re-split"
+    )
+    assert [one.name for one in dataset.sets] == ["Class1", "bolt"]
+    assert load(paths).digest == dataset.digest != load(paths[:1]).digest
+
+
+def test_data_sets_of_one_name_are_told_apart(tmp_path):
+    paths = [make_dagm(tmp_path / line / "parts", seed=seed) for line, seed in (("a", 0), ("b", 1000))]
+    names = {sample.name.split("/")[0] for sample in load(paths).samples}
+    assert names == {"parts", "parts-2"}
+
+
+def test_folds_are_stratified_by_data_set_and_kind(tmp_path):
+    paths = [make_dagm(tmp_path / f"Class{n}", good=8, defective=4, seed=2000 * n) for n in (1, 2)]
+    train = load(paths).train
+    counts = Counter((fold, sample.kind) for fold, sample in zip(folds(train, 2, 0), train, strict=True))
+    assert set(counts.values()) == {2, 4}
+
+
+def test_an_image_of_both_sets_counts_once(tmp_path):
+    paths = [make_dagm(tmp_path / "a"), make_dagm(tmp_path / "b")]
+    dataset = load(paths)
+    assert len(dataset.samples) == 14
+    assert all("duplicate image" in problem for problem in dataset.problems)
+    assert {sample.name[0] for sample in dataset.samples} == {"a"}
+
+
+def test_the_same_path_twice_is_an_error(tmp_path):
+    path = make_dagm(tmp_path / "a")
+    with pytest.raises(DataError, match="a: given twice"):
+        load([path, tmp_path / "b" / ".." / "a"])
+
+
+def test_sets_of_different_scale_are_told(tmp_path):
+    dataset = load([make_dagm(tmp_path / "a"), resized(make_dagm(tmp_path / "b", seed=3000), 48)])
+    [problem] = [problem for problem in dataset.problems if "different sizes" in problem]
+    assert "a 24 px, b 48 px" in problem
+
+
+def resized(root: Path, side: int) -> Path:
+    for path in root.rglob("*.PNG"):
+        assert cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (side, side)))
+    return root
+
+
+def test_one_label_is_enough_in_a_set_of_several(tmp_path):
+    """Good parts of one line, defective ones of another."""
+    write_image(tmp_path / "ok" / "a.png", 1)
+    (tmp_path / "ok/manifest.csv").write_text("path,label,split\na.png,ok,train\n")
+    assert len(load([tmp_path / "ok", make_dagm(tmp_path / "Class1")]).train) == 8
+    with pytest.raises(DataError, match="found 1 good and 0 defective"):
+        load([tmp_path / "ok"])
+
+
+def test_a_limit_is_of_each_label_of_each_part(tmp_path, caplog):
+    dataset = load(make_dagm(tmp_path / "a", good=6, defective=4), limit=3)
+    for split in ("train", "test"):
+        assert [dataset.count(split=split, label=label) for label in (0, 1)] == [3, 3]
+    assert "limit" not in caplog.text
+    assert (
+        load(tmp_path / "a", limit=3).digest == dataset.digest != load(tmp_path / "a", limit=3, seed=1).digest
+    )
+
+
+def test_a_limit_beyond_the_data_takes_all_and_says_so(tmp_path, caplog):
+    dataset = load(make_dagm(tmp_path / "a", good=6, defective=4), limit=5)
+    assert [dataset.count(split="train", label=label) for label in (0, 1)] == [5, 4]
+    assert "a: limit 5: only 4 defective images in train" in caplog.text
+
+
 def test_split_csv_and_back(tmp_path):
     rows = [f'"images/{n:02d}.png",{int(n >= 8)},"tile ""{n}"", left"' for n in range(12)]
     dataset = load(make_manifest(tmp_path, ["path,label,group", *rows]))

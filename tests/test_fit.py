@@ -299,7 +299,7 @@ def test_one_defective_image_is_too_few(tmp_path):
     rows = [f"{path.name},{int(path == images[0])},train" for path in images]
     (tmp_path / "parts.csv").write_text("\n".join(["path,label,split", *rows]))
     done = run_fit("--data", tmp_path / "parts.csv", "--out", tmp_path / "out", "--weights", "none")
-    assert refused(done, 8).endswith("needs 2 or more groups of images with label 1, found 1")
+    assert refused(done, 8).endswith("needs 2 or more groups of defective images, found 1")
     assert left_in(tmp_path / "out") == []
 
 

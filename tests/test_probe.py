@@ -210,7 +210,7 @@ def test_as_many_folds_as_groups_of_the_rarer_label(tmp_path, good, bad, k, expe
 
 def test_one_group_of_defective_images_is_too_few(tmp_path):
     samples = numbered(tmp_path, [0] * 6 + [1] * 3, groups=[0, 1, 2, 3, 4, 5, 6, 6, 6])
-    with pytest.raises(DataError, match=r"needs 2 or more groups of images with label 1, found 1"):
+    with pytest.raises(DataError, match=r"needs 2 or more groups of defective images, found 1"):
         make_search(samples, lambda *_: 0.0)
 
 

@@ -32,6 +32,11 @@ def test_the_record_is_json_and_says_all(dataset):
         "format": "dagm",
         "digest": dataset.digest,
         "split_rule": "DAGM's own Train and Test folders",
+        "kinds": {
+            "defective": {"train": 3, "test": 3, "unassigned": 0},
+            "good": {"train": 4, "test": 4, "unassigned": 0},
+        },
+        "sets": [],
         "train": {"good": 4, "defective": 3},
         "test": {"good": 4, "defective": 3},
         "problems": 0,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.errors import DataError
-from trainer.splits import folds, held_out
+from trainer.splits import few, folds, held_out
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,30 @@ def test_every_fold_leaves_both_labels_to_train_on_and_no_group_is_cut(pairs, k,
 def test_folds_need_two_groups_of_each_label():
     same_tile = [Part(1, "bent", "tile 1"), Part(1, "bent", "tile 1")]
 
-    with pytest.raises(DataError, match="groups of images with label 1, found 1"):
+    with pytest.raises(DataError, match="groups of defective images, found 1"):
         folds([*parts(good=9), *same_tile], 3, seed=0)
 
 
 def test_one_fold_is_no_cross_validation():
     with pytest.raises(DataError, match="2 or more folds, got 1"):
         folds(parts(good=4, bent=4), 1, seed=0)
+
+
+# ---- a few of many
+
+
+def test_a_few_are_of_all_kinds_in_proportion():
+    members = [Part(0, "good", f"g{n}") for n in range(80)] + [Part(0, "other", f"o{n}") for n in range(40)]
+    chosen = few(members, 30, 0)
+    assert Counter(member.kind for member in chosen) == {"good": 20, "other": 10}
+    assert chosen == [member for member in members if member in chosen]
+    assert few(members, 30, 0) == chosen != few(members, 30, 1)
+
+
+def test_a_few_are_never_more_than_asked_for_and_from_whole_groups():
+    members = [Part(0, "good" if n < 50 else "other", f"g{n // 5}") for n in range(100)]
+    chosen = few(members, 12, 0)
+    assert len(chosen) == 12
+    assert {member.kind for member in chosen} == {"good", "other"}
+    assert sorted(Counter(member.group for member in chosen).values()) == [2, 5, 5]
+    assert few(members, 100, 0) == members == few(members, 1000, 0)

@@ -28,7 +28,7 @@ Matrix = NDArray[np.float64]  # (2, 3), from a place in the image to its place i
 
 KEPT_SHARE = 0.5  # of a defect's pixels: a copy that shows less of it is not made
 ATTEMPTS = 4  # at such a copy; then the image stays where it is
-GRAIN_SIGMA_PX = 1.5  # of the smoothing before gradients are taken: noise has no direction
+GRAIN_SIGMAS_PX = (1.5, 8.0)  # of the smoothing before gradients are taken: fine lines, and broad bands
 GRAINED = 0.3  # coherence from which a texture has a direction that a turn changes
 SMALL_TURN_DEG = 10.0  # that a grain bears: parts do not lie straighter than this
 
@@ -173,9 +173,13 @@ class Grain:
 
     @classmethod
     def of(cls, images: Sequence[Pixels]) -> Grain:
-        total = np.mean([_structure(image) for image in images], axis=0)
-        across = 0.5 * math.degrees(math.atan2(2 * total[2], total[0] - total[1]))  # where gradients point
-        return cls((across + 90.0) % 180.0, float(np.hypot(total[0] - total[1], 2 * total[2])))
+        """The strongest of those at GRAIN_SIGMAS_PX."""
+        found = []
+        for sigma_px in GRAIN_SIGMAS_PX:
+            xx, yy, xy = np.mean([_structure(image, sigma_px) for image in images], axis=0)
+            across = 0.5 * math.degrees(math.atan2(2 * xy, xx - yy))  # where gradients point
+            found.append(cls((across + 90.0) % 180.0, float(np.hypot(xx - yy, 2 * xy))))
+        return max(found, key=lambda grain: grain.coherence)
 
     def objection(self, augmentation: Augmentation) -> str:
         """What is wrong with turning images of this grain so, or ""."""
@@ -194,10 +198,10 @@ class Grain:
         )
 
 
-def _structure(image: Pixels) -> NDArray[np.float64]:
+def _structure(image: Pixels, sigma_px: float) -> NDArray[np.float64]:
     """(xx, yy, xy) of the gradients' products, the first two of which sum to 1."""
     gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), GRAIN_SIGMA_PX)
+    smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), sigma_px)
     x, y = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
     found = np.array([(x * x).mean(), (y * y).mean(), (x * y).mean()], np.float64)
     return np.asarray(found / max(float(found[0] + found[1]), 1e-9), np.float64)

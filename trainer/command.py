@@ -45,9 +45,14 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """The arguments --data and --format."""
+    """The arguments --data, a list of paths, and --format."""
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="PATH", help="a folder or a .csv manifest (docs/data.md)"
+        "--data",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="PATH",
+        help="a folder or a .csv manifest (docs/data.md); given several times, the data sets are united",
     )
     parser.add_argument(
         "--format", choices=("auto", *FORMATS), default="auto", help="layout of the data; default auto"

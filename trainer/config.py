@@ -51,6 +51,13 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DataConfig:
+    """How much of the data is used."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class SplitConfig:
     """Who is held out, and who judges whom."""
 
@@ -116,6 +123,7 @@ class ReportConfig:
 class Config:
     """All of them, one field for each section of the file."""
 
+    data: DataConfig
     input: InputConfig
     augment: AugmentConfig
     sampling: SamplingConfig
@@ -135,6 +143,7 @@ LIMITS: Limits = {
     ("input", "tile_size"): Within(32, 4096, or_zero=True),
     ("input", "tile_overlap"): Within(0.0, 0.5),
     ("input", "resize"): OneOf(get_args(ResizeMode)),
+    ("data", "limit"): Within(0, 10**9),
     ("input", "cache_bytes"): Within(0, 10**13),
     ("augment", "flip_horizontal"): OneOf(WHEN),
     ("augment", "flip_vertical"): OneOf(WHEN),
@@ -174,6 +183,7 @@ def load(path: Path | None) -> Config:
     """The settings of a TOML file over the defaults. Raises ConfigError with every problem of the file."""
     tables: dict[str, Any] = load_tables(DEFAULT, path or DEFAULT, LIMITS, _empty_lists)
     return Config(
+        data=DataConfig(**tables["data"]),
         input=InputConfig(**tables["input"]),
         augment=AugmentConfig(**tables["augment"]),
         sampling=SamplingConfig(**tables["sampling"]),

@@ -11,6 +11,8 @@ import csv
 import hashlib
 import io
 import logging
+import os
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ from device.errors import DataError, FrameError
 from device.frame import read_image
 from device.geometry import Size
 from trainer.layouts import SPLIT_WORDS, Entry, Split, read_layout
-from trainer.splits import folds, held_out
+from trainer.splits import few, folds, held_out
 
 __all__ = [
     "Dataset",
@@ -48,6 +50,7 @@ Protocol = Literal["supervised", "given"]
 
 MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks fewer marks nothing
 PROGRESS_AFTER_S = 2.0
+MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says what becomes of the defects
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
 SPLIT_COLUMNS = ("path", "label", "group", "split", "sha256")
 
@@ -74,7 +77,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Checked samples in the order of their names, and what was wrong with the others."""
+    """Checked samples in the order of their names, and what was wrong with the others.
+
+    `name`: of its folder or manifest, or of its `sets` where several were united; their names then stand
+    before those of images, kinds and groups.
+    """
 
     root: Path
     format: str
@@ -82,6 +89,8 @@ class Dataset:
     problems: tuple[str, ...]
     digest: str  # SHA-256 over every sample's name, label, group, split and bytes
     split_rule: str
+    name: str = ""
+    sets: tuple[Dataset, ...] = ()
 
     @property
     def train(self) -> tuple[Sample, ...]:
@@ -115,40 +124,136 @@ class Dataset:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     format: str = "auto",
     *,
     seed: int = 0,
     test_share: float = 0.5,
     protocol: Protocol = "supervised",
+    limit: int = 0,
 ) -> Dataset:
-    """Read and check the data set at `path`: a DAGM or MVTec folder, or a .csv manifest.
+    """Read and check the data set at `path`: a DAGM or MVTec folder, or a .csv manifest; or unite several.
 
     protocol "supervised" gives every image a side and refuses what cannot be trained on: MVTec's images are
     split anew (its train folder holds no defects), a manifest's empty splits are filled, both with `seed` and
     `test_share`, stratified by kind, groups kept together. "given" keeps the layout's own split and asks only
-    for one readable image. Raises DataError.
+    for one readable image. `limit`: at most so many good and so many defective images of each part of each
+    data set; 0: all. Raises DataError.
     """
-    listing = read_layout(Path(path), format)
-    opened = _open_all(listing.root, listing.entries)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    named = zip(paths, _names(paths), strict=True)
+    sets = [
+        _load_one(one, format, seed, test_share, protocol, limit, name if len(paths) > 1 else "")
+        for one, name in named
+    ]
+    dataset = sets[0] if len(sets) == 1 else _united(sets)
+    if protocol == "supervised":
+        _require_both_labels(dataset.root if len(sets) == 1 else dataset.name, dataset.samples)
+    for line in dataset.summary():
+        log.info("%s", line)
+    for problem in dataset.problems:
+        log.warning("%s", problem)
+    return dataset
+
+
+def _load_one(
+    path: Path, format: str, seed: int, test_share: float, protocol: Protocol, limit: int, name: str
+) -> Dataset:
+    """`name`: what its images, kinds and groups are called after, if anything."""
+    listing = read_layout(path, format)
+    entries = _limited(path, listing.entries, limit, seed)
+    opened = _open_all(listing.root, entries)
     samples, copies = _without_copies(sample for sample, _ in opened if sample is not None)
     problems = (*listing.problems, *(problem for _, problem in opened if problem), *copies)
     if not samples:
-        raise DataError(f"{path}: none of {len(listing.entries)} images is usable: {problems[0]}")
+        raise DataError(f"{path}: none of {len(entries)} images is usable: {problems[0]}")
     rule = listing.split_rule
     if protocol == "supervised":
         _require_mostly_readable(path, opened)
         samples, rule = _divide(samples, listing.format, rule, seed, test_share)
-        _require_both_labels(path, samples)
+    if name:
+        samples = [_of_set(name, sample) for sample in samples]
+        problems = tuple(f"{name}: {problem}" for problem in problems)
     samples.sort(key=lambda sample: sample.name)
-    dataset = Dataset(
-        listing.root, listing.format, tuple(samples), problems, _digest(samples), rule or "no split given"
+    return Dataset(
+        listing.root,
+        listing.format,
+        tuple(samples),
+        problems,
+        _digest(samples),
+        rule or "no split given",
+        name or _names([path])[0],
     )
-    for line in dataset.summary():
-        log.info("%s", line)
-    for problem in problems:
-        log.warning("%s", problem)
-    return dataset
+
+
+# ---- several data sets, and few images of them
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What data sets are called: their folder or manifest; DataError where one is given twice."""
+    found: list[str] = []
+    for path in paths:
+        if [other.resolve() for other in paths].count(path.resolve()) > 1:
+            raise DataError(f"{path}: given twice: it must be given once")
+        plain = path.stem if path.suffix.lower() == ".csv" else path.resolve().name
+        name, number = plain, 2
+        while name in found:
+            name, number = f"{plain}-{number}", number + 1
+        found.append(name)
+    return found
+
+
+def _of_set(name: str, sample: Sample) -> Sample:
+    """Named after its set: those of two sets are not taken for one, and splits are stratified by set."""
+    return replace(
+        sample,
+        name=f"{name}/{sample.name}",
+        kind=f"{name}/{sample.kind}",
+        group=f"{name}/{sample.group}",
+    )
+
+
+def _united(sets: Sequence[Dataset]) -> Dataset:
+    samples, copies = _without_copies(sample for one in sets for sample in one.samples)
+    samples.sort(key=lambda sample: sample.name)
+    problems = [problem for one in sets for problem in one.problems] + copies
+    sides = {one.name: _median_side(one.samples) for one in sets}
+    if max(sides.values()) > MIXED_SCALES * min(sides.values()):
+        shown = ", ".join(f"{name} {side:.0f} px" for name, side in sides.items())
+        problems.append(
+            f"the data sets have images of different sizes (median of the greater side: {shown}): "
+            "one model sees all of them at one size, so a defect is larger or smaller to it; "
+            "where that matters, train apart"
+        )
+    return Dataset(
+        Path(os.path.commonpath([one.root.resolve() for one in sets])),
+        "+".join(dict.fromkeys(one.format for one in sets)),
+        tuple(samples),
+        tuple(problems),
+        _digest(samples),
+        "; ".join(f"{one.name}: {one.split_rule}" for one in sets),
+        "+".join(one.name for one in sets),
+        tuple(sets),
+    )
+
+
+def _median_side(samples: Sequence[Sample]) -> float:
+    return float(statistics.median(max(sample.size.width, sample.size.height) for sample in samples))
+
+
+def _limited(path: Path, entries: Sequence[Entry], limit: int, seed: int) -> list[Entry]:
+    """At most `limit` good and as many defective ones of each part, of all kinds in proportion."""
+    if not limit:
+        return list(entries)
+    kept: list[Entry] = []
+    for split in dict.fromkeys(entry.split for entry in entries):
+        for label in (0, 1):
+            members = [entry for entry in entries if entry.split == split and entry.label == label]
+            if 0 < len(members) < limit:
+                word = ("good", "defective")[label]
+                log.warning("%s: limit %d: only %d %s images in %s", path, limit, len(members), word, split)
+            kept += few(members, limit, seed)
+    return kept
 
 
 def read_mask(sample: Sample, size: Size | None = None) -> NDArray[np.bool_] | None:

@@ -2,11 +2,13 @@
 
     python -m trainer.fit --data PATH --out DIR [--format auto|dagm|mvtec|csv] [--config FILE]
                           [--weights imagenet|none|FILE] [--mode supervised] [--head evidence]
-                          [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
+                          [--limit N] [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
 
-DIR receives <name>-<UTC>-<sha8>/ and the link `current` to it; the last line on standard output is its path.
-Progress goes to standard error. Exit codes are those of device.errors, 130 after Ctrl-C. docs/training.md
-says what happens in which order.
+    python -m trainer.fit --data PATH --preview-augmentation FILE.png [--config FILE] [--limit N]
+
+--data may be given several times. DIR receives <name>-<UTC>-<sha8>/ and the link `current` to it; the last
+line on standard output is its path. Progress goes to standard error. Exit codes are those of device.errors,
+130 after Ctrl-C. docs/training.md says what happens in which order.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from device import reference as references
 from device.bundle import Calibration, Thresholds
 from device.errors import ConfigError, StorageError
 from device.pipeline import Pipeline
-from trainer import command, data, page, provenance, sizing, thresholds
+from trainer import command, data, page, preview, provenance, sizing, thresholds
 from trainer import config as configs
 from trainer.config import Config
 from trainer.logbook import Logbook
@@ -44,8 +46,13 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     steps = Steps(STEPS)
     with steps.at("images"):
         dataset = data.load(
-            options.data, options.format, seed=options.seed, test_share=config.split.test_share
+            options.data,
+            options.format,
+            seed=options.seed,
+            test_share=config.split.test_share,
+            limit=config.data.limit if options.limit is None else options.limit,
         )
+        preview.warn(dataset.train, config.augment)
         specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
@@ -70,7 +77,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
             scores,
             chosen,
             golden,
-            model_id=config.bundle.name or _name(options.data),
+            model_id=config.bundle.name or _name(dataset.name),
             training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
             reference=found[1] if found else None,
         )
@@ -109,9 +116,8 @@ def _weights(given: str) -> str:
     raise ConfigError(f"--weights: must be imagenet, none or a file, got {given} (no such file)")
 
 
-def _name(source: Path) -> str:
-    """Of the bundle: the data's folder or manifest, in letters that a folder's name may have."""
-    words = source.stem if source.suffix.lower() == ".csv" else source.resolve().name
+def _name(words: str) -> str:
+    """Of the bundle: that of the data, in letters that a folder's name may have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-._")[:64].lower() or "model"
 
 
@@ -153,7 +159,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m trainer.fit", description=__doc__.split("\n", maxsplit=1)[0]
     )
     command.add_data(parser)
-    parser.add_argument("--out", required=True, type=Path, help="folder that receives the bundle")
+    result = parser.add_mutually_exclusive_group(required=True)
+    result.add_argument("--out", type=Path, metavar="DIR", help="folder that receives the bundle")
+    result.add_argument(
+        "--preview-augmentation",
+        type=Path,
+        metavar="FILE.png",
+        help="only write a sheet of images and of the copies that [augment] makes of them",
+    )
+    parser.add_argument("--limit", type=_limit, metavar="N", help="in place of [data] limit")
     parser.add_argument("--config", type=Path, help="TOML file; trainer/default.toml names every key")
     parser.add_argument(
         "--weights", default="imagenet", help="imagenet (downloaded), none (random), or a .h5 file"
@@ -175,6 +189,13 @@ def _network_file(text: str) -> Path:
     return Path(text)
 
 
+def _limit(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 (all) or more, got {value}")
+    return value
+
+
 def _seed(text: str) -> int:
     value = int(text)
     if not 0 <= value < 2**32:
@@ -186,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     options = _parse(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-    return command.run(lambda: fit(options, configs.load(options.config)))
+    make = preview.of_command if options.preview_augmentation else fit
+    return command.run(lambda: make(options, configs.load(options.config)))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def retuned(bundle: Bundle, dataset: Dataset, labels: Labels, marginal_share: fl
         "from_thresholds": {"ng": old.ng, "marginal": old.marginal, "rule": old.rule},
         "marginal_share": marginal_share,
         "data": {
-            "name": dataset.root.resolve().name,
+            "name": dataset.name,
             "format": dataset.format,
             "digest": dataset.digest,
             "good": len(labels) - defective,
@@ -72,10 +72,15 @@ def _weights(weights: str) -> dict[str, str]:
 
 def _data(dataset: Dataset) -> dict[str, Any]:
     return {
-        "name": dataset.root.resolve().name,
+        "name": dataset.name,
         "format": dataset.format,
         "digest": dataset.digest,
         "split_rule": dataset.split_rule,
+        "kinds": {
+            kind: {split: dataset.count(split=split, kind=kind) for split in ("train", "test", "unassigned")}
+            for kind in sorted({sample.kind for sample in dataset.samples})
+        },
+        "sets": [{"name": one.name, "format": one.format, "digest": one.digest} for one in dataset.sets],
         "train": {
             "good": dataset.count(split="train", label=0),
             "defective": dataset.count(split="train", label=1),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from math import floor
-from typing import Protocol
+from math import ceil, floor
+from typing import Protocol, TypeVar
 
 from device.errors import DataError
 
@@ -45,6 +45,23 @@ def held_out(members: Iterable[Member], share: float, seed: int) -> frozenset[st
     )
 
 
+Some = TypeVar("Some", bound=Member)
+
+
+def few(members: Sequence[Some], count: int, seed: int) -> list[Some]:
+    """At most `count` of them in their order, of all strata in proportion; whole groups where they fit."""
+    if len(members) <= count:
+        return list(members)
+    order = _stratified(members, seed)
+    wanted = min(
+        len(order), ceil(count * len(order) / len(members))
+    )  # groups, as large as they are on average
+    first = [order[index * len(order) // wanted] for index in range(wanted)]
+    place = {group: index for index, group in enumerate(dict.fromkeys([*first, *order]))}
+    ranked = sorted(range(len(members)), key=lambda index: place[members[index].group])
+    return [members[index] for index in sorted(ranked[:count])]
+
+
 def folds(samples: Sequence[Member], k: int, seed: int) -> list[int]:
     """The fold 0..k-1 of each sample, for cross-validation: stratified by kind, groups kept together.
 
@@ -56,9 +73,8 @@ def folds(samples: Sequence[Member], k: int, seed: int) -> list[int]:
     for label in (0, 1):
         found = len({sample.group for sample in samples if sample.label == label})
         if found < 2:
-            raise DataError(
-                f"cross-validation needs 2 or more groups of images with label {label}, found {found}"
-            )
+            word = ("good", "defective")[label]
+            raise DataError(f"cross-validation needs 2 or more groups of {word} images, found {found}")
     fold_of = {group: index % k for index, group in enumerate(_stratified(samples, seed))}
     return [fold_of[sample.group] for sample in samples]
 
