@@ -40,7 +40,7 @@ from device.camera import BadFrame
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.frame import Frame
-from device.pipeline import Pipeline, Prepared
+from device.pipeline import Detected, Pipeline, Prepared
 from device.signals import StopSignal
 from device.trigger import Commanded, FreeRun, Trigger
 from device.verdict import Verdict
@@ -155,11 +155,11 @@ class FailingPipeline(Pipeline):
     dice: random.Random
     ledger: Ledger
 
-    def judge(self, prepared: Prepared, *arguments: object) -> Verdict:
+    def detect(self, prepared: Prepared) -> Detected:
         if self.dice.random() < MODEL_FAULT:
             self.ledger.faults["model"] += 1
             raise InterpreterError("the model fails")
-        return super().judge(prepared, *arguments)  # type: ignore[arg-type]
+        return super().detect(prepared)
 
 
 class RecordedService(service.Service):

@@ -26,7 +26,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from device.camera import BadFrame, Camera
@@ -109,11 +109,15 @@ class HandOver:
             self._closed = True
             self._changed.notify_all()
 
-    def discard(self) -> list[BadFrame]:
-        """Empty it: the parts among what waits, as not inspected; the others are counted as dropped."""
+    def discard(self, before: Sequence[Taken] = ()) -> list[BadFrame]:
+        """Empty it: the parts among what waits, as not inspected; the others are counted as dropped.
+
+        `before`: what was taken and has no verdict either.
+        """
         with self._changed:
-            parts = [taken for taken in self._waiting if taken.trigger != FREE_RUN]
-            self._dropped += len(self._waiting) - len(parts)
+            waiting = [*before, *self._waiting]
+            parts = [taken for taken in waiting if taken.trigger != FREE_RUN]
+            self._dropped += len(waiting) - len(parts)
             self._waiting.clear()
         return [not_inspected(part, "the station ended by a fault") for part in parts]
 
@@ -254,9 +258,12 @@ class Capture:
             self._leave_behind()
         return not self._left_behind
 
-    def discard(self) -> list[BadFrame]:
-        """What still waits when a fault ends the service: of parts an ERROR each, of other frames a count."""
-        return self._handed.discard()
+    def discard(self, before: Sequence[Taken] = ()) -> list[BadFrame]:
+        """What still waits when a fault ends the service: of parts an ERROR each, of other frames a count.
+
+        `before`: what was taken and has no verdict either.
+        """
+        return self._handed.discard(before)
 
     def _leave_behind(self) -> None:
         """Speak for the parts that the thread cannot speak for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,7 @@ class Detector:
         """See Interpreter. Raises InterpreterError also where the model is not what its calibration says."""
         calibration = bundle.calibration
         self._interpreter = Interpreter(bundle.model_path, threads, runtime)
+        self._in_use = threading.Lock()
         self._pooling = calibration.pooling
         self._calibration = calibration.score_calibration
         size = calibration.preprocess.size
@@ -87,8 +89,9 @@ class Detector:
         self._interpreter.invoke()
 
     def detect(self, model_input: ModelInput) -> Prediction:
-        """Run the model, once for each tile. Raises InterpreterError."""
-        return predict(model_input, self._cells, self._evidence, self._pooling, self._calibration)
+        """Run the model, once for each tile; in one thread at a time. Raises InterpreterError."""
+        with self._in_use:
+            return predict(model_input, self._cells, self._evidence, self._pooling, self._calibration)
 
     def _evidence(self, tensor: Pixels) -> Evidence:
         found = self._interpreter.run(tensor)[0]

@@ -45,6 +45,18 @@ class Prepared:
         return self.frame.trigger
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Detected:
+    """What the model of a pipeline said of a frame."""
+
+    frame: Frame
+    model_input: ModelInput
+    prediction: Prediction
+    checks: Checks
+    timing_ms: Mapping[str, float]
+    of: Pipeline
+
+
 class Pipeline:
     """A bundle at work for a station. `station` and `session_id` are written on every verdict."""
 
@@ -104,10 +116,10 @@ class Pipeline:
 
         timing_ms: preprocess, checks, inference, localization (about 0 for OK), and total.
         """
-        return self.judge(self.prepare(frame), thresholds)
+        return self.judge(self.detect(self.prepare(frame)), thresholds)
 
     def prepare(self, frame: Frame) -> Prepared:
-        """The first half of inspect(), which needs no model: another thread may do it meanwhile."""
+        """The first part of inspect(), which needs no model. Each part may be done in a thread of its own."""
         watch = _StopWatch()
         model_input = self._preprocessor.prepare(frame)
         watch.lap("preprocess")
@@ -115,13 +127,20 @@ class Pipeline:
         watch.lap("checks")
         return Prepared(frame, model_input, checks, watch.laps_ms, self)
 
-    def judge(self, prepared: Prepared, thresholds: Thresholds | None = None) -> Verdict:
-        """The second half of inspect(), on what this pipeline has prepared."""
+    def detect(self, prepared: Prepared) -> Detected:
+        """The second part, the model, on what this pipeline has prepared. Raises InterpreterError."""
         watch = _StopWatch(prepared.timing_ms)
-        frame, model_input = prepared.frame, prepared.model_input
-        prediction = self._detector.detect(model_input)
-        checks = replace(prepared.checks, evidence=mean_evidence(model_input, prediction))
+        prediction = self._detector.detect(prepared.model_input)
         watch.lap("inference")
+        return Detected(
+            prepared.frame, prepared.model_input, prediction, prepared.checks, watch.laps_ms, self
+        )
+
+    def judge(self, detected: Detected, thresholds: Thresholds | None = None) -> Verdict:
+        """The third part, on what this pipeline has detected."""
+        watch = _StopWatch(detected.timing_ms)
+        frame, model_input, prediction = detected.frame, detected.model_input, detected.prediction
+        checks = replace(detected.checks, evidence=mean_evidence(model_input, prediction))
         thresholds = thresholds or self._thresholds
         word = decide(prediction.score, thresholds)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)

@@ -23,8 +23,9 @@ while a trigger is awaited: see notify.py. What the station says of itself is in
 SIGTERM and SIGINT finish what was taken; the status is `stopped` after them and after the end of a finite
 source, `offline` after a fault.
 
-Threads: capture (trigger and camera, see capture.py), this one (inspection), and behind it delivery (see
-publisher.py) and the archive. A thread that hangs in the kernel does not keep the process from ending.
+Threads: capture (trigger and camera, see capture.py), inference (the model, see inference.py), this one (the
+verdicts), and behind it delivery (see publisher.py) and the archive. A thread that hangs in the kernel does
+not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ from device.announcement import Announcement
 from device.archive import Archive
 from device.birth import birth
 from device.camera import BadFrame, Camera, make_camera
-from device.capture import Capture, Losses, not_inspected
+from device.capture import Capture, Losses, Taken, not_inspected
 from device.config import Config
 from device.counters import Counters
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.frame import FREE_RUN, Frame
+from device.inference import Inference, Undetected
 from device.outputs import Outputs
-from device.pipeline import Pipeline, Prepared
+from device.pipeline import Detected, Pipeline, Prepared
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.signals import StopSignal
@@ -111,6 +113,7 @@ class Service:
             outputs=self._outputs,
             prepare=self._prepare,
         )
+        self._inference = Inference(self._capture, self._pipeline, self._taken)
         started = datetime.now(UTC)
         self._publisher = Publisher(
             config.mqtt,
@@ -144,6 +147,7 @@ class Service:
         self._publisher.start()
         self._archive.start()
         self._capture.start()
+        self._inference.start()
         self._report_of_self.start()
         self._outputs.ready(True)
         if self._triggered:  # the first part may come in hours, and systemd does not wait so long
@@ -161,27 +165,26 @@ class Service:
 
     def inspect_all(self) -> None:
         """Turn after turn. Raises FrameError, also when a whole source had no frame that could be seen."""
-        while not self._stop.requested and not self._capture.ended:
+        while not self._stop.requested and not self._inference.ended:
             verdict = self.turn(POLL_S)
             if verdict is not None:
                 self.publish(verdict)
             self._require_frames()
             self._feed_watchdog()
             self._between_frames()
-        if self._capture.ended and not self._counters.good:
+        if self._inference.ended and not self._counters.good:
             raise FrameError(f"{self._capture.name}: ended without a single readable frame")
 
     def turn(self, timeout_s: float) -> Verdict | None:
         """One frame to one verdict; None when none came in this time. Raises FrameError, InterpreterError."""
-        taken = self._capture.take(timeout_s)
-        if taken is None:
+        seen = self._inference.take(timeout_s)
+        if seen is None:
             return None
-        if taken.trigger == FREE_RUN:
-            exposed_ns = time.monotonic_ns() if isinstance(taken, BadFrame) else taken.monotonic_ns
-            self._outputs.triggered(taken.seq, exposed_ns)
-        if isinstance(taken, BadFrame):
-            return self._unseen(taken)
-        return self._judge(taken)
+        if isinstance(seen, BadFrame):
+            return self._unseen(seen)
+        if isinstance(seen, Undetected):
+            return self._unjudged(seen.frame, seen.fault)
+        return self._judge(seen)
 
     def publish(self, verdict: Verdict) -> None:
         """Tell MQTT, systemd and the counters."""
@@ -196,8 +199,10 @@ class Service:
         """After a signal: no more frames, and a verdict on each that was taken. Raises InterpreterError."""
         self._outputs.ready(False)
         self._capture.stop()
-        while (verdict := self.turn(0)) is not None:
-            self.publish(verdict)
+        self._inference.finish()
+        while not self._inference.over:
+            if (verdict := self.turn(POLL_S)) is not None:
+                self.publish(verdict)
 
     def end(self, last_word: str) -> None:
         """Deliver what waits (bounded), leave `last_word` as the status, release the camera."""
@@ -206,7 +211,7 @@ class Service:
             log.info("%s: stopping", self._stop.received.name)
         self._report_of_self.stop()
         self._capture.stop()
-        for part in self._capture.discard():
+        for part in self._capture.discard(self._inference.stop()):
             self.publish(self._error(part))
         self._outputs.close()
         self._announce(now=True)
@@ -225,27 +230,37 @@ class Service:
         """In the capture thread."""
         return self._pipeline.prepare(frame)
 
-    def _judge(self, taken: Frame | Prepared) -> Verdict:
+    def _taken(self, taken: Taken) -> None:
+        """In the inference thread."""
+        if taken.trigger == FREE_RUN:
+            exposed_ns = time.monotonic_ns() if isinstance(taken, BadFrame) else taken.monotonic_ns
+            self._outputs.triggered(taken.seq, exposed_ns)
+
+    def _judge(self, detected: Detected) -> Verdict:
         """The verdict on a frame. When that cannot be, an ERROR verdict is the last; raises what it was."""
-        frame = taken.frame if isinstance(taken, Prepared) else taken
+        frame = detected.frame
         thresholds = self._jury.thresholds(self._thresholds, frame.trigger)
         try:
-            if isinstance(taken, Prepared) and taken.of is self._pipeline:
-                verdict = self._pipeline.judge(taken, thresholds)
-            else:  # or it was prepared for the model before this one
+            if detected.of is self._pipeline:
+                verdict = self._pipeline.judge(detected, thresholds)
+            else:  # the model before this one has seen it
                 verdict = self._pipeline.inspect(frame, thresholds)
             verdict = self._jury.vote(verdict)
         except Exception as fault:
-            unseen = not_inspected(frame, str(fault) or type(fault).__name__)
-            if self._newest is not None and isinstance(fault, ConfigError | BundleError):
-                return self._unseen(unseen)  # the region is for another size than this one frame has
-            self.publish(self._error(unseen))
-            raise
+            return self._unjudged(frame, fault)
         self._archive.keep(frame, verdict)
         self._report_of_self.inspected(frame, verdict)
         self._failures = 0
         self._newest = frame
         return verdict
+
+    def _unjudged(self, frame: Frame, fault: Exception) -> Verdict:
+        """The ERROR verdict on a frame that is of another size than the region; else it is the last word."""
+        unseen = not_inspected(frame, str(fault) or type(fault).__name__)
+        if self._newest is not None and isinstance(fault, ConfigError | BundleError):
+            return self._unseen(unseen)
+        self.publish(self._error(unseen))
+        raise fault
 
     def _unseen(self, fault: BadFrame) -> Verdict:
         """The ERROR verdict on a frame that could not be read."""
@@ -257,7 +272,8 @@ class Service:
         return self._pipeline.unseen(fault, self._jury.thresholds(self._thresholds, fault.trigger))
 
     def _feed_watchdog(self) -> None:
-        waits = self._capture.waits_for_part and not self._publisher.unstored
+        nothing_left = self._inference.idle and not self._publisher.unstored
+        waits = self._capture.waits_for_part and nothing_left
         self._watchdog.look(stored=self._publisher.stored, waiting_for_part=waits)
 
     def _require_frames(self) -> None:
@@ -280,7 +296,7 @@ class Service:
             log.info("SIGHUP: loading the bundle that %s leads to", self._config.bundle)
             self._swap.request()
         if (fresh := self._swap.take()) is not None:
-            self._pipeline = fresh
+            self._pipeline = self._inference.pipeline = fresh
             self._report_of_self.model_changed(fresh)
             self._reread_thresholds()
         if self._thresholds_changed:

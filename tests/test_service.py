@@ -293,11 +293,12 @@ def test_one_turn_without_a_broker(make_station: MakeStation, caplog: pytest.Log
         parts = make_service(station, stop)
         parts._capture.open()
         parts._capture.start()
+        parts._inference.start()
         with caplog.at_level(logging.WARNING):
             assert [parts.turn(DEADLINE_S).verdict, parts.turn(DEADLINE_S).verdict] == ["NG", "ERROR"]
         assert "part2.png: truncated PNG" in caplog.text
         assert parts.turn(DEADLINE_S) is None
-        assert parts._capture.ended
+        assert parts._inference.ended
 
 
 def test_a_camera_that_cannot_be_opened_is_told_before_anything_starts(make_station: MakeStation) -> None:
