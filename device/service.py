@@ -246,7 +246,7 @@ class Service:
             else:  # the model before this one has seen it
                 verdict = self._pipeline.inspect(frame, thresholds)
             verdict = self._jury.vote(verdict)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 - raised again unless only this frame is meant
             return self._unjudged(frame, fault)
         self._archive.keep(frame, verdict)
         self._report_of_self.inspected(frame, verdict)
