@@ -10,7 +10,10 @@ For each bundle, in one run:
             median of their ratios counts.
     delay   From a frame to its verdict, with a live camera at 80 % of that speed. (At full speed a frame
             waits for the one before it, by construction.)
-    tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations.
+            A stage's share is of the time from one verdict to the next; they overlap. `health` is what each
+            verdict costs health.py, beside the stage `checks`.
+    tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations: inspected by itself, and in the whole
+            service, where the capture thread prepares the next frame meanwhile.
     daemon  `python -m device run` as its own process, on the images in DIR: from its start to READY=1, which
             is the first verdict, and its peak resident memory.
     growth  With --growth N: the daemon over N frames of the last bundle; the slope of its resident memory
@@ -46,7 +49,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
 from device import bundle as bundles
-from device import config, service
+from device import config, process, service
 from device.bundle import Bundle, GoldenSpec, GoldenVector
 from device.config import Config
 from device.detector import Detector
@@ -64,6 +67,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 WARM_UP = 20  # frames of a round that are not counted
 LARGE = Size(4000, 3000)
 BLOCKS = 40
+SERVED = 20  # large frames of a session
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,14 @@ class TimedService(service.Service):
     def __init__(self, *parts: object) -> None:
         super().__init__(*parts)  # type: ignore[arg-type]
         self.verdicts: list[tuple[int, Verdict]] = []
+        self.health_ns = 0
+        self._observe = self._report_of_self.inspected
+        self._report_of_self.inspected = self._inspected  # type: ignore[method-assign]
+
+    def _inspected(self, frame: Frame, verdict: Verdict) -> None:
+        begin_ns = time.perf_counter_ns()
+        self._observe(frame, verdict)
+        self.health_ns += time.perf_counter_ns() - begin_ns
 
     def publish(self, verdict: Verdict, *more: object) -> None:
         super().publish(verdict, *more)  # type: ignore[call-arg]
@@ -189,7 +201,8 @@ def speed(settings: Config, images: Sequence[Pixels], rounds: int, seconds: floa
 def _stages(station: TimedService) -> dict[str, float]:
     """The mean of each stage."""
     timings = [verdict.timing_ms for _, verdict in station.verdicts[WARM_UP:]]
-    return {stage: round(statistics.fmean(one[stage] for one in timings), 3) for stage in timings[0]}
+    stages = {stage: round(statistics.fmean(one[stage] for one in timings), 3) for stage in timings[0]}
+    return {**stages, "health": round(station.health_ns / 1e6 / len(station.verdicts), 3)}
 
 
 def _delays(
@@ -207,11 +220,13 @@ def _p99(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-len(values) * 99 // 100) - 1)]
 
 
-def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int, float, float]:
-    """(tiles, ms for a 12-megapixel frame, ms for an invocation), medians."""
-    pipeline = Pipeline(
-        bundles.load(_tiled(bundles.load(settings.bundle), folder)), "bench", "bench", settings.model.threads
-    )
+def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int, float, float, float]:
+    """(tiles, ms for a 12-megapixel frame, ms for an invocation, frame / invocation in the whole service).
+
+    The first three are medians.
+    """
+    path = _tiled(bundles.load(settings.bundle), folder)
+    pipeline = Pipeline(bundles.load(path), "bench", "bench", settings.model.threads)
     repeats = (-(-LARGE.height // images[0].shape[0]), -(-LARGE.width // images[0].shape[1]), 1)
     large = np.tile(images[0], repeats)[: LARGE.height, : LARGE.width]
     frame = Frame(np.ascontiguousarray(large), 0, time.time_ns(), time.monotonic_ns(), "memory", None, None)
@@ -225,7 +240,16 @@ def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int
         alone_ms = statistics.fmean(alone + invoke_ms(pipeline, 0.3))
         ratios.append((taken_ms / alone_ms, taken_ms, alone_ms))
     _, taken_ms, alone_ms = sorted(ratios)[len(ratios) // 2]
-    return count, taken_ms, alone_ms
+    return count, taken_ms, alone_ms, _served(replace(settings, bundle=path), frame.image, pipeline)
+
+
+def _served(settings: Config, image: Pixels, pipeline: Pipeline) -> float:
+    """A verdict of the whole service on so large a frame, in invocations."""
+    alone = invoke_ms(pipeline, 1.0)
+    station = run_service(settings, MemoryCamera([image], SERVED))
+    alone += invoke_ms(pipeline, 1.0)
+    at_ns = [at for at, _ in station.verdicts[2:]]
+    return (at_ns[-1] - at_ns[0]) / 1e6 / (len(at_ns) - 1) / statistics.fmean(alone)
 
 
 def _tiled(loaded: Bundle, folder: Path) -> Path:
@@ -385,12 +409,16 @@ def measure(options: argparse.Namespace, folder: Path, port: int) -> dict[str, o
         print(f"{name}, {options.threads} threads, {len(images)} images of {options.images}", flush=True)
         found = speed(settings, images, options.rounds, options.seconds)
         report(found)
-        count, taken_ms, alone_ms = tiles(settings, images, folder / str(at) / "tiled")
+        count, taken_ms, alone_ms, served = tiles(settings, images, folder / str(at) / "tiled")
         times = taken_ms / alone_ms
-        print(f"  12 megapixels, {count} tiles: {taken_ms:.1f} ms = {times / count:.3f} invokes a tile")
+        print(
+            f"  12 megapixels, {count} tiles: {taken_ms:.1f} ms = {times / count:.3f} invokes a tile; "
+            f"in the service {served / count:.3f}"
+        )
         starts, peak_mb = daemon(settings, folder, options.seconds * 2)
         print(f"  daemon: first verdict after {starts} s; peak resident {peak_mb} MB", flush=True)
         tiled = {"tiles": count, "frame_ms": round(taken_ms, 2), "invoke_ms": round(alone_ms, 3)}
+        tiled["served_invokes_a_tile"] = round(served / count, 4)
         everything[name] = {**asdict(found), "tiled": tiled, "start_s": starts, "peak_mb": peak_mb}
     if options.growth:
         frames, end_mb, slope, error = growth(settings, folder, options.growth)
@@ -415,7 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(arguments)
     logging.basicConfig(level="ERROR")
-    sys.setswitchinterval(service.SWITCH_S)
+    process.prepare()
     try:
         with tempfile.TemporaryDirectory(prefix="edgevision-bench-") as name, broker(Path(name)) as port:
             figures = measure(options, Path(name), port)

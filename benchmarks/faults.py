@@ -250,15 +250,22 @@ def problems(mode: str, ledger: Ledger, losses: capture.Losses, trigger: Trigger
 
 
 def _parts_without_a_word(ledger: Ledger, losses: capture.Losses, trigger: Trigger) -> list[str]:
-    """A part that was accepted, or found the queue full, has one verdict; a closed station took none."""
+    """A part that was accepted, or found the queue full, has one verdict or is counted as dropped.
+
+    A closed station took none.
+    """
     said = Counter(verdict.part_id for verdict in ledger.verdicts)
     found = [f"{part} has {count} verdicts" for part, count in said.items() if count > 1]
     silent = [part for part in ledger.accepted if part not in said]
-    if len(silent) != losses.dropped:
-        found.append(f"{len(silent)} parts have no verdict, {losses.dropped} are counted: {silent[:5]}")
     spoken = sum(part in said for part in ledger.refused)
-    if spoken != trigger.dropped:
-        found.append(f"{trigger.dropped} parts found the queue full, {spoken} of them have a verdict")
+    silent_too = trigger.dropped - spoken  # the station had so many parts waiting that it let them go
+    if silent_too < 0:
+        found.append(f"{trigger.dropped} parts found the queue full, {spoken} such have a verdict")
+    if len(silent) + silent_too != losses.dropped:
+        found.append(
+            f"{len(silent)} parts and {silent_too} that found the queue full have no verdict, "
+            f"{losses.dropped} are counted: {silent[:5]}"
+        )
     return found
 
 

@@ -43,7 +43,7 @@ Prepare = Callable[[Frame], Prepared]
 
 MOST_WAITING = 4  # triggered frames; a 12-megapixel frame takes 36 MB
 MOST_PARTS = 1000  # triggered parts, with or without their frames
-AHEAD = 2  # frames that are read ahead of a recorded source
+AHEAD = 1  # frames that wait, read ahead of a recorded source; a further one is in the making
 STOP_S = 2.0  # how long stop() waits for the camera to come back
 HUNG_S = 2.0  # a camera that is so much later than the wait it was given does not come back
 ANSWER_S = 3.0  # a trigger's thread that has said nothing for so long does not answer

@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,13 @@ class Counts:
 
     def plus(self, verdict: Word) -> Counts:
         """With one more."""
-        word = verdict.lower()
-        return replace(self, **{word: getattr(self, word) + 1})
+        return Counts(
+            self.ok + (verdict == "OK"),
+            self.ng + (verdict == "NG"),
+            self.marginal + (verdict == "MARGINAL"),
+            self.error + (verdict == "ERROR"),
+            self.since,
+        )
 
 
 def _require_count(word: str, found: Any) -> None:

@@ -148,17 +148,22 @@ def pool(evidence: NDArray[np.floating[Any]], pooling: Pooling) -> float:
     if evidence.size == 0:
         raise ValueError(f"evidence must have cells to pool, got {evidence.shape}")
     if pooling.kind == "mean":
-        return float(evidence.mean(dtype=np.float64))
+        return _mean(evidence)
     # the product is rounded: 0.1 * 30 gives 3.0000000000000004, and three cells are meant
     count = math.ceil(round(pooling.share * evidence.size, 6))
     count = max(count, 1)
-    return float(np.partition(evidence, -count, axis=None)[-count:].mean(dtype=np.float64))
+    return _mean(np.partition(evidence, -count, axis=None)[-count:])
 
 
 def mean_evidence(model_input: ModelInput, prediction: Prediction) -> float:
     """The mean of all cells that count, a logit."""
     evidence = prediction.evidence
-    return float(evidence[counted_cells(model_input.framing, evidence.shape)].mean())
+    return _mean(evidence[counted_cells(model_input.framing, evidence.shape)])
+
+
+def _mean(values: NDArray[np.floating[Any]]) -> float:
+    """In float64; numpy's own mean() takes longer for its Python than for the sum of a small map."""
+    return float(np.add.reduce(values, axis=None, dtype=np.float64)) / values.size
 
 
 def _require(source: str, what: str, expected: object, found: object) -> None:

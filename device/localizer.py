@@ -220,6 +220,8 @@ def _found(marked: _Marked, evidence: Evidence, placement: Letterbox, spec: Loca
     regions = []
     for contour in sorted(contours, key=_extent, reverse=True)[:MAX_REGIONS]:
         x, y, width, height = cv2.boundingRect(contour)
+        if width * height / points_per_px < spec.min_area_px:
+            break  # and so are those that follow
         filled = np.zeros((height, width), np.uint8)
         cv2.drawContours(filled, [contour], 0, (1,), cv2.FILLED, offset=(-x, -y))
         points = cv2.countNonZero(cv2.bitwise_and(filled, marked.mask[y : y + height, x : x + width]))
@@ -266,9 +268,8 @@ class _Cells:
         rows = slice(*self.rows.searchsorted((y, y + height)))
         columns = slice(*self.columns.searchsorted((x, x + width)))
         at_centres = region[self.rows[rows, np.newaxis] - y, self.columns[columns] - x]
-        inside = self.values[rows, columns][at_centres > 0]
-        if inside.size:
-            return float(inside.max())
+        if at_centres.any():
+            return cv2.minMaxLoc(self.values[rows, columns], at_centres)[1]
         row = np.abs(self.rows - (y + height / 2)).argmin()
         column = np.abs(self.columns - (x + width / 2)).argmin()
         return float(self.values[row, column])

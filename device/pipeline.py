@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from device import bundle as bundles
 from device.bundle import Bundle, Thresholds
@@ -140,7 +140,9 @@ class Pipeline:
         """The third part, on what this pipeline has detected."""
         watch = _StopWatch(detected.timing_ms)
         frame, model_input, prediction = detected.frame, detected.model_input, detected.prediction
-        checks = replace(detected.checks, evidence=mean_evidence(model_input, prediction))
+        seen = detected.checks
+        evidence = mean_evidence(model_input, prediction)
+        checks = Checks(seen.brightness_ratio, seen.focus, evidence)
         thresholds = thresholds or self._thresholds
         word = decide(prediction.score, thresholds)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)

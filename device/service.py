@@ -32,13 +32,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 import uuid
 from datetime import UTC, datetime
 
-from device import bundle, notify, outputs, reception
+from device import bundle, notify, outputs, process, reception
 from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
@@ -64,13 +63,12 @@ from device.voting import Jury
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # how long the loop waits for a frame before it looks at what else there is to do
-SWITCH_S = 0.0005  # a thread that works in Python gives way so soon; Python's own 5 ms would delay verdicts
 
 
 def run(config: Config) -> None:
     """Inspect until a signal or the end of the source. Raises the EdgeVisionError that ended it otherwise."""
     end_process_on_thread_fault()
-    sys.setswitchinterval(SWITCH_S)
+    process.prepare()
     with StopSignal() as stop:
         service = Service(config, stop, make_camera(config.camera, stop.wait), make_trigger(config.trigger))
         service.start()
@@ -144,6 +142,7 @@ class Service:
         self._counters.start()
         self._announce()
         self._listen()
+        process.settle()
         self._publisher.start()
         self._archive.start()
         self._capture.start()

@@ -20,6 +20,7 @@ SCHEMA_VERSION = 1
 Word = Literal["OK", "NG", "MARGINAL", "ERROR"]
 Method = Literal["evidence", "memory", "reference", "difference"]
 
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_IN_MS = 1_000_000
 
@@ -166,7 +167,7 @@ class Verdict:
                 "evidence": self.checks.evidence if self.checks else None,
             },
         }
-        return json.dumps(content, separators=(",", ":"), allow_nan=False)
+        return _to_json(content)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Verdict:

@@ -1,0 +1,55 @@
+"""How the process runs, seen in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from fixtures_daemon import REPOSITORY
+
+THREADS = """
+import sys, threading, ctypes
+from device import process
+if sys.argv[1] == "prepared":
+    process.prepare()
+print(sys.getswitchinterval())
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+def use():
+    for _ in range(100):
+        libc.malloc(1000)
+for _ in range(12):  # one after the other would share an arena
+    threading.Thread(target=use).start()
+libc.malloc_stats()
+"""
+SETTLED = """
+import gc
+from device import process
+kept = [[] for _ in range(10000)]
+process.settle()
+print(gc.get_freeze_count() > 10000, len(gc.get_objects()) < 1000)
+"""
+
+
+def ran(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (sys.executable, "-c", program, *arguments),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's statistics")
+@pytest.mark.parametrize(("mode", "switch_s"), [("prepared", "0.0005"), ("plain", "0.005")])
+def test_threads_give_way_soon_and_share_an_arena(mode: str, switch_s: str) -> None:
+    done = ran(THREADS, mode)
+    assert done.stdout.split() == [switch_s]
+    assert (done.stderr.count("Arena ") == 1) == (mode == "prepared")
+
+
+def test_what_the_start_has_made_is_not_looked_at_again() -> None:
+    assert ran(SETTLED).stdout.split() == ["True", "True"]
