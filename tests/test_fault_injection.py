@@ -71,7 +71,17 @@ def test_a_loss_of_a_recording_would_be_found(
 def test_a_part_without_a_word_would_be_found(faults: ModuleType) -> None:
     ledger = faults.Ledger(accepted=["A", "B"], refused=["C"])
     found = "\n".join(faults.problems("triggered", ledger, Losses(0, 1), Commanded(1)))
-    assert "2 parts have no verdict, 1 are counted" in found
+    assert "2 parts and 0 that found the queue full have no verdict, 1 are counted" in found
+
+
+def test_a_part_that_found_the_queue_full_and_was_let_go_is_counted(faults: ModuleType) -> None:
+    trigger = Commanded(1)
+    trigger.open()
+    assert [trigger.fire(part) for part in "AB"] == [True, False]
+    ledger = faults.Ledger(accepted=["A"], refused=["B"])
+    assert faults.problems("triggered", ledger, Losses(0, 2), trigger) == []
+    [problem] = faults.problems("triggered", ledger, Losses(0, 1), trigger)
+    assert "1 parts and 1 that found the queue full have no verdict, 1 are counted" in problem
 
 
 def test_two_verdicts_of_one_number_would_be_found(faults: ModuleType) -> None:
