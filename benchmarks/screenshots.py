@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import cv2
+import numpy as np
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from playwright.sync_api import Browser, Page
@@ -34,7 +35,8 @@ from deploy.serve import serving
 HISTORY = 310  # verdicts of each station before the picture is taken
 RATE_HZ = 30.0
 SHIFT_S = 6 * 3600  # since when the stations have counted
-WAIT_MS = 20_000
+WAIT_MS = 60_000
+QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ def main() -> None:
     verdicts = real_verdicts()
     with launched() as browser:
         for view in VIEWS:
-            take(browser, view, verdicts, out / f"{view.name}.png")
-            print(f"{view.name}.png  {(out / f'{view.name}.png').stat().st_size / 1000:.0f} kB")
+            file = out / f"{view.name}.webp"
+            file.write_bytes(take(browser, view, verdicts))
+            print(f"{file.name}  {file.stat().st_size / 1000:.0f} kB")
 
 
 def real_verdicts() -> list[dict[str, Any]]:
@@ -87,8 +90,8 @@ def real_verdicts() -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def take(browser: Browser, view: View, verdicts: list[dict[str, Any]], file: Path) -> None:
-    """A fresh broker, a fresh page, and its picture."""
+def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
+    """A fresh broker, a fresh page, and its picture: WebP, half as large as PNG and more."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_broker(Path(folder)) as ports,
@@ -107,9 +110,11 @@ def take(browser: Browser, view: View, verdicts: list[dict[str, Any]], file: Pat
         page.goto(f"{address}/?{urlencode(query)}")
         page.get_by_text("Connected", exact=True).wait_for(timeout=WAIT_MS)
         speak(client, view, verdicts, page)
-        page.screenshot(path=file)
+        shown = np.frombuffer(page.screenshot(), np.uint8)
         page.close()
         client.loop_stop()
+    quality = [cv2.IMWRITE_WEBP_QUALITY, QUALITY]
+    return cv2.imencode(".webp", cv2.imdecode(shown, cv2.IMREAD_COLOR), quality)[1].tobytes()
 
 
 def speak(client: Client, view: View, verdicts: list[dict[str, Any]], page: Page) -> None:
