@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.screenshots [--out docs/images]
 
-Needs a browser (`apt install chromium`); about a minute. The verdicts are those of `device inspect --json` on
+Needs `apt install mosquitto chromium`; about a minute. The verdicts are those of `device inspect --json` on
 deploy/demo/images; only names, numbers, times and the order are this program's.
 """
 
@@ -28,8 +28,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from playwright.sync_api import Browser, Page
 
 from benchmarks.browser import launched
+from benchmarks.mosquitto import mosquitto
 from benchmarks.simulated import SimulatedStation, compact
-from deploy.demo import DEMO, ROOT, running_broker
+from deploy.demo import DEMO, ROOT
 from deploy.serve import serving
 
 HISTORY = 310  # verdicts of each station before the picture is taken
@@ -94,11 +95,11 @@ def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
     """A fresh broker, a fresh page, and its picture: WebP, half as large as PNG and more."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_broker(Path(folder)) as ports,
+        mosquitto(Path(folder)) as broker,
         serving() as address,
     ):
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
-        client.connect("127.0.0.1", ports.mqtt)
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client.connect("127.0.0.1", broker.port)
         client.loop_start()
         width, height = view.size
         page = browser.new_page(
@@ -106,7 +107,7 @@ def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
             device_scale_factor=view.scale,
             color_scheme="dark" if view.theme == "dark" else "light",
         )
-        query = {"broker": f"ws://127.0.0.1:{ports.websockets}", "fit": int(view.fit)}
+        query = {"broker": f"ws://127.0.0.1:{broker.websockets}", "fit": int(view.fit)}
         page.goto(f"{address}/?{urlencode(query)}")
         page.get_by_text("Connected", exact=True).wait_for(timeout=WAIT_MS)
         speak(client, view, verdicts, page)
