@@ -306,6 +306,9 @@ def test_only_who_has_the_right_can_command(
     assert users["engineer"].ask("rebirth", by="engineer")["ok"]  # what came before it has been heard by now
     heard = re.findall(r'command "?(\w+)"? (?:by "([\w-]+)"|refused)', station.log())
     assert heard == [("threshold", "quality"), ("rebirth", "engineer")]
+    for name in ("cmdline", "environ"):
+        assert b"press-4-password" not in Path(f"/proc/{station.processes[0].pid}/{name}").read_bytes()
+    assert "press-4-password" not in station.log()
     for user in users.values():
         user.close()
 
