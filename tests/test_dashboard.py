@@ -126,7 +126,7 @@ def test_what_was_retained_is_not_taken_for_news(
     dashboard: Dashboard, talker: Talker, station: SimulatedStation
 ) -> None:
     talker.say(station.topic("inspection/last"), compact(station.verdict("NG")), retain=True)
-    page = dashboard.open(stale_s=3)
+    page = dashboard.open(stale_s=2)
     shows(page, "press-4", "word", "NG")
     shows(page, "press-4", "when", re.compile("^before this page"))
     shows(page, "press-4", "state", "Data are old")
