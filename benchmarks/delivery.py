@@ -389,11 +389,10 @@ def away(folder: Path, number: int) -> dict[str, Any]:
     waiting = publisher.delivery().waiting
     wait_for(lambda: publisher.delivery().waiting == 0, "the delivery", 3600)
     drained_s = time.monotonic() - begin
-    time.sleep(2.0)  # the subscriber reads what the broker has sent
-    reader.terminate()
-    reader.wait()
+    rss_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # before the benchmark's own lists
     delivery = publisher.delivery()
     publisher.stop("stopped")
+    reader.wait(600)  # it ends by itself at that word, which comes after all that was delivered
     broker.kill()
     lines = (folder / "received").read_text().split()[1:]
     seqs = list(dict.fromkeys(int(line.split(",")[0]) for line in lines))
@@ -404,7 +403,7 @@ def away(folder: Path, number: int) -> dict[str, Any]:
         "outbox_bytes_per_verdict": round(full_bytes / number),
         "outbox_bytes_afterwards": sum(path.stat().st_size for path in (folder / "state").iterdir()),
         "rss_bytes_stored": rss_stored,
-        "rss_bytes_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "rss_bytes_peak": rss_peak,
         "drained_per_s": round(waiting / drained_s),
         "drained_s": round(drained_s, 1),
         "arrived": len(seqs),
@@ -509,20 +508,26 @@ def latency(folder: Path, bundle: Path, images: Path, seconds: float) -> dict[st
 
 
 def read(port: int) -> None:
-    """A subscriber in a process of its own: prints "ready", then seq,historical for each inspection."""
+    """A subscriber in a process of its own: prints "ready", then seq,historical for each inspection.
+
+    Ends at the station's last word.
+    """
     client = Client(CallbackAPIVersion.VERSION2, "bench-reader", protocol=MQTTProtocolVersion.MQTTv5)
 
     def note(client: Client, userdata: object, message: MQTTMessage) -> None:
         payload = message.payload
+        if message.topic == f"{TOPIC}/status":
+            if payload == b"stopped":
+                client.disconnect()
+            return
         at = payload.index(b'"seq":') + 6
         seq = payload[at : payload.index(b",", at)].decode()
         late = b'"historical":true' in payload
         print(f"{seq},{late:d}")
 
-    client.on_connect = lambda *_: client.subscribe(f"{TOPIC}/inspection", qos=1)
+    client.on_connect = lambda *_: client.subscribe([(f"{TOPIC}/inspection", 1), (f"{TOPIC}/status", 1)])
     client.on_subscribe = lambda *_: print("ready", flush=True)
     client.on_message = note
-    signal.signal(signal.SIGTERM, lambda *_: client.disconnect())
     client.connect("127.0.0.1", port)
     client.loop_forever()
 

@@ -440,11 +440,11 @@ class Publisher:
         return self._ahead.popleft() if self._ahead else None
 
     def _read_ahead(self) -> None:
-        """The outbox's next rows, where all that were read are on their way."""
+        """The outbox's next rows, where all that were read are on their way and the broker's quota allows."""
         if self._outbox.generation != self._generation:
             self._generation = self._outbox.generation
             self._rewind()
-        if self._ahead:
+        if self._ahead or time.monotonic() < self._not_before_s:
             return
         for row in self._outbox.next(self._cursor):
             self._cursor = row.id
