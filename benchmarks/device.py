@@ -15,7 +15,8 @@ For each bundle, in one run:
     tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations: inspected by itself, and in the whole
             service, where the capture thread prepares the next frame meanwhile.
     daemon  `python -m device run` as its own process, on the images in DIR: from its start to READY=1, which
-            is the first verdict, and its peak resident memory.
+            is the first verdict, and its peak resident memory; and that of numpy, OpenCV, the interpreter and
+            the same model without any service.
     growth  With --growth N: the daemon over N frames of the last bundle; the slope of its resident memory
             after the first fifth, with twice its standard error (from the means of 40 blocks).
 
@@ -67,6 +68,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 WARM_UP = 20  # frames of a round that are not counted
 LARGE = Size(4000, 3000)
 BLOCKS = 40
+BARE = """
+import sys
+from pathlib import Path
+import cv2
+from device.interpreter import Interpreter
+Interpreter(Path(sys.argv[1]), int(sys.argv[2])).invoke()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 SERVED = 20  # large frames of a session
 
 
@@ -313,6 +322,14 @@ def daemon(settings: Config, folder: Path, seconds: float) -> tuple[list[float],
     return starts, round(peak_mb, 1)
 
 
+def bare_mb(settings: Config) -> float:
+    """Peak resident MB of numpy, OpenCV, the interpreter and the model by themselves."""
+    model = bundles.load(settings.bundle).model_path
+    command = (sys.executable, "-c", BARE, str(model), str(settings.model.threads))
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return round(int(done.stdout) * 1024 / 1e6, 1)
+
+
 def growth(settings: Config, folder: Path, frames: int) -> tuple[int, float, float, float]:
     """(frames, MB at the end, bytes a frame, twice the standard error of that)."""
     samples: list[tuple[int, int]] = []
@@ -416,10 +433,15 @@ def measure(options: argparse.Namespace, folder: Path, port: int) -> dict[str, o
             f"in the service {served / count:.3f}"
         )
         starts, peak_mb = daemon(settings, folder, options.seconds * 2)
-        print(f"  daemon: first verdict after {starts} s; peak resident {peak_mb} MB", flush=True)
+        bare = bare_mb(settings)
+        print(
+            f"  daemon: first verdict after {starts} s; peak resident {peak_mb} MB, of which bare {bare} MB",
+            flush=True,
+        )
         tiled = {"tiles": count, "frame_ms": round(taken_ms, 2), "invoke_ms": round(alone_ms, 3)}
         tiled["served_invokes_a_tile"] = round(served / count, 4)
-        everything[name] = {**asdict(found), "tiled": tiled, "start_s": starts, "peak_mb": peak_mb}
+        daemon_figures = {"start_s": starts, "peak_mb": peak_mb, "bare_mb": bare}
+        everything[name] = {**asdict(found), "tiled": tiled, **daemon_figures}
     if options.growth:
         frames, end_mb, slope, error = growth(settings, folder, options.growth)
         print(f"growth over {frames} frames: {slope:+.1f} +- {error:.1f} bytes a frame, {end_mb:.1f} MB then")
