@@ -107,9 +107,9 @@ def test_the_log_tells_the_story(fitted: Fitted):
 
 TILED = """
 [input]
-max_size = 256
-tile_size = 128
-scales = [0.25]
+max_size = 128
+tile_size = 64
+scales = [0.125]
 [split]
 folds = 2
 [probe]
@@ -125,7 +125,7 @@ images = 8
 
 
 def large_parts(folder: Path) -> Path:
-    """A manifest of 18 images of 1600 x 1216 px: a third has a defect of 28 px, half of these a mask."""
+    """A manifest of 18 images of 1600 x 1216 px: a third has a defect of 40 px, half of these a mask."""
     folder.mkdir()
     rng = np.random.default_rng(8)
     rows = ["path,label,split,mask"]
@@ -135,8 +135,8 @@ def large_parts(folder: Path) -> Path:
         image = cv2.resize(rng.normal(110, 2, (height // 8, width // 8)).astype(np.float32), (width, height))
         mask = np.zeros((height, width), np.uint8)
         if defective:
-            x, y = (int(rng.integers(0, side - 28)) for side in (width, height))
-            mask[y : y + 28, x : x + 28] = 255
+            x, y = (int(rng.integers(0, side - 40)) for side in (width, height))
+            mask[y : y + 40, x : x + 40] = 255
             image[mask > 0] += 140
             assert cv2.imwrite(str(folder / mask_name), mask)
         assert cv2.imwrite(str(folder / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
@@ -147,17 +147,17 @@ def large_parts(folder: Path) -> Path:
 
 
 def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, caplog):
-    """They would be 4 px on an input of 256: in tiles they are 7, on a twelfth of the image."""
+    """They would be 3 px on an input of 128: in tiles they are 5, on a twelfth of the image."""
     data, out = large_parts(tmp_path / "parts"), tmp_path / "out"
     (tmp_path / "fit.toml").write_text(TILED)
     given = ("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
     with caplog.at_level(logging.INFO):  # in this process: TensorFlow is there already
         assert fit.main([str(word) for word in given]) == 0
     capsys.readouterr()
-    assert "inputs to try: 128x128 in 12 tiles of 512x512 px" in caplog.text
+    assert "inputs to try: 64x64 in 12 tiles of 512x512 px" in caplog.text
     calibration = bundles.load(out).calibration
     spec = calibration.preprocess
-    assert (spec.tiles, spec.overlap, spec.size) == (Size(512, 512), 0.2, Size(128, 128))
+    assert (spec.tiles, spec.overlap, spec.size) == (Size(512, 512), 0.2, Size(64, 64))
     assert calibration.training["chosen"]["tiles_px"] == [512, 512]
     assert calibration.metrics["int8"]["n_images"] == 12
     assert calibration.metrics["int8"]["auroc"] > 0.7  # with random weights, and four defective images
