@@ -147,14 +147,14 @@ def large_parts(folder: Path) -> Path:
 
 
 def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, caplog):
-    """They would be 3 px on an input of 128: in tiles they are 5, on a twelfth of the image."""
+    """They would be 3 px on an input of 128: in tiles they are 5, on an eighth of the image."""
     data, out = large_parts(tmp_path / "parts"), tmp_path / "out"
     (tmp_path / "fit.toml").write_text(TILED)
     given = ("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
     with caplog.at_level(logging.INFO):  # in this process: TensorFlow is there already
         assert fit.main([str(word) for word in given]) == 0
     capsys.readouterr()
-    assert "inputs to try: 64x64 in 12 tiles of 512x512 px" in caplog.text
+    assert "inputs to try: 64x64 in 24 tiles of 512x512 px" in caplog.text
     calibration = bundles.load(out).calibration
     spec = calibration.preprocess
     assert (spec.tiles, spec.overlap, spec.size) == (Size(512, 512), 0.2, Size(64, 64))
