@@ -121,6 +121,8 @@ finalists = 1
 epochs = 1
 [quantization]
 images = 8
+[report]
+gradient = false
 """
 
 
