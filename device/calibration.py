@@ -254,27 +254,39 @@ class MemorySpec:
     """How the model's features become evidence, where the bundle has a memory of good parts (memory.npz).
 
     `kind` "nearest": a cell's distance is that to the nearest row; "position": to the row of its own place,
-    row by row of the map, for parts that lie still. `channels`: of the features. `items`: rows of the memory.
-    `relative`: a distance counts in medians of its image's, which takes out light and focus. `sigma_cells`:
-    of the Gaussian over the distances; 0 for none. Evidence is (distance - centre) / spread; a distance that
-    is not relative is in steps of int8.
+    row by row of the map, for parts that lie still. `channels`: of the features; rows have the first
+    `row_channels` of them. `items`: how many rows. `relative`: a distance counts in medians of its image's,
+    which takes out light and focus. `sigma_cells`: of the Gaussian over the distances; 0 for none.
+    `centre`, `spread`: of a cell's distance, `image_centre`, `image_spread`: of that of the whole image.
+    Evidence is (cell - centre) / spread + image_weight * (image - image_centre) / image_spread.
     """
 
     kind: MemoryKind
     channels: int
+    row_channels: int
     items: int
     relative: bool
     sigma_cells: float
     centre: float
     spread: float
+    image_weight: float
+    image_centre: float
+    image_spread: float
 
     def __post_init__(self) -> None:
         _require_choice("memory.kind", self.kind, MemoryKind)
         _require(1 <= self.channels <= MOST_CHANNELS, "memory.channels", f"1..{MOST_CHANNELS}", self.channels)
+        legal = 1 <= self.row_channels <= self.channels
+        _require(legal, "memory.row_channels", f"1..{self.channels} (memory.channels)", self.row_channels)
         _require(1 <= self.items <= MOST_ITEMS, "memory.items", f"1..{MOST_ITEMS}", self.items)
         _require(0 <= self.sigma_cells <= 8, "memory.sigma_cells", "0..8", self.sigma_cells)
-        _require(math.isfinite(self.centre), "memory.centre", "a finite number", self.centre)
-        _require(0 < self.spread < math.inf, "memory.spread", "a finite number > 0", self.spread)
+        _require(0 <= self.image_weight < math.inf, "memory.image_weight", "0 or more", self.image_weight)
+        for name in ("centre", "image_centre"):
+            value = getattr(self, name)
+            _require(math.isfinite(value), f"memory.{name}", "a finite number", value)
+        for name in ("spread", "image_spread"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, f"memory.{name}", "a finite number > 0", value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from device.errors import InterpreterError
 from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.geometry import Box, Size
 from device.interpreter import Interpreter, Tensor
-from device.memory import Memory
+from device.memory import BLOCK, Memory
 from device.preprocess import ModelInput, Pixels
 from device.tiles import STEP
 
@@ -174,14 +174,19 @@ def _require(source: str, what: str, expected: object, found: object) -> None:
 def _require_map(source: str, output: Tensor, memory: Memory | None) -> None:
     shape = output.shape
     channels = 1 if memory is None else memory.spec.channels
-    if memory is not None and memory.spec.kind == "position" and memory.spec.items != shape[1] * shape[2]:
-        expected = f"{memory.spec.items} cells, one for each row of the memory"
-        raise InterpreterError(f"{source}: output must have {expected}, got {shape}")
     if len(shape) != 4 or shape[0] != 1 or shape[3] != channels or min(shape) < 1:
         raise InterpreterError(f"{source}: output shape must be (1, h, w, {channels}), got {shape}")
+    if memory is not None and memory.spec.kind == "position":
+        _require_places(source, memory.spec.items, shape)
     legal = ("int8", "uint8") if memory is None else ("int8",)
     if output.dtype not in legal:
         raise InterpreterError(f"{source}: output dtype must be {' or '.join(legal)}, got {output.dtype}")
+
+
+def _require_places(source: str, places: int, shape: tuple[int, ...]) -> None:
+    if places != shape[1] * shape[2] or shape[1] % BLOCK or shape[2] % BLOCK:
+        expected = f"{places} cells, one for each place of the memory, in blocks of {BLOCK}x{BLOCK}"
+        raise InterpreterError(f"{source}: output must have {expected}, got {shape}")
 
 
 def _require_whole_cells(source: str, size: Size, shape: tuple[int, ...]) -> None:

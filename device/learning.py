@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from device import bundle as bundles
 from device import durable, good_scores, manifest, memory, origin
+from device import remember as rememberer
 from device.bundle import (
     Bundle,
     Calibration,
@@ -52,7 +53,7 @@ from device.bundle import (
 from device.camera import make_camera
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
-from device.coreset import POOL, coreset
+from device.coreset import POOL
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
 from device.frame import frame_from_file
 from device.good_scores import Rate
@@ -309,27 +310,28 @@ def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_reject
     scores = ScoreCalibration(1.0, -ng)  # NG begins at 0.5
     rate = Rate.seen(int((held_out >= ng).sum()), len(seen))
     made = remember(seen, spec)
-    made = Memory(made.items, replace(made.spec, centre=centre, spread=spread))
+    weight = made.spec.image_weight / spread
+    made = Memory(made.good, replace(made.spec, centre=centre, spread=spread, image_weight=weight))
     thresholds = _thresholds(scores, ng, min(marginal, ng), rate, false_rejects)
     return Taught(made, scores, thresholds, rate, held_out)
 
 
 def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
-    """As many rows as `spec` has, or the means of each place; of a single one, the mean of all."""
-    if spec.kind == "position":
-        parts = [part.reshape(-1, spec.channels) for one in seen for part in one.parts]
-        items = _rounded(np.mean(parts, axis=0))
-    elif spec.items == 1:
-        items = _rounded(np.mean([one.rows.mean(0) for one in seen], axis=0))[np.newaxis]
-    else:
-        rng = np.random.default_rng(SEED)
-        rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
-        items = rows[coreset(rows, spec.items, rng)]
-    return Memory(items, replace(spec, items=len(items), centre=0.0, spread=1.0))
-
-
-def _rounded(values: NDArray[Any]) -> Features:
-    return values.round().astype(np.int8)
+    """As many rows as `spec` has, or what each place shows; evidence is the distance itself."""
+    rng = np.random.default_rng(SEED)
+    parts = np.concatenate([np.stack(one.parts) for one in seen])
+    rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
+    good = rememberer.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
+    return Memory(
+        good,
+        replace(
+            spec,
+            items=len(good.items) or len(good.means),
+            centre=0.0,
+            spread=1.0,
+            image_weight=spec.image_weight * spec.spread,
+        ),
+    )
 
 
 def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:
@@ -399,7 +401,7 @@ def _thinned(files: Sequence[Path], most: int) -> list[Path]:
 
 def _report(seen: Sequence[Seen], taught: Taught, wanted: float, took_s: float) -> None:
     most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    kept = taught.memory.items
+    kept = taught.memory.good.items
     _say(f"learned from {len(seen)} good images: {len(kept)} rows kept, {kept.nbytes / 1000:.0f} kB")
     _say(f"of them would be NG, each judged without its neighbours: {taught.rate}; wanted {wanted:.1%}")
     if taught.rate.high > 10 * wanted:

@@ -1,20 +1,22 @@
 """The memory of good parts: how far a frame's features lie from all that good frames have shown.
 
-In a bundle that has one, the model gives features instead of evidence, and memory.npz holds int8 rows of
-the same kind, taken from good images. A cell's distance to the nearest row is what is strange about it
-(PatchCore, Roth et al., CVPR 2022). The features are whitened, so a memory of a single row, their mean, gives
-the distance of Mahalanobis: a Gaussian that all cells share.
+In a bundle that has one, the model gives features instead of evidence, and memory.npz holds what good images
+showed. Two distances are taken, and added as evidence:
 
-Where parts lie still, each cell is compared with a row of its own: the mean of good images at that place
-(PaDiM, Defard et al., ICPR 2021, with one covariance for all places).
+- of each cell to the nearest of int8 rows taken from good images (PatchCore, Roth et al., CVPR 2022). The
+  features are whitened, so that every direction counts. Or, where parts lie still, of each cell to the mean
+  of good images at its own place, Mahalanobis' (PaDiM, Defard et al., ICPR 2021; BLOCK x BLOCK neighbours
+  share one covariance);
+- of the whole image, from the means and standard deviations of its channels (Rippel et al., ICPR 2020).
 
-Whole numbers below 2**24 are exact in float32: the distances are the same on every machine, whatever the
-order in which its BLAS adds them up.
+Whole numbers below 2**24 are exact in float32: the distances to rows are the same on every machine, whatever
+the order in which its BLAS adds them up.
 """
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -27,74 +29,67 @@ from device.calibration import MemorySpec
 from device.errors import BundleError
 
 FILE = "memory.npz"
-DTYPES = {"items": "int8"}
-WITH_HEAD = {**DTYPES, "head": "float32"}
-BLOCK_BYTES = 2**20  # of products at a time: they stay in a processor's cache until the least is found
+DTYPES = {
+    "items": "int8",
+    "means": "float16",
+    "factors": "float16",
+    "image_mean": "float32",
+    "image_whitening": "float32",
+    "head": "float32",
+}
+BLOCK = 2  # cells on a side that share a covariance
+PRODUCTS_BYTES = 2**20  # of products at a time: they stay in a processor's cache until the least is found
 LEAST_TYPICAL = 1.0  # steps of int8: a flat image must not divide by 0
 
-Items = NDArray[np.int8]
+Floats = NDArray[np.float32]
 
 
-class Memory:
-    """`items`: int8 (n, channels), in the units of the model's int8 output. One frame at a time.
+@dataclass(frozen=True, slots=True, eq=False)
+class Good:
+    """What good images showed, as it stands in the file, in the units of the model's int8 output.
 
-    `head`: where a few defects are known (trainer.sharpen), float32 (channels + 1,): weights of a cell's
-    features and a constant, whose sum is added to its evidence.
+    `items`: (n, c) rows of the first c channels; none of kind "position". `means`: (cells, c), and `factors`:
+    (blocks, c, c), whitening a difference from them, of that kind alone. `image_mean`: (2 channels,), of the
+    channels' means and standard deviations. `image_whitening`: (2 channels, 2 channels), of what varies.
+    `head`: (channels + 1,), weights of a cell's features and a constant, whose sum is added to its evidence
+    where a few defects are known (trainer.sharpen); else empty.
     """
 
-    def __init__(self, items: Items, spec: MemorySpec, head: NDArray[np.float32] | None = None) -> None:
-        if items.ndim != 2 or items.dtype != np.int8 or items.shape != (spec.items, spec.channels):
-            expected = f"int8 ({spec.items}, {spec.channels})"
-            raise ValueError(f"items must be {expected}, got {items.dtype} {items.shape}")
-        if head is not None and (head.shape != (spec.channels + 1,) or not np.isfinite(head).all()):
-            raise ValueError(f"head must be ({spec.channels + 1},) finite numbers, got {head.shape}")
-        self.items, self.spec, self.head = items, spec, head
-        self._rows = rows = items.astype(np.float32)
-        self._doubled = np.ascontiguousarray(2 * rows.T)
-        self._squares = np.einsum("nc,nc->n", rows, rows)
-        self._cells = max(1, min(1024, BLOCK_BYTES // (4 * len(rows))))
-        self._products = np.empty((self._cells, len(rows)), np.float32)
+    items: NDArray[np.int8]
+    means: NDArray[np.float16]
+    factors: NDArray[np.float16]
+    image_mean: Floats
+    image_whitening: Floats
+    head: Floats
 
-    def evidence(self, stored: NDArray[np.int8]) -> NDArray[np.float32]:
-        """The map (h, w) for features int8 (h, w, channels): 0 is MemorySpec.centre, its unit the spread."""
-        spec = self.spec
-        distances = self.distances(stored)
-        if spec.sigma_cells:
-            distances = np.asarray(cv2.GaussianBlur(distances, (0, 0), spec.sigma_cells), np.float32)
-        if spec.relative:
-            distances = distances / np.float32(max(float(np.median(distances)), LEAST_TYPICAL))
-        found = np.asarray((distances - np.float32(spec.centre)) / np.float32(spec.spread), np.float32)
-        if self.head is not None:
-            found += stored.astype(np.float32) @ self.head[:-1] + self.head[-1]
-        return found
-
-    def distances(self, stored: NDArray[np.int8]) -> NDArray[np.float32]:
-        """Of each cell (h, w) to its nearest row, or to its own, Euclidean, in steps of int8."""
-        height, width, channels = stored.shape
-        cells = stored.reshape(-1, channels).astype(np.float32)
-        if self.spec.kind == "position":
-            cells -= self._rows
-            return np.asarray(np.sqrt(np.einsum("nc,nc->n", cells, cells)).reshape(height, width))
-        found = np.einsum("nc,nc->n", cells, cells)
-        for start in range(0, len(cells), self._cells):
-            found[start : start + self._cells] += self._nearest(cells[start : start + self._cells])
-        return np.asarray(np.sqrt(np.maximum(found, 0, out=found), out=found).reshape(height, width))
-
-    def _nearest(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of each cell (n, channels) the least of |row|^2 - 2 cell row."""
-        products = np.matmul(cells, self._doubled, out=self._products[: len(cells)])
-        np.subtract(self._squares, products, out=products)
-        return np.asarray(products.min(1), np.float32)
+    def check(self, spec: MemorySpec) -> None:
+        """Raise ValueError where it is not what the calibration says."""
+        both, own = 2 * spec.channels, spec.row_channels
+        rows, places = (spec.items, 0) if spec.kind == "nearest" else (0, spec.items)
+        shapes = {
+            "items": (rows, own),
+            "means": (places, own),
+            "factors": (places // BLOCK**2, own, own),
+            "image_mean": (both,),
+            "image_whitening": (both, both),
+            "head": (spec.channels + 1,) if len(self.head) else (0,),
+        }
+        for name, shape in shapes.items():
+            found: NDArray[Any] = getattr(self, name)
+            if found.shape != shape or found.dtype.name != DTYPES[name]:
+                expected = f"{DTYPES[name]} {shape}"
+                raise ValueError(f"{name} must be {expected}, got {found.dtype.name} {found.shape}")
+            if not np.isfinite(found).all():
+                raise ValueError(f"{name} must be finite")
 
     def to_bytes(self) -> bytes:
         """The content of memory.npz."""
         file = io.BytesIO()
-        arrays = {"items": self.items} if self.head is None else {"items": self.items, "head": self.head}
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **{name: getattr(self, name) for name in DTYPES})
         return file.getvalue()
 
     @classmethod
-    def from_file(cls, path: Path, spec: MemorySpec) -> Memory:
+    def from_file(cls, path: Path) -> Good:
         """Raises BundleError naming what is wrong with the file."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -102,9 +97,104 @@ class Memory:
         except (OSError, EOFError, ValueError, BadZipFile) as error:
             raise BundleError(f"{path}: {error}") from None
         found = {name: array.dtype.name for name, array in content.items()}
-        if found not in (DTYPES, WITH_HEAD):
-            raise BundleError(f"{path}: must hold {DTYPES} or {WITH_HEAD}, got {found}")
+        if found != DTYPES:
+            raise BundleError(f"{path}: must hold {DTYPES}, got {found}")
+        return cls(**content)
+
+
+class Memory:
+    """What good images showed, ready to compare a frame with. One frame at a time."""
+
+    def __init__(self, good: Good, spec: MemorySpec) -> None:
+        """Raises ValueError where the two do not fit each other."""
+        good.check(spec)
+        self.good, self.spec = good, spec
+        self._means = good.means.astype(np.float32)
+        self._factors = good.factors.astype(np.float32)
+        rows = good.items.astype(np.float32)
+        self._doubled = np.ascontiguousarray(2 * rows.T)
+        self._squares = np.einsum("nc,nc->n", rows, rows)
+        self._cells = max(1, min(1024, PRODUCTS_BYTES // (4 * max(1, len(rows)))))
+        self._products = np.empty((self._cells, len(rows)), np.float32)
+
+    @classmethod
+    def from_file(cls, path: Path, spec: MemorySpec) -> Memory:
+        """Raises BundleError naming what is wrong with the file."""
         try:
-            return cls(content["items"], spec, content.get("head"))
+            return cls(Good.from_file(path), spec)
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from None
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes while it works."""
+        own = (self._doubled, self._squares, self._products, self._means, self._factors)
+        kept = [getattr(self.good, name) for name in DTYPES]
+        return sum(array.nbytes for array in (*own, *kept))
+
+    def evidence(self, stored: NDArray[np.int8]) -> Floats:
+        """The map (h, w) for features int8 (h, w, channels)."""
+        spec = self.spec
+        cells = (self.typical(stored) - np.float32(spec.centre)) / np.float32(spec.spread)
+        if spec.image_weight:
+            image = (self.image_distance(stored) - spec.image_centre) / spec.image_spread
+            cells += np.float32(spec.image_weight * image)
+        if len(self.good.head):
+            cells += stored.astype(np.float32) @ self.good.head[:-1] + self.good.head[-1]
+        return np.asarray(cells, np.float32)
+
+    def typical(self, stored: NDArray[np.int8]) -> Floats:
+        """The distances of the cells (h, w), smoothed, in medians of the image's where they are relative."""
+        distances = self.distances(stored[:, :, : self.spec.row_channels])
+        if self.spec.sigma_cells:
+            distances = np.asarray(cv2.GaussianBlur(distances, (0, 0), self.spec.sigma_cells), np.float32)
+        if self.spec.relative:
+            distances = distances / np.float32(max(float(np.median(distances)), LEAST_TYPICAL))
+        return np.asarray(distances, np.float32)
+
+    def image_distance(self, stored: NDArray[np.int8]) -> float:
+        """Of the whole image from good ones, Mahalanobis', in standard deviations of one direction."""
+        return float(np.linalg.norm((described(stored) - self.good.image_mean) @ self.good.image_whitening))
+
+    def distances(self, stored: NDArray[np.int8]) -> Floats:
+        """Of each cell (h, w) to its nearest row, in steps of int8; or to its own mean, whitened."""
+        height, width, channels = stored.shape
+        cells = stored.reshape(-1, channels).astype(np.float32)
+        if self.spec.kind == "position":
+            cells -= self._means
+            return from_blocks(whitened(in_blocks(cells, height, width), self._factors), height, width)
+        found = np.einsum("nc,nc->n", cells, cells)
+        for start in range(0, len(cells), self._cells):
+            found[start : start + self._cells] += self._nearest(cells[start : start + self._cells])
+        return np.asarray(np.sqrt(np.maximum(found, 0, out=found), out=found).reshape(height, width))
+
+    def _nearest(self, cells: Floats) -> Floats:
+        """Of each cell (n, channels) the least of |row|^2 - 2 cell row."""
+        products = np.matmul(cells, self._doubled, out=self._products[: len(cells)])
+        np.subtract(self._squares, products, out=products)
+        return np.asarray(products.min(1), np.float32)
+
+
+def described(stored: NDArray[np.int8]) -> Floats:
+    """(2 channels,): the mean and the standard deviation of each channel of features (h, w, channels)."""
+    cells = stored.reshape(-1, stored.shape[2]).astype(np.float32)
+    return np.concatenate([cells.mean(0), cells.std(0)])
+
+
+def in_blocks(cells: Floats, height: int, width: int) -> Floats:
+    """(blocks, BLOCK * BLOCK, c) of the cells (height * width, c) of a map."""
+    channels = cells.shape[1]
+    parts = cells.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels).swapaxes(1, 2)
+    return np.ascontiguousarray(parts).reshape(-1, BLOCK * BLOCK, channels)
+
+
+def from_blocks(values: Floats, height: int, width: int) -> Floats:
+    """The map (height, width) of (blocks, BLOCK * BLOCK)."""
+    parts = values.reshape(height // BLOCK, width // BLOCK, BLOCK, BLOCK).swapaxes(1, 2)
+    return np.ascontiguousarray(parts).reshape(height, width)
+
+
+def whitened(differences: Floats, factors: Floats) -> Floats:
+    """The lengths (blocks, n) of differences (blocks, n, c) in each block's own factors (blocks, c, c)."""
+    scaled = np.matmul(differences, factors)
+    return np.asarray(np.sqrt(np.einsum("bnc,bnc->bn", scaled, scaled)), np.float32)

@@ -21,6 +21,7 @@ from device.bundle import (
     GoldenSpec,
     GoldenVector,
     LocalizationSpec,
+    MemorySpec,
     Pooling,
     PreprocessSpec,
     Quantization,
@@ -34,6 +35,7 @@ from device.detector import Detector
 from device.frame import Frame
 from device.geometry import Size
 from device.interpreter import Interpreter
+from device.memory import Good, Memory
 from device.preprocess import Preprocessor
 
 SIDE = 64  # px, of the tiny model's input
@@ -95,6 +97,24 @@ def make_calibration(**changes: Any) -> Calibration:
         metrics={"float": {"auroc": 0.99}, "int8": {"auroc": 0.98, "ap": None}},
     )
     return replace(calibration, **changes)
+
+
+def make_memory(
+    items: np.ndarray, channels: int | None = None, head: np.ndarray | None = None, **changes: Any
+) -> Memory:
+    """A memory with these rows, the whole image left out; `changes` to its spec."""
+    count, own = items.shape
+    both = 2 * (channels or own)
+    good = Good(
+        items,
+        np.zeros((0, own), np.float16),
+        np.zeros((0, own, own), np.float16),
+        np.zeros(both, np.float32),
+        np.eye(both, dtype=np.float32),
+        np.zeros(0, np.float32) if head is None else head,
+    )
+    spec = MemorySpec("nearest", channels or own, own, count, False, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0)
+    return Memory(good, replace(spec, **changes))
 
 
 @dataclass(frozen=True)

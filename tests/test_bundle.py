@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_bundle import GOLDEN, TinyModel
+from fixtures_bundle import GOLDEN, TinyModel, make_memory
 
 from device import bundle as bundles
 from device import manifest
 from device.bundle import Bundle, GoldenSpec, GoldenVector, MemorySpec, ReferenceSpec
 from device.errors import BundleError, StorageError
 from device.geometry import Size
-from device.memory import Memory
 from device.reference import GoldenReference
 
 
@@ -455,7 +454,7 @@ def with_reference(
     return bundles.write(parent, "tiny", tiny_model.content, calibration, {GOLDEN: tiny_model.golden}, extra)
 
 
-MEMORY = Memory(np.array([[-77], [-70]], np.int8), MemorySpec("nearest", 1, 2, False, 0.0, 20.0, 4.0))
+MEMORY = make_memory(np.array([[-77], [-70]], np.int8), centre=20.0, spread=4.0)
 
 
 def with_memory(model: TinyModel, folder: Path, content: bytes | None, spec: MemorySpec | None) -> Path:
@@ -508,17 +507,17 @@ def test_a_damaged_reference_is_refused(tiny_model: TinyModel, tmp_path: Path) -
 
 
 def test_a_memory_travels_in_the_bundle(tiny_model: TinyModel, tmp_path: Path) -> None:
-    with_memory(tiny_model, tmp_path, MEMORY.to_bytes(), MEMORY.spec)
+    with_memory(tiny_model, tmp_path, MEMORY.good.to_bytes(), MEMORY.spec)
     memory = bundles.load(tmp_path).memory()
     assert memory is not None
-    assert np.array_equal(memory.items, MEMORY.items)
+    assert np.array_equal(memory.good.items, MEMORY.good.items)
 
 
 @pytest.mark.parametrize(
     ("content", "spec", "message"),
     [
         (None, MEMORY.spec, "memory: must be given with memory.npz, and only with it"),
-        (MEMORY.to_bytes(), None, "memory: must be given with memory.npz, and only with it"),
+        (MEMORY.good.to_bytes(), None, "memory: must be given with memory.npz, and only with it"),
         (b"no archive", MEMORY.spec, "memory.npz: "),
     ],
 )

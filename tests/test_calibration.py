@@ -33,6 +33,7 @@ GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
 VERSION_1 = GOLDEN.with_name("calibration-1.json")
 VERSION_2 = GOLDEN.with_name("calibration-2.json")
 FREE = ("training", "metrics")  # of any content
+MEMORY = MemorySpec("nearest", 32, 16, 900, False, 1.0, 3.5, 0.25, 0.0, 1.0, 2.0)
 
 
 def content() -> dict[str, Any]:
@@ -120,7 +121,7 @@ def test_a_file_of_version_2_has_no_memory() -> None:
 
 
 def test_a_memory_comes_back() -> None:
-    calibration = make_calibration(memory=MemorySpec("nearest", 32, 900, True, 1.0, 3.5, 0.25))
+    calibration = make_calibration(memory=replace(MEMORY, relative=True, image_weight=0.5))
     assert Calibration.from_json(calibration.to_json()) == calibration
 
 
@@ -268,12 +269,16 @@ def test_the_same_golden_file_twice() -> None:
         lambda: Reference(math.nan, 0.0),
         lambda: Reference(0.0, -1.0),
         lambda: GoldenSpec(0.1, ()),
-        lambda: MemorySpec("nearest", 0, 1, False, 0.0, 0.0, 1.0),
-        lambda: MemorySpec("nearest", 257, 1, False, 0.0, 0.0, 1.0),
-        lambda: MemorySpec("nearest", 1, 0, False, 0.0, 0.0, 1.0),
-        lambda: MemorySpec("nearest", 1, 1, False, 9.0, 0.0, 1.0),
-        lambda: MemorySpec("nearest", 1, 1, False, 0.0, math.nan, 1.0),
-        lambda: MemorySpec("nearest", 1, 1, False, 0.0, 0.0, 0.0),
+        lambda: replace(MEMORY, kind="mean"),
+        lambda: replace(MEMORY, channels=257),
+        lambda: replace(MEMORY, row_channels=0),
+        lambda: replace(MEMORY, row_channels=33),
+        lambda: replace(MEMORY, items=0),
+        lambda: replace(MEMORY, sigma_cells=9.0),
+        lambda: replace(MEMORY, centre=math.nan),
+        lambda: replace(MEMORY, spread=0.0),
+        lambda: replace(MEMORY, image_weight=-1.0),
+        lambda: replace(MEMORY, image_spread=math.inf),
         lambda: GoldenSpec(1.0, (GoldenVector("a.png", 0.5),)),
         lambda: make_calibration(model_sha256="xyz"),
         lambda: make_calibration(created="yesterday"),

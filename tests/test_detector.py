@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_bundle import CELLS, TinyModel, make_frame, make_image
+from fixtures_bundle import CELLS, TinyModel, make_frame, make_image, make_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.bundle import Bundle, MemorySpec, Pooling, PreprocessSpec, Quantization, ScoreCalibration
+from device.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
 from device.detector import Detector, Prediction, pool
 from device.errors import InterpreterError
 from device.framing import content_cells
 from device.geometry import Letterbox, Size
 from device.interpreter import Interpreter, Tensor
-from device.memory import Memory
 from device.preprocess import Preprocessor
+from device.remember import remember
 
 
 def predict(bundle: Bundle, image: np.ndarray) -> Prediction:
@@ -214,11 +214,10 @@ def test_a_prediction_checks_itself() -> None:
         Prediction(np.zeros((1, 8, 8, 1), np.int8), 0.0, 0.5)
 
 
-def remembering(tiny_model: TinyModel, folder: Path, items: list[int], **changes: Any) -> Bundle:
-    spec = MemorySpec("nearest", 1, len(items), False, 0.0, 20.0, 4.0)
-    memory = Memory(np.array(items, np.int8)[:, np.newaxis], spec)
-    bundle = tiny_model.bundle(folder, memory=replace(memory.spec, **changes))
-    (folder / "memory.npz").write_bytes(memory.to_bytes())
+def remembering(tiny_model: TinyModel, folder: Path, items: list[int]) -> Bundle:
+    memory = make_memory(np.array(items, np.int8)[:, np.newaxis], centre=20.0, spread=4.0)
+    bundle = tiny_model.bundle(folder, memory=memory.spec)
+    (folder / "memory.npz").write_bytes(memory.good.to_bytes())
     return bundle
 
 
@@ -234,15 +233,17 @@ def test_evidence_is_the_distance_from_a_memory(tiny_model: TinyModel, tmp_path:
 
 
 def test_a_memory_of_another_model(tiny_model: TinyModel, tmp_path: Path) -> None:
-    bundle = tiny_model.bundle(tmp_path, memory=MemorySpec("nearest", 2, 1, False, 0.0, 0.0, 1.0))
-    (tmp_path / "memory.npz").write_bytes(
-        Memory(np.zeros((1, 2), np.int8), MemorySpec("nearest", 2, 1, False, 0.0, 0.0, 1.0)).to_bytes()
-    )
+    memory = make_memory(np.zeros((1, 2), np.int8))
+    bundle = tiny_model.bundle(tmp_path, memory=memory.spec)
+    (tmp_path / "memory.npz").write_bytes(memory.good.to_bytes())
     with pytest.raises(InterpreterError, match=r"output shape must be \(1, h, w, 2\), got \(1, 8, 8, 1\)"):
         Detector(bundle)
 
 
 def test_a_memory_by_position_for_another_map(tiny_model: TinyModel, tmp_path: Path) -> None:
-    bundle = remembering(tiny_model, tmp_path, [-70, -80], kind="position")
-    with pytest.raises(InterpreterError, match="output must have 2 cells, one for each row of the memory"):
+    good = remember(np.zeros((10, 2, 2, 1), np.int8), "position", 1, 1, np.random.default_rng(0))
+    spec = replace(make_memory(np.zeros((4, 1), np.int8)).spec, kind="position")
+    bundle = tiny_model.bundle(tmp_path, memory=spec)
+    (tmp_path / "memory.npz").write_bytes(good.to_bytes())
+    with pytest.raises(InterpreterError, match="output must have 4 cells, one for each place of the memory"):
         Detector(bundle)

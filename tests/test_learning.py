@@ -11,32 +11,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures_broker import DEADLINE_S
-from fixtures_bundle import TinyModel, make_frame, make_image, png_bytes
+from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
 from fixtures_daemon import REPOSITORY, command_line, errors, run_device
 
 from device import bundle as bundles
 from device import learning, origin
-from device.bundle import Bundle, MemorySpec
+from device.bundle import Bundle
 from device.calibration import PreprocessSpec
 from device.config import load
 from device.errors import ConfigError, DataError
 from device.geometry import Size
 from device.learning import Teacher, teach
-from device.memory import FILE, Memory
+from device.memory import FILE
 from device.pipeline import Pipeline
 
-SPEC = MemorySpec(
-    kind="nearest", channels=1, items=2, relative=False, sigma_cells=0.0, centre=20.0, spread=4.0
-)
+MEMORY = make_memory(np.array([[-127], [-126]], np.int8), centre=20.0, spread=4.0)
+SPEC = MEMORY.spec
 
 
 def write_starter(model: TinyModel, models: Path) -> Path:
     """A bundle with a memory: of black parts, which nobody makes here."""
-    memory = Memory(np.array([[-127], [-126]], np.int8), SPEC)
     draft = replace(model.calibration, memory=SPEC)
     [vector] = draft.golden.vectors
     golden = replace(draft.golden, vectors=(replace(vector, score=1.0),), tolerance=0.9)
-    content = {FILE: memory.to_bytes()}
+    content = {FILE: MEMORY.good.to_bytes()}
     calibration = replace(draft, golden=golden)
     return bundles.write(models, "starter", model.content, calibration, {vector.file: model.golden}, content)
 
@@ -220,7 +218,7 @@ def test_what_the_station_does_not_look_at_is_not_learned(config: Path, tmp_path
     seen = teacher.look(sorted(folder.iterdir()))
     assert all(one.rows.shape[1] == 1 for one in seen)
     assert max(int(one.rows.max()) for one in seen) < 0  # the white corner would be > 0
-    assert teach(seen, teacher.sight.spec, teacher.sight.pooling, 0.01).memory.items.max() < 0
+    assert teach(seen, teacher.sight.spec, teacher.sight.pooling, 0.01).memory.good.items.max() < 0
 
 
 def test_tiles_are_learned_one_by_one(config: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
@@ -236,21 +234,28 @@ def test_tiles_are_learned_one_by_one(config: Path, tiny_model: TinyModel, tmp_p
     assert seen[0].rows.shape == (128, 1)
 
 
-def test_a_mean_is_learned_where_the_starter_has_one(config: Path) -> None:
+def test_one_row_is_the_most_typical(config: Path) -> None:
     teacher = a_teacher(config)
     seen = teacher.look(sorted((config.parent / "images").iterdir()))
-    items = teach(seen, replace(SPEC, items=1), teacher.sight.pooling, 0.01).memory.items
+    items = teach(seen, replace(SPEC, items=1), teacher.sight.pooling, 0.01).memory.good.items
     assert items.shape == (1, 1)
-    assert items[0, 0] == round(float(np.mean([one.rows.mean() for one in seen])))
+    assert items[0, 0] == pytest.approx(float(np.mean([one.rows.mean() for one in seen])), abs=1)
 
 
 def test_each_place_has_its_mean_where_parts_lie_still(config: Path) -> None:
     teacher = a_teacher(config)
     seen = teacher.look(sorted((config.parent / "images").iterdir()))
     spec = replace(SPEC, kind="position", items=64)
-    items = teach(seen, spec, teacher.sight.pooling, 0.01).memory.items
-    means = np.mean([one.parts[0] for one in seen], axis=0).round()
-    np.testing.assert_array_equal(items.reshape(8, 8, 1), means)
+    means = teach(seen, spec, teacher.sight.pooling, 0.01).memory.good.means
+    expected = np.mean([one.parts[0] for one in seen], axis=0)
+    assert means.reshape(8, 8, 1) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_whole_image_keeps_its_share_of_the_evidence(config: Path) -> None:
+    teacher = a_teacher(config)
+    seen = teacher.look(sorted((config.parent / "images").iterdir()))
+    made = teach(seen, replace(SPEC, image_weight=0.5), teacher.sight.pooling, 0.01).memory.spec
+    assert made.image_weight * made.spread == pytest.approx(0.5 * SPEC.spread)
 
 
 def test_more_images_than_memory_are_thinned_evenly() -> None:

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_bundle import TinyModel, make_frame, make_image
+from fixtures_bundle import TinyModel, make_frame, make_image, make_memory
 
-from device.bundle import Bundle, MemorySpec
+from device.bundle import Bundle
 from device.detector import Detector
 from device.errors import BundleError
 from device.geometry import Polygon
-from device.memory import FILE, Memory
+from device.memory import FILE
 from device.preprocess import Preprocessor
 from device.region_of_interest import RegionOfInterest
 from device.sight import Sight
 
-MEMORY = Memory(np.array([[-77], [-70]], np.int8), MemorySpec("nearest", 1, 2, False, 0.0, 20.0, 4.0))
+MEMORY = make_memory(np.array([[-77], [-70]], np.int8), centre=20.0, spread=4.0)
 
 
 @pytest.fixture
 def bundle(tiny_model: TinyModel, tmp_path: Path) -> Bundle:
-    (tmp_path / FILE).write_bytes(MEMORY.to_bytes())
+    (tmp_path / FILE).write_bytes(MEMORY.good.to_bytes())
     return tiny_model.bundle(tmp_path, memory=MEMORY.spec)
 
 

@@ -120,6 +120,22 @@ class ReportConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GoodOnlyConfig:
+    """How a memory of good parts is made, with --mode good-only."""
+
+    input_px: int
+    images: int
+    made_defects: int
+    folds: int
+    false_reject_rate: float
+    max_bytes: int
+    search_macs_per_px: float
+    pooling_shares: list[float]
+    sigmas: list[float]
+    image_weights: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All of them, one field for each section of the file."""
 
@@ -134,6 +150,7 @@ class Config:
     quantization: QuantizationConfig
     bundle: BundleConfig
     report: ReportConfig
+    good_only: GoodOnlyConfig
 
 
 LIMITS: Limits = {
@@ -168,6 +185,16 @@ LIMITS: Limits = {
     ("scratch", "learning_rate"): Within(1e-7, 1.0),
     ("scratch", "mask_weight"): Within(0.0, 100.0),
     ("threshold", "marginal_share"): Within(0.0, 1.0),
+    ("good_only", "input_px"): Within(32, 4096),
+    ("good_only", "images"): Within(10, 10000),
+    ("good_only", "made_defects"): Within(4, 10000),
+    ("good_only", "folds"): Within(2, 20),
+    ("good_only", "false_reject_rate"): Within(0.0001, 0.5),
+    ("good_only", "max_bytes"): Within(100_000, 1_000_000_000),
+    ("good_only", "search_macs_per_px"): Within(1.0, 1e6),
+    ("good_only", "pooling_shares"): Within(1e-4, 1.0),
+    ("good_only", "sigmas"): Within(0.0, 8.0),
+    ("good_only", "image_weights"): Within(0.0, 100.0),
     ("quantization", "images"): Within(2, 10000),
     ("bundle", "name"): Matching(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", "letters, digits, '.', '_' or '-'"),
     ("bundle", "golden"): Within(1, 100),
@@ -194,6 +221,7 @@ def load(path: Path | None) -> Config:
         quantization=QuantizationConfig(**tables["quantization"]),
         bundle=BundleConfig(**tables["bundle"]),
         report=ReportConfig(**tables["report"]),
+        good_only=GoodOnlyConfig(**tables["good_only"]),
     )
 
 

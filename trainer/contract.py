@@ -32,6 +32,7 @@ from trainer import metrics
 from trainer.data import Sample
 from trainer.export import Int8Model
 from trainer.features import inputs
+from trainer.good_only import Remembered
 from trainer.learn import Learned
 from trainer.network import shift_px
 from trainer.thresholds import scored
@@ -44,7 +45,7 @@ TOLERANCES = (0.002, 0.2)  # of golden scores, the least and the greatest
 
 
 def calibration(
-    learned: Learned,
+    learned: Learned | Remembered,
     scores: ScoreCalibration,
     thresholds: Thresholds,
     golden: Mapping[str, Sample],
@@ -54,7 +55,7 @@ def calibration(
     reference: ReferenceSpec | None = None,
 ) -> Calibration:
     """Everything that calibration.json says of the model. `golden`: see golden_images."""
-    model = Int8Model(learned.content)
+    model = Int8Model(learned.content, learned.memory)
     return Calibration(
         schema_version=SCHEMA_VERSION,
         model_id=model_id,
@@ -75,10 +76,13 @@ def calibration(
             "float": _metrics(learned.labels, learned.pooled_float),
             "int8": _metrics(learned.labels, learned.pooled),
         },
+        memory=learned.memory.spec if learned.memory else None,
     )
 
 
-def golden_images(learned: Learned, scores: ScoreCalibration, ng: float, count: int) -> dict[str, Sample]:
+def golden_images(
+    learned: Learned | Remembered, scores: ScoreCalibration, ng: float, count: int
+) -> dict[str, Sample]:
     """By the name that the bundle gives them: a typical good one, a typical defective one, then the nearest.
 
     Nearest to the threshold: there an interpreter that computes otherwise would decide otherwise.
@@ -86,7 +90,7 @@ def golden_images(learned: Learned, scores: ScoreCalibration, ng: float, count: 
     judged = scored(learned.pooled, scores)
     order = np.argsort(judged, kind="stable")
     of_label = [order[learned.labels[order] == label] for label in (0, 1)]
-    picked = [int(ranked[len(ranked) // 2]) for ranked in of_label]
+    picked = [int(ranked[len(ranked) // 2]) for ranked in of_label if len(ranked)]
     picked += [int(index) for index in np.argsort(np.abs(judged - ng), kind="stable")]
     samples = [learned.judged[index] for index in list(dict.fromkeys(picked))[:count]]
     return {f"{index}-{_plain(sample.kind)}.png": sample for index, sample in enumerate(samples)}
@@ -106,7 +110,7 @@ def png(sample: Sample) -> bytes:
 
 
 def _golden_spec(
-    model: Int8Model, learned: Learned, scores: ScoreCalibration, golden: Mapping[str, Sample]
+    model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration, golden: Mapping[str, Sample]
 ) -> GoldenSpec:
     prepared = inputs(list(golden.values()), learned.preprocess, "golden images")
     found = [model.predict(one, learned.pooling, scores).score for one in prepared]
@@ -115,15 +119,17 @@ def _golden_spec(
     return GoldenSpec(float(np.clip(step, *TOLERANCES)), vectors)
 
 
-def localization(learned: Learned) -> LocalizationSpec:
+def localization(learned: Learned | Remembered) -> LocalizationSpec:
     """Without a golden reference, which needs the least area to be learned."""
-    model = Int8Model(learned.content)
+    model = Int8Model(learned.content, learned.memory)
     size = learned.preprocess.size
     sigma_px = min(SIGMA_SHARE * min(size.width, size.height), SIGMA_LIMIT_PX)
     return LocalizationSpec("otsu", model.stride**2, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))
 
 
-def _drift_reference(model: Int8Model, learned: Learned, scores: ScoreCalibration) -> DriftReference:
+def _drift_reference(
+    model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration
+) -> DriftReference:
     good = [sample for sample in learned.judged if sample.label == 0]
     few = good[:: max(1, len(good) // DRIFT_IMAGES)]
     seen, evidence = [], []

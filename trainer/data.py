@@ -46,9 +46,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Protocol = Literal["supervised", "given"]
+Protocol = Literal["supervised", "good-only", "given"]
 
 MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks fewer marks nothing
+LEAST_GOOD = 10  # images: fewer say nothing of how good ones differ
 PROGRESS_AFTER_S = 2.0
 MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says what becomes of the defects
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
@@ -136,9 +137,10 @@ def load(
 
     protocol "supervised" gives every image a side and refuses what cannot be trained on: MVTec's images are
     split anew (its train folder holds no defects), a manifest's empty splits are filled, both with `seed` and
-    `test_share`, stratified by kind, groups kept together. "given" keeps the layout's own split and asks only
-    for one readable image. `limit`: at most so many good and so many defective images of each part of each
-    data set; 0: all. Raises DataError.
+    `test_share`, stratified by kind, groups kept together. "good-only" keeps the layout's own split; what is
+    empty in it is filled in the same way with good images, and all defective ones are in test. "given" keeps
+    the layout's own split and asks only for one readable image. `limit`: at most so many good and so many
+    defective images of each part of each data set; 0: all. Raises DataError.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
     named = zip(paths, _names(paths), strict=True)
@@ -149,6 +151,8 @@ def load(
     dataset = sets[0] if len(sets) == 1 else _united(sets)
     if protocol == "supervised":
         _require_both_labels(dataset.root if len(sets) == 1 else dataset.name, dataset.samples)
+    elif protocol == "good-only":
+        _require_good(dataset.root if len(sets) == 1 else dataset.name, dataset.samples)
     for line in dataset.summary():
         log.info("%s", line)
     for problem in dataset.problems:
@@ -171,6 +175,9 @@ def _load_one(
     if protocol == "supervised":
         _require_mostly_readable(path, opened)
         samples, rule = _divide(samples, listing.format, rule, seed, test_share)
+    elif protocol == "good-only":
+        _require_mostly_readable(path, opened)
+        samples, rule = _divide_good(samples, rule, seed, test_share)
     if name:
         samples = [_of_set(name, sample) for sample in samples]
         problems = tuple(f"{name}: {problem}" for problem in problems)
@@ -418,6 +425,31 @@ def _divide(
         return samples, given_rule
     testing = held_out(open_samples, test_share, seed)
     return [_on_its_side(sample, testing) for sample in samples], rule
+
+
+def _divide_good(
+    samples: list[Sample], given_rule: str, seed: int, test_share: float
+) -> tuple[list[Sample], str]:
+    """The same for good-only: groups with a defective image that has no side are in test."""
+    open_samples = [sample for sample in samples if sample.split == "unassigned"]
+    if not open_samples:
+        return samples, given_rule
+    defective = {sample.group for sample in open_samples if sample.label == 1}
+    good = [sample for sample in open_samples if sample.group not in defective]
+    testing = held_out(good, test_share, seed) | defective
+    rule = f"good groups by seed {seed}, {test_share:g} held out, defective ones in test"
+    rule = f"{given_rule}; where it is empty, {rule}" if given_rule else rule
+    return [_on_its_side(sample, frozenset(testing)) for sample in samples], rule
+
+
+def _require_good(path: str | Path, samples: Sequence[Sample]) -> None:
+    labels = Counter(sample.label for sample in samples if sample.split == "train")
+    if labels[0] < LEAST_GOOD:
+        raise DataError(
+            f"{path}: learning from good images alone needs {LEAST_GOOD} or more in train, found {labels[0]}"
+        )
+    if labels[1]:
+        log.info("%d defective images of train are not used: --mode good-only", labels[1])
 
 
 def _on_its_side(sample: Sample, testing: frozenset[str]) -> Sample:

@@ -30,6 +30,7 @@ from device.pipeline import Pipeline
 from trainer import command, metrics
 from trainer.data import Dataset, Recorded, Sample, load, read_mask, read_split_csv
 
+EVIDENCE_RANGE = 256.0  # of a distance from a memory, either way: good cells lie around -4
 MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at this greater side
 
 
@@ -127,7 +128,10 @@ def map_size(size: Size) -> Size:
 
 
 def _tally(bundle: Bundle) -> metrics.PixelTally:
-    """Bins over all that the model's 8-bit output can say, signed or not."""
+    """Bins over all that the model's 8-bit output can say, signed or not; wide ones of a distance."""
+    memory = bundle.calibration.memory
+    if memory is not None:
+        return metrics.PixelTally(-EVIDENCE_RANGE, EVIDENCE_RANGE)
     output = bundle.calibration.output_quantization
     low, high = ((level - output.zero_point) * output.scale for level in (-128, 255))
     return metrics.PixelTally(low, high)

@@ -15,6 +15,7 @@ from device.bundle import Pooling, Quantization, ScoreCalibration
 from device.detector import Prediction, predict
 from device.errors import InterpreterError
 from device.interpreter import default_threads
+from device.memory import Memory
 from device.preprocess import ModelInput
 from trainer.network import scaled
 
@@ -79,7 +80,9 @@ def require_all_int8(content: bytes) -> None:
 class Int8Model:
     """A .tflite in memory, with any number of outputs."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, memory: Memory | None = None) -> None:
+        """`memory`: what its evidence is the distance from; None where it gives evidence itself."""
+        self._memory = memory
         self._interpreter = Interpreter(model_content=content, num_threads=default_threads())
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
@@ -110,7 +113,15 @@ class Int8Model:
 
     def evidence(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first channel of the first output, float32 (h, w), for a uint8 (1, h, w, 3)."""
+        if self._memory is not None:
+            return self._memory.evidence(self.stored(tensor))
         return next(self.run(tensor))[:, :, 0]
+
+    def stored(self, tensor: NDArray[np.uint8]) -> NDArray[np.int8]:
+        """The first output as it is stored, int8 (h, w, channels)."""
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._outputs[0]["index"])[0])
 
     def predict(self, model_input: ModelInput, pooling: Pooling, scores: ScoreCalibration) -> Prediction:
         """What the device would say of it."""

@@ -1,7 +1,7 @@
 """Train a defect model and write it as a bundle for the device.
 
     python -m trainer.fit --data PATH --out DIR [--format auto|dagm|mvtec|csv] [--config FILE]
-                          [--weights imagenet|none|FILE] [--mode supervised] [--head evidence]
+                          [--weights imagenet|none|FILE] [--mode supervised|good-only] [--head evidence]
                           [--limit N] [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
 
     python -m trainer.fit --data PATH --preview-augmentation FILE.png [--config FILE] [--limit N]
@@ -20,10 +20,12 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from device import bundle as bundles
+from device import memory
 from device import reference as references
 from device.bundle import Calibration, Thresholds
 from device.errors import ConfigError, StorageError
@@ -37,12 +39,15 @@ from trainer.steps import Steps
 log = logging.getLogger(__name__)
 
 STEPS = ("images", "model", "golden reference", "thresholds", "report", "bundle")
+GOOD_ONLY_STEPS = ("images", "model", "thresholds", "bundle")
 
 
 def fit(options: argparse.Namespace, config: Config) -> Path:
     """From images to a bundle; its path. Raises EdgeVisionError."""
     _require_writable(options.out)
     weights = _weights(options.weights)
+    if options.mode == "good-only":
+        return _good_only(options, config, weights)
     steps = Steps(STEPS)
     with steps.at("images"):
         dataset = data.load(
@@ -94,6 +99,46 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     _report(calibration)
+    return path
+
+
+def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Path:
+    """The same from good images alone; see trainer.good_only."""
+    steps = Steps(GOOD_ONLY_STEPS)
+    with steps.at("images"):
+        dataset = data.load(
+            options.data,
+            options.format,
+            seed=options.seed,
+            test_share=config.split.test_share,
+            protocol="good-only",
+            limit=options.limit,
+        )
+        good = [sample for sample in dataset.train if sample.label == 0]
+        specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
+
+    from trainer import contract, good_only, good_thresholds
+
+    with steps.at("model"):
+        learned = good_only.learn(good, specs, config.good_only, weights, options.seed)
+    with steps.at("thresholds"):
+        rate, share = config.good_only.false_reject_rate, config.threshold.marginal_share
+        scores, chosen = good_thresholds.choose(learned.pooled, rate, max(rate, share))
+        golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
+        calibration = contract.calibration(
+            learned,
+            scores,
+            chosen,
+            golden,
+            model_id=config.bundle.name or _name(options.data),
+            training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+        )
+    with steps.at("bundle"):
+        images = {name: contract.png(sample) for name, sample in golden.items()}
+        extra = {"split.csv": data.split_csv(dataset), memory.FILE: learned.memory.good.to_bytes()}
+        path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
+        Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
+    log.info("thresholds: %s", chosen.rule)
     return path
 
 
@@ -172,7 +217,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", default="imagenet", help="imagenet (downloaded), none (random), or a .h5 file"
     )
-    parser.add_argument("--mode", default="supervised", choices=("supervised",), help="what is learned from")
+    parser.add_argument(
+        "--mode", default="supervised", choices=("supervised", "good-only"), help="what is learned from"
+    )
     parser.add_argument("--head", default="evidence", choices=("evidence",), help="what ends the network")
     parser.add_argument("--input-size", type=int, metavar="N", help="greater side of the input, px")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, folds and training")

@@ -70,6 +70,11 @@ class Learned:
     def labels(self) -> NDArray[np.int64]:
         return np.array([sample.label for sample in self.judged])
 
+    @property
+    def memory(self) -> None:
+        """The network gives evidence itself."""
+        return
+
 
 # ---- the probe
 

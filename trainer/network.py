@@ -46,6 +46,14 @@ class Head:
 def backbone(size: Size, weights: str, alpha: float = 1.0) -> keras.Model:
     """MobileNetV2 without its top: (n, height, width, 3) in [-1, 1] to the maps of STRIDES, in that order.
 
+    See tapped.
+    """
+    return tapped(size, weights, tuple(STRIDES), alpha)
+
+
+def tapped(size: Size, weights: str, cuts: Cuts, alpha: float = 1.0) -> keras.Model:
+    """The same with the outputs of any layers.
+
     `weights`: "imagenet" (Keras downloads them), "none" (random), or a Keras .weights.h5 file.
     Raises ConfigError where the weights cannot be had.
     """
@@ -58,7 +66,7 @@ def backbone(size: Size, weights: str, alpha: float = 1.0) -> keras.Model:
     except Exception as error:  # Keras raises whatever its download or HDF5 gave
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(_no_weights(weights, reason)) from error
-    return keras.Model(base.input, [base.get_layer(cut).output for cut in STRIDES])
+    return keras.Model(base.input, [base.get_layer(cut).output for cut in cuts])
 
 
 def _no_weights(weights: str, reason: str) -> str:

@@ -1,0 +1,56 @@
+"""Thresholds from good images alone."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from trainer.good_thresholds import choose, images_needed, interval
+from trainer.thresholds import scored
+
+
+def test_the_interval_is_that_of_clopper_and_pearson() -> None:
+    assert interval(0, 10) == pytest.approx((0.0, 0.3085), abs=1e-4)
+    assert interval(2, 50) == pytest.approx((0.0049, 0.1371), abs=1e-4)
+    assert interval(5, 5) == pytest.approx((0.4782, 1.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.1])
+def test_so_many_images_show_a_rate(rate: float) -> None:
+    needed = images_needed(rate)
+    assert interval(0, needed)[1] <= rate < interval(0, needed - 1)[1]
+
+
+def test_as_many_good_images_are_rejected_as_may_be() -> None:
+    pooled = np.random.default_rng(1).normal(0, 1, 400)
+    scores, chosen = choose(pooled, 0.05, 0.1)
+    judged = scored(pooled, scores)
+    assert chosen.ng == 0.5
+    assert (judged >= chosen.ng).sum() == 20
+    assert (judged >= chosen.marginal).sum() == 40
+    assert np.median(judged) == pytest.approx(1 / (1 + np.exp(4)), abs=1e-3)
+    row = next(row for row in chosen.table if row.threshold == 0.5)
+    assert (row.fp, row.tn, row.tp, row.fn) == (20, 380, 0, 0)
+
+
+def test_few_images_say_what_they_cannot_show(caplog: pytest.LogCaptureFixture) -> None:
+    pooled = np.arange(10.0)
+    with caplog.at_level(logging.WARNING):
+        scores, chosen = choose(pooled, 0.01, 0.02)
+    assert "10 good images cannot show" in caplog.text
+    assert "up to 30.85%; 368 images would be needed" in caplog.text
+    assert "which 368 images would be needed to show" in chosen.rule
+    assert scored(pooled, scores).max() < chosen.ng
+
+
+def test_enough_images_warn_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    chosen = choose(np.random.default_rng(2).normal(0, 1, 400), 0.05, 0.1)[1]
+    assert not caplog.records
+    assert chosen.rule.endswith("confidence 3.08% to 7.62% of good parts are rejected; wanted 5.00%")
+
+
+def test_equal_scores_of_all_images() -> None:
+    scores, chosen = choose(np.full(20, 3.0), 0.05, 0.05)
+    assert (scored(np.full(20, 3.0), scores) < chosen.ng).all()

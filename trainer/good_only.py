@@ -1,0 +1,404 @@
+"""Learning from good images alone: features of the frozen backbone, and a memory of what good ones show.
+
+Ways to compare an image with the memory are compared themselves by cross-validation on good images and on
+defects that are made from them (trainer.made_defects). docs/good_only.md tells what was tried.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from device.bundle import MemorySpec, Pooling, PreprocessSpec
+from device.calibration import MemoryKind
+from device.detector import pool
+from device.frame import Frame, frame_from_file
+from device.memory import Memory
+from device.preprocess import Preprocessor
+from device.remember import remember
+from trainer import metrics, network
+from trainer.config import GoodOnlyConfig
+from trainer.data import Sample
+from trainer.export import Int8Model, to_int8
+from trainer.made_defects import with_defect
+from trainer.network import scaled
+from trainer.probe import Quality
+
+log = logging.getLogger(__name__)
+
+CUTS = ("block_5_add", "block_9_add", "block_15_add")  # strides 8, 16 and 32, all without an activation
+CHANNELS = (32, 64, 160)
+STRIDE = 8
+ROW_CHANNELS = (32, 96)  # of the first cut, and of the first two
+PLACES_MOST = 32  # channels: a covariance for each place takes the square of them
+WHITENING_IMAGES = 24
+EVEN = 0.01  # of merit: the whole image counts as well, unless that costs more than this on made defects
+CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
+SHOWN = 8
+
+One = TypeVar("One")
+Features = NDArray[np.int8]  # (images, h, w, channels)
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """A model with its memory, and what memories without them said of the n good images.
+
+    `pooled`: their pooled logits, each by a memory without its fold. `made`: those of made defects.
+    """
+
+    content: bytes
+    preprocess: PreprocessSpec
+    pooling: Pooling
+    memory: Memory
+    judged: tuple[Sample, ...]
+    pooled: NDArray[np.float64]
+    made: NDArray[np.float64]
+    record: dict[str, Any]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return np.zeros(len(self.judged), np.int64)
+
+    @property
+    def pooled_float(self) -> NDArray[np.float64]:
+        """The int8 model's: no other is made."""
+        return self.pooled
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to compare an image with the memory."""
+
+    kind: MemoryKind
+    row_channels: int
+    relative: bool
+    sigma_cells: float
+    image_weight: float
+    pooling: Pooling
+
+    def describe(self) -> dict[str, object]:
+        """For the log, and for the record in a bundle."""
+        return {
+            "kind": self.kind,
+            "cuts": list(CUTS[: 1 + (self.row_channels > CHANNELS[0])]),
+            "relative": self.relative,
+            "sigma_cells": self.sigma_cells,
+            "image_weight": self.image_weight,
+            "pooling_share": self.pooling.share,
+        }
+
+
+def learn(
+    samples: Sequence[Sample],
+    specs: Sequence[PreprocessSpec],
+    config: GoodOnlyConfig,
+    weights: str,
+    seed: int,
+) -> Remembered:
+    """From good images alone. `specs`: the inputs to choose from."""
+    spec = _input(specs, config)
+    judged = _spread(samples, config.images)
+    content = _model(judged, spec, weights, seed)
+    model = Int8Model(content)
+    good = _features(model, judged, spec, None)
+    few = _spread(range(len(judged)), config.made_defects)
+    made_masks: list[NDArray[np.bool_]] = []
+    made = _features(model, [judged[index] for index in few], spec, (seed, made_masks))
+    fold_of = _folds(judged, config.folds)
+    search = _Search(good, made, made_masks, fold_of, fold_of[list(few)], config, seed)
+    way, compared = search.choose()
+    log.info("chosen: %s", way.describe())
+    memory, pooled, pooled_made = search.finish(way)
+    return Remembered(
+        content,
+        spec,
+        way.pooling,
+        memory,
+        tuple(judged),
+        pooled,
+        pooled_made,
+        {
+            "recipe": "good parts only",
+            "chosen": {"input_px": [spec.size.width, spec.size.height], **way.describe()},
+            "memory": {"items": memory.spec.items, "bytes": memory.nbytes},
+            "judged_by": f"{fold_of.max() + 1}-fold cross-validation of {len(judged)} good images",
+            "candidates": compared[:SHOWN],
+        },
+    )
+
+
+def _input(specs: Sequence[PreprocessSpec], config: GoodOnlyConfig) -> PreprocessSpec:
+    """The one whose greater side is nearest to what is wanted; never in tiles."""
+    return min(specs, key=lambda spec: abs(max(spec.size.width, spec.size.height) - config.input_px))
+
+
+def _spread(values: Sequence[One], count: int) -> list[One]:
+    few = min(count, len(values))
+    return [values[index * len(values) // few] for index in range(few)]
+
+
+def _folds(samples: Sequence[Sample], wanted: int) -> NDArray[np.intp]:
+    """(n,): groups stay together, as many as possible in each fold."""
+    groups = {group: index for index, group in enumerate(dict.fromkeys(one.group for one in samples))}
+    folds = max(2, min(wanted, len(groups)))
+    return np.array([groups[sample.group] % folds for sample in samples])
+
+
+# ---- the model
+
+
+def _model(samples: Sequence[Sample], spec: PreprocessSpec, weights: str, seed: int) -> bytes:
+    """The int8 features: whitened, averaged over 3x3 cells, on the first cut's grid."""
+    base = network.tapped(spec.size, weights, CUTS)
+    few = _spread(samples, WHITENING_IMAGES)
+    tensors = list(_tensors(few, spec, None))
+    made = list(_tensors(few, spec, (seed, [])))
+    stats = [_Moments(channels) for channels in CHANNELS]
+    for tensor in tqdm(tensors, desc="whitening", unit="image"):
+        for moments, found in zip(stats, base.predict_on_batch(scaled(tensor)), strict=True):
+            moments.add(np.asarray(found))
+    model = features_model(base, [moments.whitening() for moments in stats])
+    return to_int8(model, tensors[::2] + made[::2])
+
+
+class _Moments:
+    """The mean and the covariance of the cells of maps that are fed to it."""
+
+    def __init__(self, channels: int) -> None:
+        self._count = 0
+        self._sum = np.zeros(channels)
+        self._products = np.zeros((channels, channels))
+
+    def add(self, maps: Floats) -> None:
+        rows = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+        self._count += len(rows)
+        self._sum += rows.sum(0)
+        self._products += rows.T @ rows
+
+    def whitening(self) -> tuple[Floats, Floats]:
+        """(weights (channels, channels), bias (channels,)): principal components of unit variance."""
+        mean = self._sum / self._count
+        covariance = self._products / self._count - np.outer(mean, mean)
+        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = values[::-1], vectors[:, ::-1]
+        weights = vectors / np.sqrt(np.maximum(values, 0) + 0.01 * values.mean() + 1e-9)
+        return weights.astype(np.float32), (-mean @ weights).astype(np.float32)
+
+
+def features_model(base: keras.Model, linear: Sequence[tuple[Floats, Floats]]) -> keras.Model:
+    """Each output of the base in its own linear map, averaged over 3x3 cells, all on the first one's grid."""
+    maps = []
+    first = base.outputs[0].shape[1]
+    for output, (weights, bias) in zip(base.outputs, linear, strict=True):
+        layer = keras.layers.Conv2D(weights.shape[1], 1)
+        mapped = layer(output)
+        layer.set_weights([weights[np.newaxis, np.newaxis], bias])
+        mapped = keras.layers.AveragePooling2D(3, strides=1, padding="same")(mapped)
+        factor = first // output.shape[1]
+        if factor > 1:
+            mapped = keras.layers.UpSampling2D(factor, interpolation="bilinear")(mapped)
+        maps.append(mapped)
+    return keras.Model(base.input, keras.layers.Concatenate()(maps))
+
+
+# ---- its features
+
+
+Made = tuple[int, list[NDArray[np.bool_]]]  # (seed, where to put the masks on the model's input)
+
+
+def _tensors(
+    samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None
+) -> Iterator[NDArray[np.uint8]]:
+    """What the model sees of each image, or of each with a defect."""
+    preprocessor = Preprocessor(spec)
+    for number, sample in enumerate(samples):
+        frame = frame_from_file(sample.path, number)
+        if made is None:
+            yield preprocessor.prepare(frame).tensor
+            continue
+        image, mask = with_defect(frame.image, np.random.default_rng((made[0], number)))
+        marks = np.repeat(mask[:, :, np.newaxis], 3, 2).astype(np.uint8) * np.uint8(255)
+        made[1].append(preprocessor.prepare(_with_image(frame, marks)).tensor[0, :, :, 1] > 127)
+        yield preprocessor.prepare(_with_image(frame, image)).tensor
+
+
+def _with_image(frame: Frame, image: NDArray[np.uint8]) -> Frame:
+    return replace(frame, image=image)
+
+
+def _features(
+    model: Int8Model, samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None
+) -> Features:
+    why = "features" if made is None else "made defects"
+    tensors = tqdm(_tensors(samples, spec, made), desc=why, unit="image", total=len(samples))
+    return np.stack([model.stored(tensor) for tensor in tensors])
+
+
+# ---- which way
+
+
+class _Search:
+    """Good images and made defects, judged by memories that have not seen their fold."""
+
+    def __init__(
+        self,
+        good: Features,
+        made: Features,
+        masks: Sequence[NDArray[np.bool_]],
+        fold_of: NDArray[np.intp],
+        fold_of_made: NDArray[np.intp],
+        config: GoodOnlyConfig,
+        seed: int,
+    ) -> None:
+        self._good, self._made, self._masks = good, made, masks
+        self._fold_of, self._fold_of_made = fold_of, fold_of_made
+        self._config, self._seed = config, seed
+        cells = good.shape[1:3]
+        self._marked = np.stack([_on_cells(mask, (cells[0], cells[1])) for mask in masks])
+
+    def choose(self) -> tuple[Way, list[dict[str, object]]]:
+        """(the best way, all that were compared, best first)."""
+        compared: list[tuple[float, Way, Quality]] = []
+        for kind, row_channels in self._kinds():
+            compared += self._compare(kind, row_channels)
+        compared.sort(key=lambda one: -one[0])
+        best = compared[0]
+        whole = next(one for one in compared if one[1].image_weight)
+        if whole[0] >= best[0] - EVEN:
+            best = whole
+        shown = [
+            {**way.describe(), "ap": round(quality.ap, 4), "place": round(quality.place, 3)}
+            for _, way, quality in compared
+        ]
+        for line in shown[:5]:
+            log.info("%s", line)
+        return best[1], shown
+
+    def _kinds(self) -> list[tuple[MemoryKind, int]]:
+        nearest: list[tuple[MemoryKind, int]] = [("nearest", channels) for channels in ROW_CHANNELS]
+        height, width = self._good.shape[1:3]
+        return [*nearest, ("position", PLACES_MOST)] if height % 2 == width % 2 == 0 else nearest
+
+    def _compare(self, kind: MemoryKind, row_channels: int) -> list[tuple[float, Way, Quality]]:
+        raw_good, raw_made, image_good, image_made = self._distances(kind, row_channels)
+        whole = _standardized(image_good, image_made)
+        labels = np.repeat([0, 1], [len(raw_good), len(raw_made)])
+        found = []
+        for relative in (False, True):
+            for sigma in self._config.sigmas:
+                good, made = (_shaped(raw, relative, sigma) for raw in (raw_good, raw_made))
+                centre, spread = _scale(good)
+                place = _place((made - centre) / spread, self._marked)
+                for share in self._config.pooling_shares:
+                    pooling = Pooling("top", share)
+                    cells = np.array([pool((one - centre) / spread, pooling) for one in (*good, *made)])
+                    for weight in self._config.image_weights:
+                        quality = Quality.of(labels, cells + weight * whole, place)
+                        way = Way(kind, row_channels, relative, sigma, weight, pooling)
+                        found.append((quality.merit, way, quality))
+        return found
+
+    def _distances(self, kind: MemoryKind, row_channels: int) -> tuple[Floats, Floats, Floats, Floats]:
+        """(maps of good ones, of made defects, image distances of good ones, of made defects)."""
+        plain = self._spec(kind, row_channels)
+        maps = [np.empty(part.shape[:3], np.float32) for part in (self._good, self._made)]
+        images = [np.empty(len(part), np.float32) for part in (self._good, self._made)]
+        for fold in range(int(self._fold_of.max()) + 1):
+            memory = self._memory(self._good[self._fold_of != fold], plain)
+            for index, (part, folds) in enumerate(
+                ((self._good, self._fold_of), (self._made, self._fold_of_made))
+            ):
+                for number in np.flatnonzero(folds == fold):
+                    maps[index][number] = memory.distances(part[number][:, :, :row_channels])
+                    images[index][number] = memory.image_distance(part[number])
+        return maps[0], maps[1], images[0], images[1]
+
+    def _spec(self, kind: MemoryKind, row_channels: int) -> MemorySpec:
+        height, width = self._good.shape[1:3]
+        items = height * width
+        if kind == "nearest":
+            bytes_each = 4 * row_channels
+            items = int(self._config.search_macs_per_px * STRIDE**2 / row_channels)
+            items = min(items, self._config.max_bytes // (2 * bytes_each), 65536)
+        return MemorySpec(
+            kind, self._good.shape[3], row_channels, max(1, items), False, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0
+        )
+
+    def _memory(self, features: Features, spec: MemorySpec) -> Memory:
+        rng = np.random.default_rng(self._seed)
+        good = remember(features, spec.kind, spec.row_channels, spec.items, rng)
+        items = len(good.items) if spec.kind == "nearest" else spec.items
+        return Memory(good, replace(spec, items=items))
+
+    def finish(self, way: Way) -> tuple[Memory, NDArray[np.float64], NDArray[np.float64]]:
+        """(the memory of all good images, pooled logits of good ones and of made defects without it)."""
+        raw_good, raw_made, image_good, image_made = self._distances(way.kind, way.row_channels)
+        good, made = (_shaped(raw, way.relative, way.sigma_cells) for raw in (raw_good, raw_made))
+        centre, spread = _scale(good)
+        whole = _standardized(image_good, image_made)
+        cells = np.array([pool((one - centre) / spread, way.pooling) for one in (*good, *made)])
+        pooled = cells + way.image_weight * whole
+        memory = self._memory(self._good, self._spec(way.kind, way.row_channels))
+        spec = replace(
+            memory.spec,
+            relative=way.relative,
+            sigma_cells=way.sigma_cells,
+            centre=centre,
+            spread=spread,
+            image_weight=way.image_weight,
+            image_centre=float(np.median(image_good)),
+            image_spread=_robust(image_good),
+        )
+        return Memory(memory.good, spec), pooled[: len(good)], pooled[len(good) :]
+
+
+def _shaped(raw: Floats, relative: bool, sigma: float) -> Floats:
+    """As Memory.typical makes them of distances (n, h, w)."""
+    smooth = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in raw]) if sigma else raw
+    if not relative:
+        return smooth
+    return np.asarray(smooth / np.maximum(np.median(smooth, axis=(1, 2), keepdims=True), 1.0), np.float32)
+
+
+def _scale(good: Floats) -> tuple[float, float]:
+    """(centre, spread) of the distances of good cells: the median lies at an evidence of -4."""
+    centre, middle = float(np.quantile(good, CENTRE_QUANTILE)), float(np.median(good))
+    return centre, max((centre - middle) / 4, 1e-6)
+
+
+def _standardized(good: Floats, made: Floats) -> NDArray[np.float64]:
+    """The distances of whole images by what is usual among good ones."""
+    both = np.concatenate([good, made]).astype(np.float64)
+    return np.asarray((both - float(np.median(good))) / _robust(good), np.float64)
+
+
+def _robust(values: Floats) -> float:
+    """A standard deviation from the quartiles."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    return max(float(high - low) / 1.349, 1e-6)
+
+
+def _on_cells(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    shares = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(shares >= min(0.3, float(shares.max())), np.bool_) & (shares > 0)
+
+
+def _place(maps: Floats, marked: NDArray[np.bool_]) -> float:
+    """How well maps (n, h, w) show where the defects are, 0..1: as probe.Quality has it."""
+    found = []
+    for values, cells in zip(maps, marked, strict=True):
+        if cells.any():
+            hit = bool(cells.flat[int(values.argmax())])
+            found.append((hit + (metrics.auroc(cells.ravel(), values.ravel()) or 0.0)) / 2)
+    return float(np.mean(found or 0.0))

@@ -1,0 +1,83 @@
+"""Thresholds from good images alone: from the share of good parts that may be rejected."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict
+
+import numpy as np
+from scipy.stats import beta
+
+from device.bundle import ScoreCalibration, ThresholdRow, Thresholds
+from trainer.metrics import confusion
+from trainer.thresholds import Values, scored
+
+log = logging.getLogger(__name__)
+
+CONFIDENCE = 0.95
+STEEPNESS = 4.0  # logits from the typical good image to the threshold: its score is 0.018
+BEYOND = 0.25  # of the way from the typical to the strangest good image: the margin beyond the latter
+ROUND_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def interval(rejected: int, count: int) -> tuple[float, float]:
+    """Where the share lies of which `rejected` of `count` are a sample (Clopper and Pearson, 1934)."""
+    tail = (1 - CONFIDENCE) / 2
+    low = float(beta.ppf(tail, rejected, count - rejected + 1)) if rejected else 0.0
+    high = float(beta.ppf(1 - tail, rejected + 1, count - rejected)) if rejected < count else 1.0
+    return low, high
+
+
+def images_needed(rate: float) -> int:
+    """So many good images, none of them rejected, show a rate below `rate` with CONFIDENCE."""
+    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-rate))
+
+
+def choose(pooled: Values, rate: float, marginal_share: float) -> tuple[ScoreCalibration, Thresholds]:
+    """Where NG and MARGINAL begin, and the scores that go with it: NG is 0.5.
+
+    `pooled`: logits of good images that the memory had not seen. At most `rate` of them reach NG, at most
+    `marginal_share` MARGINAL. Where not one may, NG lies beyond the strangest by a margin.
+    """
+    ranked = np.sort(pooled)[::-1]
+    middle = float(np.median(ranked))
+    ng = _reached_by(ranked, rate, middle)
+    marginal = min(ng, _reached_by(ranked, marginal_share, middle))
+    slope = STEEPNESS / max(ng - middle, 1e-6)
+    scores = ScoreCalibration(slope, -slope * ng)
+    rejected = int((pooled >= ng).sum())
+    low, high = interval(rejected, len(pooled))
+    rule = (
+        f"ng: rejects {rejected} of {len(pooled)} good images, each judged by a memory without it; with 95 % "
+        f"confidence {low:.2%} to {high:.2%} of good parts are rejected; wanted {rate:.2%}"
+    )
+    if len(pooled) < images_needed(rate):
+        log.warning(
+            "%d good images cannot show that at most %.2f%% of good parts are rejected: with 95%% confidence "
+            "it is up to %.2f%%; %d images would be needed",
+            len(pooled),
+            100 * rate,
+            100 * high,
+            images_needed(rate),
+        )
+        rule += f", which {images_needed(rate)} images would be needed to show"
+    judged = scored(pooled, scores)
+    at = {0.5, scores.score(marginal), *ROUND_THRESHOLDS}
+    table = tuple(_row(judged, threshold) for threshold in sorted(at))
+    return scores, Thresholds(0.5, min(0.5, scores.score(marginal)), rule, table)
+
+
+def _reached_by(ranked: Values, share: float, middle: float) -> float:
+    """A logit that at most `share` of the descending ones reach."""
+    allowed = int(share * len(ranked) + 1e-9)
+    refused = float(ranked[min(allowed, len(ranked) - 1)])
+    if allowed == 0:
+        return refused + BEYOND * max(refused - middle, 1e-6)
+    greater = float(ranked[allowed - 1])
+    return (refused + greater) / 2 if greater > refused else float(np.nextafter(refused, np.inf))
+
+
+def _row(scores: Values, threshold: float) -> ThresholdRow:
+    found = confusion(np.zeros(len(scores), np.int64), scores, threshold)
+    return ThresholdRow(threshold, found.precision, found.recall, found.f1, **asdict(found))
