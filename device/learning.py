@@ -251,7 +251,7 @@ class Teacher:
                 self._starter.model_path.read_bytes(),
                 calibration,
                 {file: _png(one.path) for file, one in golden.items()},
-                {memory.FILE: taught.memory.to_bytes(), "split.csv": _split_csv(seen)},
+                {memory.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)},
             )
             Pipeline(bundles.load(made), "learn", "learn", self._config.model.threads)
             final = models / made.name
@@ -330,6 +330,7 @@ def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
             centre=0.0,
             spread=1.0,
             image_weight=spec.image_weight * spec.spread,
+            image_centre=0.0,  # good_scores.limit takes logarithms: distances alone, all > 0
         ),
     )
 

@@ -7,14 +7,9 @@ import logging
 import numpy as np
 import pytest
 
-from trainer.good_thresholds import choose, images_needed, interval
+from trainer.good_thresholds import choose, images_needed
+from trainer.metrics import interval
 from trainer.thresholds import scored
-
-
-def test_the_interval_is_that_of_clopper_and_pearson() -> None:
-    assert interval(0, 10) == pytest.approx((0.0, 0.3085), abs=1e-4)
-    assert interval(2, 50) == pytest.approx((0.0049, 0.1371), abs=1e-4)
-    assert interval(5, 5) == pytest.approx((0.4782, 1.0), abs=1e-4)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.1])

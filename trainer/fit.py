@@ -112,7 +112,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
             seed=options.seed,
             test_share=config.split.test_share,
             protocol="good-only",
-            limit=options.limit,
+            limit=config.data.limit if options.limit is None else options.limit,
         )
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
@@ -130,7 +130,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
             scores,
             chosen,
             golden,
-            model_id=config.bundle.name or _name(options.data),
+            model_id=config.bundle.name or _name(dataset),
             training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
         )
     with steps.at("bundle"):

@@ -7,10 +7,9 @@ import math
 from dataclasses import asdict
 
 import numpy as np
-from scipy.stats import beta
 
 from device.bundle import ScoreCalibration, ThresholdRow, Thresholds
-from trainer.metrics import confusion
+from trainer.metrics import confusion, interval
 from trainer.thresholds import Values, scored
 
 log = logging.getLogger(__name__)
@@ -19,14 +18,6 @@ CONFIDENCE = 0.95
 STEEPNESS = 4.0  # logits from the typical good image to the threshold: its score is 0.018
 BEYOND = 0.25  # of the way from the typical to the strangest good image: the margin beyond the latter
 ROUND_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
-
-
-def interval(rejected: int, count: int) -> tuple[float, float]:
-    """Where the share lies of which `rejected` of `count` are a sample (Clopper and Pearson, 1934)."""
-    tail = (1 - CONFIDENCE) / 2
-    low = float(beta.ppf(tail, rejected, count - rejected + 1)) if rejected else 0.0
-    high = float(beta.ppf(1 - tail, rejected + 1, count - rejected)) if rejected < count else 1.0
-    return low, high
 
 
 def images_needed(rate: float) -> int:
