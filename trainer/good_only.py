@@ -40,7 +40,8 @@ STRIDE = 8
 ROW_CHANNELS = (32, 96)  # of the first cut, and of the first two
 PLACES_MOST = 32  # channels: a covariance for each place takes the square of them
 WHITENING_IMAGES = 24
-EVEN = 0.01  # of merit: the whole image counts as well, unless that costs more than this on made defects
+WHOLE_BONUS = 0.01  # of merit: made defects are local, and cannot show what the whole image is worth
+RELATIVE_BONUS = 0.02  # nor, made from images that are remembered, what another light would cost
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 SHOWN = 8
 
@@ -85,6 +86,11 @@ class Way:
     sigma_cells: float
     image_weight: float
     pooling: Pooling
+
+    @property
+    def bonus(self) -> float:
+        """On its merit, for what made defects cannot show."""
+        return WHOLE_BONUS * (self.image_weight > 0) + RELATIVE_BONUS * self.relative
 
     def describe(self) -> dict[str, object]:
         """For the log, and for the record in a bundle."""
@@ -274,9 +280,6 @@ class _Search:
             compared += self._compare(kind, row_channels)
         compared.sort(key=lambda one: -one[0])
         best = compared[0]
-        whole = next(one for one in compared if one[1].image_weight)
-        if whole[0] >= best[0] - EVEN:
-            best = whole
         shown = [
             {**way.describe(), "ap": round(quality.ap, 4), "place": round(quality.place, 3)}
             for _, way, quality in compared
@@ -306,7 +309,7 @@ class _Search:
                     for weight in self._config.image_weights:
                         quality = Quality.of(labels, cells + weight * whole, place)
                         way = Way(kind, row_channels, relative, sigma, weight, pooling)
-                        found.append((quality.merit, way, quality))
+                        found.append((quality.merit + way.bonus, way, quality))
         return found
 
     def _distances(self, kind: MemoryKind, row_channels: int) -> tuple[Floats, Floats, Floats, Floats]:
