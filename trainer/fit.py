@@ -130,7 +130,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
             scores,
             chosen,
             golden,
-            model_id=config.bundle.name or _name(dataset),
+            model_id=config.bundle.name or _name(dataset.name),
             training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
         )
     with steps.at("bundle"):
