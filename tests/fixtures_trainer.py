@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import pytest
 
 from device.bundle import PreprocessSpec
 from device.geometry import ResizeMode, Size
+from trainer.config import ThresholdConfig
+from trainer.config import load as load_config
 from trainer.data import Sample, load
 from trainer.synthetic import generate
 
@@ -37,6 +39,11 @@ images = 8
 images = 2
 map_images = 4
 """
+
+
+def wish(**fields: Any) -> ThresholdConfig:
+    """The trainer's own wish for thresholds, but for these fields."""
+    return replace(load_config(None).threshold, **fields)
 
 
 def make_samples(folder: Path, sizes: Sequence[tuple[int, int]], **fields: Any) -> list[Sample]:

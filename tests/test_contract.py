@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fixtures_bundle import SIDE, TinyModel, make_image
-from fixtures_trainer import gray_input, make_sample
+from fixtures_trainer import gray_input, make_sample, wish
 
 from device import bundle as bundles
 from device.bundle import Pooling, ScoreCalibration
@@ -51,7 +51,7 @@ def learned(tmp_path, tiny_model: TinyModel) -> Learned:
 
 def contract_of(learned, count=3):
     scores = thresholds.calibrate(learned.labels, learned.pooled)
-    chosen = thresholds.choose(learned.labels, learned.pooled, scores, 0.02)
+    chosen = thresholds.choose(learned.labels, learned.pooled, scores, wish())
     golden = contract.golden_images(learned, scores, chosen.ng, count)
     calibration = contract.calibration(
         learned, scores, chosen, golden, model_id="spots", training={"seed": 0}

@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from fixtures_bundle import SIDE, TinyModel, make_image
 from fixtures_data import write_mask
-from fixtures_trainer import Fitted, gray_input, make_sample
+from fixtures_trainer import Fitted, gray_input, make_sample, wish
 
 from device import bundle as bundles
 from device.bundle import Pooling
@@ -87,7 +87,7 @@ def learned(tmp_path_factory, tiny_model: TinyModel) -> Learned:
 
 def written(learned: Learned, **changes: Any) -> str:
     scores = thresholds.calibrate(learned.labels, learned.pooled)
-    chosen = thresholds.choose(learned.labels, learned.pooled, scores, 0.02)
+    chosen = thresholds.choose(learned.labels, learned.pooled, scores, wish())
     golden = contract.golden_images(learned, scores, chosen.ng, 2)
     training = {**learned.record, "config": {"split": {"folds": 7}}, "versions": {"keras": "3"}, "seed": 5}
     calibration = contract.calibration(learned, scores, chosen, golden, model_id="spots", training=training)
@@ -175,7 +175,7 @@ def test_one_class_has_no_curve(learned):
     calibration = contract.calibration(
         good,
         (curve := thresholds.calibrate(good.labels, good.pooled)),
-        (chosen := thresholds.choose(good.labels, good.pooled, curve, 0.02)),
+        (chosen := thresholds.choose(good.labels, good.pooled, curve, wish())),
         contract.golden_images(good, curve, chosen.ng, 2),
         model_id="spots",
         training={},

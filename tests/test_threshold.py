@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from fixtures_bundle import GOLDEN, TinyModel, make_image
 from fixtures_daemon import REPOSITORY
 from fixtures_data import make_dagm, write_image
+from fixtures_trainer import wish
 
 from device import bundle as bundles
 from device.bundle import Bundle
@@ -25,7 +27,7 @@ from trainer.config import load as load_config
 from trainer.data import load, split_csv
 from trainer.threshold import LEAST_IMAGES, choose, judge, main, retune
 
-SHARE = 0.02
+WISH = wish()
 
 
 @pytest.fixture
@@ -71,9 +73,9 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_line_whose_good_parts_are_brighter_gets_a_threshold_between(bundle, tmp_path):
     """By the old threshold (a level of 132 and more) every one of these good parts is NG."""
     dataset = load(reviewed(tmp_path / "set", line(range(134, 150), range(170, 186))), protocol="given")
-    judged = judge(bundle, dataset)
+    judged = judge(bundle, dataset, WISH)
     assert (judged.scores[judged.labels == 0] >= bundle.calibration.thresholds.ng).all()
-    path = retune(bundle, dataset, tmp_path / "out", SHARE)
+    path = retune(bundle, dataset, tmp_path / "out", WISH)
     chosen = bundles.load(path).calibration.thresholds
     assert judged.scores[judged.labels == 0].max() < chosen.ng <= judged.scores[judged.labels == 1].min()
     assert chosen.marginal <= chosen.ng
@@ -94,7 +96,7 @@ def frame_of(sample):
 def test_all_but_the_thresholds_is_kept_and_the_old_bundle_is_not_touched(bundle, tmp_path):
     before = digests(bundle.path)
     dataset = load(reviewed(tmp_path / "set", line(range(80, 92), range(170, 182))), protocol="given")
-    path = retune(bundle, dataset, bundle.path.parent, SHARE)
+    path = retune(bundle, dataset, bundle.path.parent, WISH)
     assert digests(bundle.path) == before
     fresh = bundles.load(bundle.path.parent)
     assert fresh.path == path.resolve()
@@ -103,7 +105,7 @@ def test_all_but_the_thresholds_is_kept_and_the_old_bundle_is_not_touched(bundle
     assert fresh.name.removeprefix("press-") == fresh.calibration.version != bundle.calibration.version
     after = digests(path)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed == {"calibration.json", "manifest.json", page.FILE}
+    assert changed == {"calibration.json", "manifest.json", page.FILE, "thresholds.csv"}
     assert page.FILE not in after  # it was about the old thresholds
     old, new = bundle.calibration, fresh.calibration
     assert replace(new, created=old.created, thresholds=old.thresholds, training=old.training) == old
@@ -112,7 +114,7 @@ def test_all_but_the_thresholds_is_kept_and_the_old_bundle_is_not_touched(bundle
 
 def test_the_bundle_says_where_its_thresholds_come_from(bundle, tmp_path):
     dataset = load(reviewed(tmp_path / "set", line(range(80, 92), range(170, 190))), protocol="given")
-    fresh = bundles.load(retune(bundle, dataset, tmp_path / "out", SHARE)).calibration
+    fresh = bundles.load(retune(bundle, dataset, tmp_path / "out", WISH)).calibration
     record = fresh.training["thresholds"]
     assert {name: value for name, value in fresh.training.items() if name != "thresholds"} == (
         bundle.calibration.training
@@ -138,7 +140,7 @@ def test_the_bundle_says_where_its_thresholds_come_from(bundle, tmp_path):
 def test_too_few_of_a_label_are_refused(bundle, tmp_path, good, bad, found):
     dataset = load(reviewed(tmp_path / "set", line(good, bad)), protocol="given")
     with pytest.raises(DataError, match=f"thresholds need {LEAST_IMAGES} good and .*: {found}"):
-        retune(bundle, dataset, tmp_path / "out", SHARE)
+        retune(bundle, dataset, tmp_path / "out", WISH)
     assert not (tmp_path / "out").exists()
 
 
@@ -146,20 +148,20 @@ def test_scores_that_do_not_tell_good_from_bad_are_refused(bundle, tmp_path):
     """The defective ones are the darker ones: F1 would be greatest with everything NG."""
     dataset = load(reviewed(tmp_path / "set", line(range(140, 152), range(80, 110))), protocol="given")
     with pytest.raises(DataError, match="F1 is greatest where every image is NG"):
-        retune(bundle, dataset, tmp_path / "out", SHARE)
+        retune(bundle, dataset, tmp_path / "out", WISH)
     assert not (tmp_path / "out").exists()
 
 
 def test_images_that_the_bundle_was_trained_on_do_not_count(bundle, tmp_path, caplog):
     made_from = load(tmp_path / "made-from")
     with pytest.raises(DataError, match="not trained on: found 4 good and 3 defective"):
-        judge(bundle, made_from)
+        judge(bundle, made_from, WISH)
 
 
 def test_an_image_that_has_gone_is_named_and_the_others_count(bundle, tmp_path, caplog):
     dataset = load(reviewed(tmp_path / "set", line(range(80, 92), range(170, 190))), protocol="given")
     (tmp_path / "set/images/085.png").unlink()
-    assert len(judge(bundle, dataset).labels) == 31
+    assert len(judge(bundle, dataset, WISH).labels) == 31
     assert "images/085.png: not scored: " in caplog.text
 
 
@@ -168,7 +170,7 @@ def test_scores_of_exactly_one_and_zero_have_a_place(bundle):
     from trainer.threshold import Judged
 
     labels = np.array([0] * 10 + [1] * 10)
-    chosen = choose(Judged(labels, labels.astype(float)), bundle.calibration.score_calibration, SHARE)
+    chosen = choose(Judged(labels, labels.astype(float)), bundle.calibration.score_calibration, WISH)
     assert 0 < chosen.ng < 1
 
 
@@ -234,7 +236,7 @@ def test_the_scores_are_those_of_the_station_that_looks_at_a_part_of_the_frame(b
     assert main([*given, "--config", str(tmp_path / "none.toml")]) == 3
 
 
-@pytest.mark.parametrize("share", ["-0.1", "1", "many"])
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "many"])
 def test_a_share_that_is_none(share, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--bundle", "b", "--data", "d", "--marginal-share", share])
@@ -252,3 +254,57 @@ def test_the_share_is_the_trainers_unless_given(bundle, tmp_path):
         assert main(["--bundle", str(bundle.path), "--data", str(data), "--out", str(out), *given]) == 0
         content = json.loads((bundles.load(out).path / "calibration.json").read_text())
         assert content["training"]["thresholds"]["marginal_share"] == expected
+
+
+# ---- wishes
+
+
+def test_a_wish_is_granted_with_its_intervals(bundle, tmp_path, capsys):
+    data = reviewed(tmp_path / "set", line(range(20, 120), range(150, 190)))
+    given = ["--bundle", str(bundle.path), "--data", str(data), "--out", str(tmp_path / "out")]
+    done = run(*given, "--choose", "false_reject_rate", "--false-reject-rate", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "NG chosen by false_reject_rate (false_reject_rate 0.05); at it, with 95% intervals:" in done.stderr
+    )
+    assert "false_reject_rate 0.0000 (0.0000 to 0.0362)" in done.stderr
+    assert re.search(r"^0\.5 +0?[.0-9]+ +1\.0000 .* 40 ", done.stderr, re.MULTILINE)
+    fresh = bundles.load(tmp_path / "out")
+    record = fresh.calibration.training["thresholds"]
+    assert (record["choose"], record["wanted"]) == ("false_reject_rate", {"false_reject_rate": 0.05})
+    assert record["at_ng"]["recall"] == [1.0, pytest.approx(0.9119, abs=1e-4), 1.0]
+    assert "a false-reject rate of 0.05 at a confidence of 0.95" in fresh.calibration.thresholds.rule
+    rows = (fresh.path / "thresholds.csv").read_text().splitlines()
+    assert rows[0] == "threshold,tp,fp,tn,fn,precision,recall,f1"
+    assert rows[-1].split(",")[1:5] == ["40", "100", "0", "0"]
+
+
+def test_a_wish_that_the_images_do_not_carry_is_refused(bundle, tmp_path, capsys):
+    data = reviewed(tmp_path / "set", line(range(60, 100), range(150, 190)))
+    given = ["--bundle", str(bundle.path), "--data", str(data), "--out", str(tmp_path / "out")]
+    given += ["--choose", "false_reject_rate", "--false-reject-rate", "0.001"]
+    assert main(given) == 8
+    assert "needs 2995 good images or more, found 40" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_good_images_alone_carry_a_false_reject_rate(bundle, tmp_path):
+    data = reviewed(tmp_path / "set", line(range(20, 90), range(0)))
+    given = ["--bundle", str(bundle.path), "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main([*given, "--choose", "f1"]) == 8
+    assert main([*given, "--choose", "false_reject_rate", "--false-reject-rate", "0.05"]) == 0
+    fresh = bundles.load(tmp_path / "out").calibration
+    assert fresh.training["thresholds"]["at_ng"]["recall"] is None
+    judged = judge(bundle, load(data, protocol="given"), wish(choose="false_reject_rate"))
+    assert (judged.scores >= fresh.thresholds.ng).sum() == 0  # of 70, none may be: 59 to 92
+    assert fresh.thresholds.marginal <= fresh.thresholds.ng
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--choose", "luck"), ("--precision", "1"), ("--confidence", "2")]
+)
+def test_a_wish_that_is_none(option, value, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--bundle", "b", "--data", "d", option, value])
+    assert caught.value.code == 2
+    assert f"{option}: must be" in capsys.readouterr().err

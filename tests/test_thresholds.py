@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from fixtures_trainer import wish
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -32,7 +33,7 @@ def logit(score: float) -> float:
 
 def choose(good, bad, share=0.0):
     labels = np.array([0] * len(good) + [1] * len(bad))
-    chosen = thresholds.choose(labels, np.array([*good, *bad], float), LOGITS, share)
+    chosen = thresholds.choose(labels, np.array([*good, *bad], float), LOGITS, wish(marginal_share=share))
     return chosen, logit(chosen.ng), logit(chosen.marginal)
 
 
@@ -79,7 +80,7 @@ def test_scores_that_are_all_equal_reject_all():
 @given(tables)
 def test_no_threshold_has_a_greater_f1(rows):
     labels, pooled = arrays(rows)
-    chosen = thresholds.choose(labels, pooled, LOGITS, 0.02)
+    chosen = thresholds.choose(labels, pooled, LOGITS, wish())
     scores = thresholds.scored(pooled, LOGITS)
     best = max(confusion(labels, scores, threshold).f1 for threshold in scores)
     assert confusion(labels, scores, chosen.ng).f1 == best
@@ -118,7 +119,7 @@ def test_it_never_lies_above_ng():
 @given(tables, st.sampled_from([0.0, 0.02, 0.1, 0.34, 0.5, 1.0]))
 def test_no_more_good_ones_reach_it_than_may(rows, share):
     labels, pooled = arrays(rows)
-    chosen = thresholds.choose(labels, pooled, LOGITS, share)
+    chosen = thresholds.choose(labels, pooled, LOGITS, wish(marginal_share=share))
     good = thresholds.scored(pooled[labels == 0], LOGITS)
     assert 0 <= chosen.marginal <= chosen.ng <= 1
     assert chosen.marginal == chosen.ng or (good >= chosen.marginal).mean() <= share
@@ -192,3 +193,25 @@ def test_a_greater_logit_never_scores_less(rows):
     assert found.slope > 0
     assert (np.diff(scores) >= 0).all()
     assert ((scores > 0) & (scores < 1)).all()
+
+
+# ---- the whole sweep
+
+
+def test_the_sweep_of_a_table_made_by_hand():
+    """From the top: 1, then 0 and 1 of equal logit, then 0."""
+    labels, pooled = np.array([1, 0, 1, 0]), np.array([3.0, 1.0, 1.0, -1.0])
+    lines = thresholds.sweep(labels, pooled, LOGITS).decode().splitlines()
+    assert lines[0] == "threshold,tp,fp,tn,fn,precision,recall,f1"
+    rows = [[float(cell) for cell in line.split(",")] for line in lines[1:]]
+    assert [row[1:5] for row in rows] == [[1, 0, 2, 1], [2, 1, 1, 0], [2, 2, 0, 0]]
+    assert [logit(row[0]) for row in rows] == pytest.approx([2.0, 0.0, -1.5])
+    assert rows[1][5:] == pytest.approx([2 / 3, 1.0, 0.8], abs=1e-6)
+
+
+def test_a_long_sweep_is_thinned_and_keeps_its_ends():
+    labels = np.arange(5000) % 2
+    lines = thresholds.sweep(labels, np.linspace(-4, 4, 5000), LOGITS).decode().splitlines()
+    assert len(lines) == thresholds.SWEEP_ROWS + 1
+    assert lines[1].split(",")[1:3] == ["1", "0"]
+    assert lines[-1].split(",")[1:3] == ["2500", "2500"]

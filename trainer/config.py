@@ -88,8 +88,15 @@ class ScratchConfig:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdConfig:
-    """Where MARGINAL begins."""
+    """Where NG and MARGINAL begin, and what must be known of it."""
 
+    choose: str
+    precision: float
+    false_reject_rate: float
+    cost_of_miss: float
+    cost_of_false_reject: float
+    defect_rate: float
+    confidence: float
     marginal_share: float
 
 
@@ -184,6 +191,13 @@ LIMITS: Limits = {
     ("scratch", "batch_size"): Within(1, 1024),
     ("scratch", "learning_rate"): Within(1e-7, 1.0),
     ("scratch", "mask_weight"): Within(0.0, 100.0),
+    ("threshold", "choose"): OneOf(("f1", "precision", "false_reject_rate", "cost")),
+    ("threshold", "precision"): Within(0.01, 0.999999),
+    ("threshold", "false_reject_rate"): Within(0.000001, 0.99),
+    ("threshold", "cost_of_miss"): Within(0.0, 1e12),
+    ("threshold", "cost_of_false_reject"): Within(0.0, 1e12),
+    ("threshold", "defect_rate"): Within(0.0, 0.999),
+    ("threshold", "confidence"): Within(0.5, 0.9999),
     ("threshold", "marginal_share"): Within(0.0, 1.0),
     ("good_only", "input_px"): Within(32, 4096),
     ("good_only", "images"): Within(10, 10000),

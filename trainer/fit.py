@@ -30,7 +30,7 @@ from device import reference as references
 from device.bundle import Calibration, Thresholds
 from device.errors import ConfigError, StorageError
 from device.pipeline import Pipeline
-from trainer import command, data, page, preview, provenance, sizing, thresholds
+from trainer import command, data, page, preview, provenance, sizing, thresholds, wish
 from trainer import config as configs
 from trainer.config import Config
 from trainer.logbook import Logbook
@@ -58,6 +58,8 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
             limit=config.data.limit if options.limit is None else options.limit,
         )
         preview.warn(dataset.train, config.augment)
+        good, bad = (dataset.count(split="train", label=label) for label in (0, 1))
+        wish.require_enough(good, bad, config.threshold)
         specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
@@ -75,7 +77,10 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         found = golden_reference.learn(dataset.train, learned.preprocess, least_px)
     with steps.at("thresholds"):
         scores = thresholds.calibrate(learned.labels, learned.pooled)
-        chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold.marginal_share)
+        chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold)
+        described = wish.describe(
+            learned.labels, thresholds.scored(learned.pooled, scores), chosen.ng, config.threshold
+        )
         golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
         calibration = contract.calibration(
             learned,
@@ -83,11 +88,15 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
             chosen,
             golden,
             model_id=config.bundle.name or _name(dataset.name),
-            training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+            training={
+                **provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+                "thresholds": described,
+            },
             reference=found[1] if found else None,
         )
     extra = {
         "split.csv": data.split_csv(dataset),
+        thresholds.SWEEP_FILE: thresholds.sweep(learned.labels, learned.pooled, scores),
         **({references.FILE: found[0].to_bytes()} if found else {}),
     }
     with steps.at("report"):
@@ -99,6 +108,8 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     _report(calibration)
+    for line in wish.lines(described):
+        log.info("%s", line)
     return path
 
 

@@ -42,15 +42,18 @@ def record(
     }
 
 
-def retuned(bundle: Bundle, dataset: Dataset, labels: Labels, marginal_share: float) -> dict[str, Any]:
-    """Where thresholds come from that were chosen anew. `labels`: of the images they were chosen on."""
+def retuned(bundle: Bundle, dataset: Dataset, labels: Labels, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Where thresholds come from that were chosen anew.
+
+    `labels`: of the images they were chosen on. `described`: how (wish.describe).
+    """
     old = bundle.calibration.thresholds
     defective = int(labels.sum())
     return {
         "from_bundle": bundle.name,
         "from_version": bundle.calibration.version,
         "from_thresholds": {"ng": old.ng, "marginal": old.marginal, "rule": old.rule},
-        "marginal_share": marginal_share,
+        **described,
         "data": {
             "name": dataset.name,
             "format": dataset.format,

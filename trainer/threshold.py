@@ -1,7 +1,9 @@
 """Choose a bundle's thresholds anew, on judged images from the line, without training.
 
-    python -m trainer.threshold --bundle DIR --data PATH [--format F] [--out DIR] [--marginal-share SHARE]
-                                [--config FILE]
+    python -m trainer.threshold --bundle DIR --data PATH [--format F] [--out DIR] [--config FILE]
+                                [--choose f1|precision|false_reject_rate|cost] [--precision X]
+                                [--false-reject-rate X] [--cost-of-miss X] [--cost-of-false-reject X]
+                                [--defect-rate X] [--confidence X] [--marginal-share X]
 
 PATH is what `python -m device export` wrote, or any layout of docs/data.md. The int8 file scores every image
 through device.pipeline.Pipeline; the thresholds follow by trainer.fit's own rule. OUT (by default the folder
@@ -16,9 +18,11 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -34,8 +38,10 @@ from device.pipeline import Pipeline
 from device.region_of_interest import EVERYTHING, RegionOfInterest
 from trainer import command, page, provenance, thresholds
 from trainer import config as configs
+from trainer import wish as wishes
+from trainer.config import ThresholdConfig
 from trainer.data import Dataset, Sample, load, read_split_csv
-from trainer.metrics import confusion
+from trainer.metrics import Confusion, confusion
 
 log = logging.getLogger(__name__)
 
@@ -55,27 +61,34 @@ def retune(
     bundle: Bundle,
     dataset: Dataset,
     out: Path,
-    marginal_share: float,
+    wish: ThresholdConfig,
     region: RegionOfInterest = EVERYTHING,
 ) -> Path:
     """Write the bundle with new thresholds; its path. Raises EdgeVisionError.
 
     `region`: where the station looks, so that the scores are those that it would give.
     """
-    judged = judge(bundle, dataset, region)
-    chosen = choose(judged, bundle.calibration.score_calibration, marginal_share)
-    _report(judged, bundle.calibration.thresholds, chosen)
+    judged = judge(bundle, dataset, wish, region)
+    scores = bundle.calibration.score_calibration
+    chosen = choose(judged, scores, wish)
+    described = wishes.describe(judged.labels, judged.scores, chosen.ng, wish)
+    _report(judged, bundle.calibration.thresholds, chosen, described)
     calibration = replace(
         bundle.calibration,
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         thresholds=chosen,
         training={
             **bundle.calibration.training,
-            "thresholds": provenance.retuned(bundle, dataset, judged.labels, marginal_share),
+            "thresholds": provenance.retuned(bundle, dataset, judged.labels, described),
         },
     )
-    files = _other_files(bundle)
-    path = bundles.write(out, _name(bundle), bundle.model_path.read_bytes(), calibration, *files)
+    golden, others = _other_files(bundle)
+    extra = {
+        **others,
+        thresholds.SWEEP_FILE: thresholds.sweep(judged.labels, _logits(judged, scores), scores),
+    }
+    content = bundle.model_path.read_bytes()
+    path = bundles.write(out, _name(bundle), content, calibration, golden, extra)
     Pipeline(bundles.load(path), "trainer", "threshold")  # opens it as the device does, golden images and all
     return path
 
@@ -83,10 +96,12 @@ def retune(
 # ---- scores
 
 
-def judge(bundle: Bundle, dataset: Dataset, region: RegionOfInterest = EVERYTHING) -> Judged:
+def judge(
+    bundle: Bundle, dataset: Dataset, wish: ThresholdConfig, region: RegionOfInterest = EVERYTHING
+) -> Judged:
     """Score the images that the bundle was not trained on. DataError where they cannot carry a threshold."""
     samples, problems = _unseen(bundle, dataset)
-    _require_enough(dataset, [sample.label for sample in samples])
+    _require_enough(dataset, [sample.label for sample in samples], wish)
     pipeline = Pipeline(bundle, station="threshold", session_id="threshold", region=region)
     labels: list[int] = []
     scores: list[float] = []
@@ -98,7 +113,7 @@ def judge(bundle: Bundle, dataset: Dataset, region: RegionOfInterest = EVERYTHIN
         else:
             labels.append(sample.label)
             scores.append(float(score if score is not None else math.nan))
-    _require_enough(dataset, labels)
+    _require_enough(dataset, labels, wish)
     for problem in problems:
         log.warning("%s", problem)
     return Judged(np.array(labels, np.int64), np.array(scores, np.float64))
@@ -114,10 +129,12 @@ def _unseen(bundle: Bundle, dataset: Dataset) -> tuple[list[Sample], list[str]]:
     return samples, [f"{left_out} images left out: the bundle was trained on them"] if left_out else []
 
 
-def _require_enough(dataset: Dataset, labels: Sequence[int]) -> None:
+def _require_enough(dataset: Dataset, labels: Sequence[int], wish: ThresholdConfig) -> None:
     defective = sum(labels)
     good = len(labels) - defective
-    if min(good, defective) < LEAST_IMAGES:
+    if wish.choose == "false_reject_rate" and not defective:
+        wishes.require_enough(good, defective, wish)
+    elif min(good, defective) < LEAST_IMAGES:
         raise DataError(
             f"{dataset.root}: thresholds need {LEAST_IMAGES} good and {LEAST_IMAGES} defective images or more"
             f", not trained on: found {good} good and {defective} defective"
@@ -127,16 +144,20 @@ def _require_enough(dataset: Dataset, labels: Sequence[int]) -> None:
 # ---- thresholds
 
 
-def choose(judged: Judged, scores: ScoreCalibration, marginal_share: float) -> Thresholds:
+def choose(judged: Judged, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
     """By the rule of trainer.fit. DataError where that rule would reject every good image."""
-    pooled = np.array([_pooled(score, scores) for score in judged.scores])
-    chosen = thresholds.choose(judged.labels, pooled, scores, marginal_share)
+    chosen = thresholds.choose(judged.labels, _logits(judged, scores), scores, wish)
     if confusion(judged.labels, judged.scores, chosen.ng).tn == 0:
+        best = "F1 is greatest" if wish.choose == "f1" else f"[threshold] {wish.choose} is met"
         raise DataError(
-            "the scores do not tell the good images from the defective ones: F1 is greatest where every "
+            f"the scores do not tell the good images from the defective ones: {best} where every "
             "image is NG; look at the labels, review more good images, or train anew with these"
         )
     return chosen
+
+
+def _logits(judged: Judged, scores: ScoreCalibration) -> thresholds.Values:
+    return np.array([_pooled(score, scores) for score in judged.scores])
 
 
 def _pooled(score: float, scores: ScoreCalibration) -> float:
@@ -145,12 +166,24 @@ def _pooled(score: float, scores: ScoreCalibration) -> float:
     return (math.log(sure / (1 - sure)) - scores.offset) / scores.slope
 
 
-def _report(judged: Judged, before: Thresholds, after: Thresholds) -> None:
+def _report(judged: Judged, before: Thresholds, after: Thresholds, described: dict[str, Any]) -> None:
     log.info("%d images, %d defective; NG is the positive", len(judged.labels), int(judged.labels.sum()))
     for word, found in (("before", before), ("after", after)):
         row = confusion(judged.labels, judged.scores, found.ng)
         counts = f"tp {row.tp}, fp {row.fp}, tn {row.tn}, fn {row.fn}"
         log.info("%-6s NG from %.4f (%s), MARGINAL from %.4f", word, found.ng, counts, found.marginal)
+    log.info("from   precision  recall     F1     tp    fp    tn    fn")
+    for threshold in thresholds.ROUND_THRESHOLDS[:5]:
+        found_there = confusion(judged.labels, judged.scores, threshold)
+        ratios = ("-" if one is None else f"{one:.4f}" for one in _ratios(found_there))
+        counts_there = (found_there.tp, found_there.fp, found_there.tn, found_there.fn)
+        log.info("%.1f    %9s  %6s  %6s  %5d %5d %5d %5d", threshold, *ratios, *counts_there)
+    for line in wishes.lines(described):
+        log.info("%s", line)
+
+
+def _ratios(found: Confusion) -> tuple[float | None, float | None, float | None]:
+    return found.precision, found.recall, found.f1
 
 
 # ---- the new bundle
@@ -173,6 +206,7 @@ def _other_files(bundle: Bundle) -> tuple[Mapping[str, bytes], Mapping[str, byte
         bundles.MODEL_FILE,
         calibrations.FILE,
         page.FILE,
+        thresholds.SWEEP_FILE,
         *(f"{bundles.GOLDEN_FOLDER}/{n}" for n in golden),
     }
     others = manifest.verify(bundle.path).keys() - written_anew
@@ -191,23 +225,27 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_bundle(parser)
     command.add_data(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder that the bundle lies in")
-    parser.add_argument(
-        "--marginal-share",
-        type=_share,
-        default=configs.load(None).threshold.marginal_share,
-        metavar="SHARE",
-        help="of the good images that may become MARGINAL or NG; default %(default)g",
-    )
+    default = asdict(configs.load(None).threshold)
+    wished = parser.add_argument_group("the wish", "as [threshold] in trainer/default.toml says")
+    for key, value in default.items():
+        wished.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=partial(_wished, key),
+            default=value,
+            metavar=key.upper() if key == "choose" else "X",
+            help=f"{configs.LIMITS['threshold', key].expected}; default %(default)s",
+        )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="the station's config.toml, for its [inspection] section"
     )
     return parser.parse_args(arguments)
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be 0 <= share < 1, got {text}")
+def _wished(key: str, text: str) -> str | float:
+    value = text if key == "choose" else float(text)
+    limit = configs.LIMITS["threshold", key]
+    if not limit.allows(value):
+        raise argparse.ArgumentTypeError(f"must be {limit.expected}, got {text}")
     return value
 
 
@@ -221,7 +259,8 @@ def _retune(options: argparse.Namespace) -> Path:
     bundle = bundles.load(options.bundle)
     dataset = load(options.data, options.format, protocol="given")
     region = stations.load(options.config).inspection.region if options.config else EVERYTHING
-    return retune(bundle, dataset, options.out or bundle.path.parent, options.marginal_share, region)
+    wish = ThresholdConfig(**{field.name: getattr(options, field.name) for field in fields(ThresholdConfig)})
+    return retune(bundle, dataset, options.out or bundle.path.parent, wish, region)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import asdict
 
 import numpy as np
@@ -9,9 +11,14 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from device.bundle import ScoreCalibration, ThresholdRow, Thresholds
-from trainer.metrics import confusion
+from trainer import wish as wishes
+from trainer.config import ThresholdConfig
+from trainer.metrics import Confusion, confusion
 
 ROUND_THRESHOLDS = tuple(step / 10 for step in range(1, 10))
+SWEEP_FILE = "thresholds.csv"
+SWEEP_ROWS = 1000  # of the whole sweep that a bundle carries
+SWEEP_COLUMNS = ("threshold", "tp", "fp", "tn", "fn", "precision", "recall", "f1")
 LEAST_SLOPE = 1e-3  # where the logits do not rank the images at all: scores must still rise with them
 
 Labels = NDArray[np.int64]  # (n,), 0 good, 1 defective
@@ -41,39 +48,53 @@ def scored(pooled: Values, scores: ScoreCalibration) -> Values:
     return np.array([scores.score(logit) for logit in pooled])
 
 
-def choose(labels: Labels, pooled: Values, scores: ScoreCalibration, marginal_share: float) -> Thresholds:
+def choose(labels: Labels, pooled: Values, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
     """Where NG and MARGINAL begin.
 
-    `ng` gives the greatest F1 on the judged images; at most `marginal_share` of the good ones reach
-    `marginal`. Both lie halfway, in logits, between two images that were seen. Where equal F1 can be had at
-    several places, the widest gap is taken.
+    `ng` by the wish (trainer.wish); at most `marginal_share` of the good ones reach `marginal`. Both lie
+    halfway, in logits, between two images that were seen. Where several places are equally good, the widest
+    gap is taken. Raises DataError where the images do not carry the wish.
     """
-    ng = _greatest_f1(labels, pooled)
-    marginal = min(ng, _rarely_reached(np.sort(pooled[labels == 0])[::-1], marginal_share, ng))
+    ng = wishes.begin(labels, pooled, wish)
+    marginal = min(ng, _rarely_reached(np.sort(pooled[labels == 0])[::-1], wish.marginal_share, ng))
     calibrated = scored(pooled, scores)
     ng_score, marginal_score = scores.score(ng), scores.score(marginal)
     rows = sorted({*ROUND_THRESHOLDS, marginal_score, ng_score})
     bad = int(labels.sum())
     rule = (
-        f"ng: greatest F1 on {len(labels)} judged images ({bad} defective), int8 scores; "
-        f"marginal: reached by at most {marginal_share:g} of the good ones"
+        f"ng: {_in_words(wish)} on {len(labels)} judged images ({bad} defective), int8 scores; "
+        f"marginal: reached by at most {wish.marginal_share:g} of the good ones"
     )
     table = tuple(_row(labels, calibrated, threshold) for threshold in rows)
     return Thresholds(ng_score, marginal_score, rule, table)
 
 
-def _greatest_f1(labels: Labels, pooled: Values) -> float:
-    """The logit halfway into the widest of the gaps that give the greatest F1."""
-    order = np.argsort(-pooled, kind="stable")
-    ranked, hits = pooled[order], np.cumsum(labels[order])
-    rejected = np.arange(1, len(ranked) + 1)
-    f1 = 2 * hits / (rejected + hits[-1])
-    below = np.append(ranked[1:], ranked[-1] - 1.0)
-    gap = ranked - below
-    f1[gap <= 0] = -1.0  # images of equal score fall on the same side
-    best = np.flatnonzero(f1 == f1.max())  # quotients of whole numbers: equal ones are exactly equal
-    index = int(best[np.argmax(gap[best])])
-    return float(ranked[index] + below[index]) / 2
+def _in_words(wish: ThresholdConfig) -> str:
+    sure = f"at a confidence of {wish.confidence:g},"
+    return {
+        "f1": "greatest F1",
+        "precision": f"a precision of {wish.precision:g} {sure} most defects found,",
+        "false_reject_rate": f"a false-reject rate of {wish.false_reject_rate:g} {sure} most defects found,",
+        "cost": f"least cost (a miss {wish.cost_of_miss:g}, a false reject {wish.cost_of_false_reject:g})",
+    }[wish.choose]
+
+
+def sweep(labels: Labels, pooled: Values, scores: ScoreCalibration) -> bytes:
+    """What every threshold would do, as CSV from the greatest down; evenly thinned to SWEEP_ROWS."""
+    cuts = wishes.Cuts.of(labels, pooled)
+    kept = np.unique(
+        np.linspace(0, len(cuts.logit) - 1, min(SWEEP_ROWS, len(cuts.logit))).round().astype(int)
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SWEEP_COLUMNS)
+    for index in kept:
+        tp, fp = int(cuts.tp[index]), int(cuts.fp[index])
+        found = Confusion(tp, fp, cuts.good - fp, cuts.bad - tp)
+        ratios = ("" if one is None else f"{one:.6f}" for one in (found.precision, found.recall, found.f1))
+        threshold = f"{scores.score(float(cuts.logit[index])):.9g}"
+        writer.writerow((threshold, *asdict(found).values(), *ratios))
+    return text.getvalue().encode()
 
 
 def _rarely_reached(good: Values, share: float, ceiling: float) -> float:
