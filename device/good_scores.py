@@ -7,9 +7,11 @@ logarithm is taken for normal.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
+
+from device.tolerance import lower_bound, upper_bound
 
 LEAST = 10  # good parts; fewer say too little
 SURE = 0.95
@@ -28,8 +30,7 @@ class Rate:
     def seen(cls, count: int, of: int) -> Rate:
         """The exact interval of Clopper and Pearson (Biometrika 26, 1934)."""
         half = (1 - SURE) / 2
-        low = 0.0 if count == 0 else _solved(lambda p: 1 - _at_most(count - 1, of, p), half)
-        high = 1.0 if count == of else _solved(lambda p: -_at_most(count, of, p), -half)
+        low, high = (bound(count, of, 1 - half) for bound in (lower_bound, upper_bound))
         return cls(count, of, low, high)
 
     def __str__(self) -> str:
@@ -62,23 +63,3 @@ def student_quantile(probability: float, freedom: int) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return z + math.fsum(term / freedom**power for power, term in enumerate(terms, 1))
-
-
-def _at_most(count: int, of: int, share: float) -> float:
-    """The probability of `count` or fewer of `of`, each with the probability `share`."""
-    if share in (0.0, 1.0):
-        return 1.0 if share == 0 or count >= of else 0.0
-    whole, up, down = math.lgamma(of + 1), math.log(share), math.log1p(-share)
-    return math.fsum(
-        math.exp(whole - math.lgamma(k + 1) - math.lgamma(of - k + 1) + k * up + (of - k) * down)
-        for k in range(count + 1)
-    )
-
-
-def _solved(rising: Callable[[float], float], value: float) -> float:
-    """The share at which a rising function has the value, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < value else (low, middle)
-    return (low + high) / 2
