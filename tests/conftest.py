@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_camera import deaf_port, rtsp, stream, world
@@ -51,3 +52,26 @@ __all__ = [
     "window",
     "world",
 ]
+
+# Longest first, so that what runs beside them ends with them.
+LONG = (
+    "test_real_images",
+    "test_push",
+    "test_systemd",
+    "test_install_docs",
+    "test_install_cut_off",
+    "test_ansible",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run beside one another, those of a file stay together; so do all that boot a machine."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=place)
+    for item in items:
+        group = "machine" if "machine" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
