@@ -85,3 +85,9 @@ class RolledBackError(EdgeVisionError, RuntimeError):
     """The running service did not take the new model, or not well; the one before it is back."""
 
     exit_code = 15
+
+
+class TrainingError(EdgeVisionError, RuntimeError):
+    """The training cannot go on: its loss is no number, or a batch does not fit into memory."""
+
+    exit_code = 16

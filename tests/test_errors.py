@@ -22,6 +22,7 @@ from device import errors
         (errors.SignatureError, 13, ValueError),
         (errors.BusyError, 14, RuntimeError),
         (errors.RolledBackError, 15, RuntimeError),
+        (errors.TrainingError, 16, RuntimeError),
     ],
 )
 def test_each_has_its_exit_code_and_builtin(error: type, exit_code: int, builtin: type) -> None:
@@ -36,6 +37,6 @@ def test_exit_codes_are_unique() -> None:
     kinds = errors.EdgeVisionError.__subclasses__()
     leaves = [leaf for kind in kinds for leaf in (kind, *kind.__subclasses__())]
     codes = [leaf.exit_code for leaf in leaves if leaf.__module__ == errors.__name__]
-    assert len(codes) == 12
-    assert len(set(codes)) == 12
+    assert len(codes) == 13
+    assert len(set(codes)) == 13
     assert errors.EdgeVisionError.exit_code == 1

@@ -127,3 +127,19 @@ def test_it_says_of_an_image_what_the_device_says(tiny_model: TinyModel, tiny_bu
     expected = Detector(tiny_bundle).detect(model_input)
     np.testing.assert_array_equal(whole.evidence, expected.evidence)
     assert whole.score == expected.score
+
+
+def test_another_process_converts_to_the_same_file(small, examples, converted):
+    """What is done where Keras runs on JAX or PyTorch: layers are named alike, so the files are too."""
+    content = export._in_a_process(small, examples)
+    given, expected = (next(export.Int8Model(one).run(examples[0])) for one in (content, converted))
+    np.testing.assert_array_equal(given, expected)
+
+
+def test_a_process_that_cannot_convert_says_why(small, examples):
+    class Unsaved:
+        def save(self, path):
+            path.write_text("no model")
+
+    with pytest.raises(InterpreterError, match=r"conversion by TensorFlow failed \(1\): "):
+        export._in_a_process(Unsaved(), examples)

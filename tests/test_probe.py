@@ -318,9 +318,9 @@ def test_the_place_of_a_perfect_map_and_of_one_that_points_elsewhere():
     mask[32:64, 64:96] = True
     there = np.zeros((8, 8), np.float32)
     there[2:4, 4:6] = 5.0
-    assert probe._place(there, placement, mask) > 0.95
-    assert probe._place(-there, placement, mask) < 0.3
-    assert probe._place(there[::-1, ::-1].copy(), placement, mask) < 0.3
+    assert probe.place(there, placement, mask) > 0.95
+    assert probe.place(-there, placement, mask) < 0.3
+    assert probe.place(there[::-1, ::-1].copy(), placement, mask) < 0.3
 
 
 def test_the_record_says_what_was_tried(tmp_path):

@@ -76,7 +76,7 @@ def test_a_file_says_only_what_differs(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = (
         "[input]\nmax_sise = 512\nscales = [1.0, 2.0]\n[probe]\nstrengths = []\n"
-        '[scratch]\nepochs = 1.5\nalpha = 0.4\n[bundle]\nname = "a b"\n[head]\nkind = "dense"\n'
+        '[scratch]\nepochs = 1.5\nalpha = 0.4\n[bundle]\nname = "a b"\n[optics]\nkind = "dense"\n'
     )
     assert problems(tmp_path, text) == [
         "[input] max_sise: unknown key; did you mean max_size?",
@@ -84,7 +84,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "[scratch] epochs: must be an integer, got 1.5",
         "[scratch] alpha: must be one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, got 0.4",
         "[bundle] name: must be letters, digits, '.', '_' or '-', got \"a b\"",
-        f"[head]: unknown section; legal are {', '.join(f'[{section}]' for section in TABLES)}",
+        f"[optics]: unknown section; legal are {', '.join(f'[{section}]' for section in TABLES)}",
         "[probe] strengths: must hold one number or more, got []",
     ]
 

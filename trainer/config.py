@@ -87,6 +87,52 @@ class ScratchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """Whether and how the network is trained on from the probe's result."""
+
+    when: str
+    epochs: int
+    head_epochs: int
+    from_block: int
+    learning_rate: float
+    head_learning_rate: float
+    warm_up_share: float
+    batch_size: int
+    gamma: float
+    alpha: float
+    mask_weight: float
+    monitor: str
+    patience: int
+
+
+@dataclass(frozen=True, slots=True)
+class DenseConfig:
+    """How --head dense is trained."""
+
+    alpha: float
+    epochs: int
+    learning_rate: float
+    dropout: float
+    patience: int
+
+
+@dataclass(frozen=True, slots=True)
+class QatConfig:
+    """How --qat trains on."""
+
+    epochs: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareConfig:
+    """What the training may use of what is there."""
+
+    devices: int
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
 class ThresholdConfig:
     """Where NG and MARGINAL begin, and what must be known of it."""
 
@@ -153,6 +199,10 @@ class Config:
     split: SplitConfig
     probe: ProbeConfig
     scratch: ScratchConfig
+    finetune: FinetuneConfig
+    dense: DenseConfig
+    qat: QatConfig
+    hardware: HardwareConfig
     threshold: ThresholdConfig
     quantization: QuantizationConfig
     bundle: BundleConfig
@@ -191,6 +241,28 @@ LIMITS: Limits = {
     ("scratch", "batch_size"): Within(1, 1024),
     ("scratch", "learning_rate"): Within(1e-7, 1.0),
     ("scratch", "mask_weight"): Within(0.0, 100.0),
+    ("finetune", "when"): OneOf(("gpu", "always", "never")),
+    ("finetune", "epochs"): Within(1, 10000),
+    ("finetune", "head_epochs"): Within(0, 10000),
+    ("finetune", "from_block"): Within(0, 18),
+    ("finetune", "learning_rate"): Within(1e-9, 1.0),
+    ("finetune", "head_learning_rate"): Within(1e-9, 1.0),
+    ("finetune", "warm_up_share"): Within(0.0, 1.0),
+    ("finetune", "batch_size"): Within(1, 4096),
+    ("finetune", "gamma"): Within(0.0, 10.0),
+    ("finetune", "alpha"): Within(0.0, 1.0),
+    ("finetune", "mask_weight"): Within(0.0, 100.0),
+    ("finetune", "monitor"): OneOf(("ap", "f1")),
+    ("finetune", "patience"): Within(1, 10000),
+    ("dense", "alpha"): OneOf(ALPHAS),
+    ("dense", "epochs"): Within(1, 10000),
+    ("dense", "learning_rate"): Within(1e-9, 1.0),
+    ("dense", "dropout"): Within(0.0, 0.9),
+    ("dense", "patience"): Within(1, 10000),
+    ("qat", "epochs"): Within(1, 10000),
+    ("qat", "learning_rate"): Within(1e-9, 1.0),
+    ("hardware", "devices"): Within(0, 64),
+    ("hardware", "precision"): OneOf(("auto", "float32", "mixed_bfloat16", "mixed_float16")),
     ("threshold", "choose"): OneOf(("f1", "precision", "false_reject_rate", "cost")),
     ("threshold", "precision"): Within(0.01, 0.999999),
     ("threshold", "false_reject_rate"): Within(0.000001, 0.99),
@@ -231,6 +303,10 @@ def load(path: Path | None) -> Config:
         split=SplitConfig(**tables["split"]),
         probe=ProbeConfig(**tables["probe"]),
         scratch=ScratchConfig(**tables["scratch"]),
+        finetune=FinetuneConfig(**tables["finetune"]),
+        dense=DenseConfig(**tables["dense"]),
+        qat=QatConfig(**tables["qat"]),
+        hardware=HardwareConfig(**tables["hardware"]),
         threshold=ThresholdConfig(**tables["threshold"]),
         quantization=QuantizationConfig(**tables["quantization"]),
         bundle=BundleConfig(**tables["bundle"]),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,6 +26,7 @@ from trainer.network import scaled
 
 log = logging.getLogger(__name__)
 
+MODEL, EXAMPLES, CONVERTED = "model.keras", "examples.npy", "model.tflite"  # what two processes exchange
 INTEGERS = {np.dtype(name) for name in ("int8", "uint8", "int32")}  # int32: biases and shapes
 
 
@@ -28,8 +34,35 @@ def to_int8(model: keras.Model, examples: Sequence[NDArray[np.uint8]]) -> bytes:
     """Quantize after training: int8 activations and per-channel int8 weights (Jacob et al., CVPR 2018).
 
     `model`: (n, h, w, 3) in [-1, 1]. `examples`: uint8 (1, h, w, 3), the images that set the ranges.
-    The file takes uint8 pixels as they are. Raises InterpreterError where a float operation is left.
+    The file takes uint8 pixels as they are. Where Keras does not run on TensorFlow, a process of its own
+    converts. Raises InterpreterError where a float operation is left, or that process fails.
     """
+    if keras.backend.backend() != "tensorflow":
+        return _in_a_process(model, examples)
+    return _converted(model, examples)
+
+
+def _in_a_process(model: keras.Model, examples: Sequence[NDArray[np.uint8]]) -> bytes:
+    """The model and its examples go by file; so does what comes back."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.save(folder / MODEL)
+        np.save(folder / EXAMPLES, np.stack(examples))
+        done = subprocess.run(
+            (sys.executable, "-m", "trainer.export", name),
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stderr.strip() or "nothing").splitlines()[-1][:300]
+            raise InterpreterError(f"conversion by TensorFlow failed ({done.returncode}): {said}")
+        return (folder / CONVERTED).read_bytes()
+
+
+def _converted(model: keras.Model, examples: Sequence[NDArray[np.uint8]]) -> bytes:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -131,3 +164,13 @@ class Int8Model:
     def run_batch(self, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first output for each of (n, h, w, 3): float32 (n, h', w', channels)."""
         return np.stack([next(self.run(tensor[np.newaxis])) for tensor in tensors])
+
+
+def main(folder: Path) -> None:
+    """The other process's part, on TensorFlow: from MODEL and EXAMPLES in a folder to CONVERTED."""
+    model = keras.saving.load_model(folder / MODEL, compile=False)
+    (folder / CONVERTED).write_bytes(to_int8(model, list(np.load(folder / EXAMPLES))))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,7 +1,8 @@
 """Train a defect model and write it as a bundle for the device.
 
     python -m trainer.fit --data PATH --out DIR [--format auto|dagm|mvtec|csv] [--config FILE]
-                          [--weights imagenet|none|FILE] [--mode supervised|good-only] [--head evidence]
+                          [--weights imagenet|none|FILE] [--mode supervised|good-only] [--head evidence|dense]
+                          [--qat]
                           [--limit N] [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
 
     python -m trainer.fit --data PATH --preview-augmentation FILE.png [--config FILE] [--limit N]
@@ -22,12 +23,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from device import bundle as bundles
 from device import memory
 from device import reference as references
-from device.bundle import Calibration, Thresholds
+from device.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
 from device.pipeline import Pipeline
 from trainer import command, data, page, preview, provenance, sizing, thresholds, wish
@@ -36,8 +37,12 @@ from trainer.config import Config
 from trainer.logbook import Logbook
 from trainer.steps import Steps
 
+if TYPE_CHECKING:
+    from trainer.learn import Learned  # it brings TensorFlow
+
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoint"  # in DIR, while a network is trained on
 STEPS = ("images", "model", "golden reference", "thresholds", "report", "bundle")
 GOOD_ONLY_STEPS = ("images", "model", "thresholds", "bundle")
 
@@ -46,6 +51,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     """From images to a bundle; its path. Raises EdgeVisionError."""
     _require_writable(options.out)
     weights = _weights(options.weights)
+    _require_possible(options)
     if options.mode == "good-only":
         return _good_only(options, config, weights)
     steps = Steps(STEPS)
@@ -63,13 +69,10 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
-    from trainer import contract, golden_reference, learn, report
+    from trainer import contract, golden_reference, report
 
     with steps.at("model"):
-        if weights == "none":
-            learned = learn.from_scratch(dataset.train, specs[0], config, options.seed, Logbook(options.logs))
-        else:
-            learned = learn.by_probe(dataset.train, specs, config, weights, options.seed)
+        learned = _learned(options, config, dataset, specs, weights)
         if options.keep_network:
             _keep(learned.network, options.keep_network)
     with steps.at("golden reference"):
@@ -153,6 +156,30 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     return path
 
 
+def _learned(
+    options: argparse.Namespace,
+    config: Config,
+    dataset: data.Dataset,
+    specs: Sequence[PreprocessSpec],
+    weights: str,
+) -> Learned:
+    """A model in the way that was asked for. What is trained on leaves its checkpoints in DIR meanwhile."""
+    from trainer import classic, finetune, hardware, learn, quantize_aware
+
+    logbook, seed, folder = Logbook(options.logs), options.seed, options.out / CHECKPOINTS
+    if weights == "none":
+        return learn.from_scratch(dataset.train, specs[0], config, seed, logbook)
+    machine = hardware.found(config.hardware)
+    if options.head == "dense":
+        learned = classic.learn(dataset.train, specs[0], config, machine, weights, seed, folder, logbook)
+    else:
+        learned = learn.by_probe(dataset.train, specs, config, weights, seed)
+        learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
+        if options.qat:
+            learned = quantize_aware.improved(learned, config, machine, seed, folder, logbook)
+    return replace(learned, record={**learned.record, "hardware": machine.describe()})
+
+
 # ---- before the long part
 
 
@@ -170,6 +197,16 @@ def _weights(given: str) -> str:
     if given in ("imagenet", "none") or Path(given).is_file():
         return given
     raise ConfigError(f"--weights: must be imagenet, none or a file, got {given} (no such file)")
+
+
+def _require_possible(options: argparse.Namespace) -> None:
+    """Raises ConfigError for what does not go together."""
+    if options.mode == "good-only" and (options.qat or options.head == "dense"):
+        raise ConfigError("--mode good-only: trains no network: not with --qat, nor --head dense")
+    if options.qat and (options.head == "dense" or options.weights == "none"):
+        raise ConfigError("--qat: trains on what the probe gave: not with --head dense, nor --weights none")
+    if options.head == "dense" and options.weights == "none":
+        raise ConfigError("--head dense: needs --weights: from random ones an evidence head is trained")
 
 
 def _name(words: str) -> str:
@@ -231,7 +268,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--mode", default="supervised", choices=("supervised", "good-only"), help="what is learned from"
     )
-    parser.add_argument("--head", default="evidence", choices=("evidence",), help="what ends the network")
+    parser.add_argument(
+        "--head", default="evidence", choices=("evidence", "dense"), help="what ends the network"
+    )
+    parser.add_argument("--qat", action="store_true", help="train on while it rounds as its int8 file will")
     parser.add_argument("--input-size", type=int, metavar="N", help="greater side of the input, px")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, folds and training")
     parser.add_argument(

@@ -39,12 +39,14 @@ class Judges:
     """Who judged images that they had not seen: one network, or a head for each fold on one network.
 
     `network`: float, (n, h, w, 3) in [-1, 1] to (n, h', w', heads) logits. `content`: the same as an int8
-    .tflite. `head_of` (images,): which of the heads judged an image.
+    .tflite. `head_of` (images,): which of the heads judged an image. `folds`: the networks behind the heads,
+    where each has one of its own.
     """
 
     network: keras.Model
     content: bytes
     head_of: NDArray[np.int64]
+    folds: tuple[keras.Model, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,10 +94,10 @@ def by_probe(
     base = network.backbone(spec.size, weights)
     seen = best.fitted.size.features(best.fitted.cuts, 1)[0]
     judges = network.evidence_model(base, heads, seen.mean(0))
-    judges_content = _quantized(judges, samples, spec, config)
+    judges_content = quantized(judges, samples, spec, config)
     head = search.fit_on_all(best.fitted)
     shipped = network.evidence_model(base, head, seen.mean(0))
-    content = _quantized(shipped, samples, spec, config)
+    content = quantized(shipped, samples, spec, config)
     means = [cells.mean((0, 1)) for cells in _cells(Int8Model(content).run_batch, best, search)]
     shipped_offset = _offsets(np.array(means), best, head)[0]
     return Learned(
@@ -119,7 +121,7 @@ def by_probe(
 def _input_size(
     samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, *, turn: bool
 ) -> probe.InputSize:
-    backbone = Int8Model(_quantized(network.backbone(spec.size, weights), samples, spec, config))
+    backbone = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
     turn = (turn or spec.tiles is not None) and spec.size.width == spec.size.height
     tiles = sum(len(framing_of(sample.size, spec).tiles) for sample in samples)
     views = view_names(tiles, spec, turn=turn, max_megapixels=config.probe.max_megapixels)
@@ -182,7 +184,7 @@ def from_scratch(
     images, tiles = scratch.read(samples, spec)
     apart = aside[tiles.image]
     model = scratch.train(images, apart, config.scratch, seed, logbook)
-    content = _quantized(model, samples, spec, config)
+    content = quantized(model, samples, spec, config)
     pooling, pooled = _best_pooling(Int8Model(content), judged, spec, config)
     return Learned(
         content=content,
@@ -226,7 +228,8 @@ def _best_pooling(
 # ---- both
 
 
-def _quantized(model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config) -> bytes:
+def quantized(model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config) -> bytes:
+    """An int8 file, its ranges set by some of the samples."""
     chosen = representative(samples, config.quantization.images)
     tiles = Tiles.of(chosen, spec)
     prepared = enumerate(inputs(chosen, spec, "quantizing"))

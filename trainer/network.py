@@ -7,6 +7,7 @@ map, one logit a cell; the image's logit is a pooling of that map (device.detect
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -125,6 +126,80 @@ def map_stride(cuts: Cuts) -> int:
     return min(STRIDES[cut] for cut in cuts)
 
 
+# ---- which layers train
+
+ALL_BLOCKS, LAST_BLOCK, HEAD = 0, 17, 18  # 1..16 are MobileNetV2's own numbers, 17 is its last convolution
+STEM = ("Conv1", "bn_Conv1", "expanded_conv_")  # what comes before block 1
+TAIL = ("Conv_1", "out_relu")
+
+
+def block_of(layer: str) -> int:
+    """The block of the backbone that a layer belongs to, by its name: 0..17, or HEAD."""
+    if layer.startswith("block_"):
+        return int(layer.split("_")[1])
+    if layer.startswith(STEM):
+        return ALL_BLOCKS
+    return LAST_BLOCK if layer.startswith(TAIL) else HEAD
+
+
+def freeze(model: keras.Model, from_block: int) -> None:
+    """Let the layers from a block on train, and none of the backbone's BatchNorms.
+
+    Those stay in inference mode: their statistics are of ImageNet, and the batches here are small.
+    """
+    for layer in model.layers:
+        block = block_of(layer.name)
+        own = isinstance(layer, keras.layers.BatchNormalization) and block < HEAD
+        layer.trainable = block >= from_block and not own
+
+
+def halves(model: keras.Model, from_block: int) -> tuple[keras.Model, keras.Model]:
+    """(all before a block, the rest), on the same layers: the first's output is the second's input.
+
+    Where an earlier block's map is asked for by the head, the halves part there. From HEAD on, a dense head
+    (trainer.dense) is alone.
+    """
+    if from_block == HEAD and not _heads(model):
+        between = model.get_layer("dense_mean").output
+        return keras.Model(model.input, between), keras.Model(between, model.output)
+    asked = [block_of(layer.name.removeprefix("evidence_")) for layer in _heads(model)]
+    block = min(from_block, LAST_BLOCK, *asked)
+    first = next(layer for layer in model.layers if block_of(layer.name) == block)
+    between = first.input
+    return keras.Model(model.input, between), keras.Model(between, model.output)
+
+
+def _heads(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in model.layers if layer.name.startswith("evidence_")]
+
+
+def with_head(model: keras.Model, judges: keras.Model, index: int) -> keras.Model:
+    """A copy of a one-headed evidence model with one head of a many-headed one of the same backbone."""
+    copy = copy_of(model)
+    for layer in _heads(copy):
+        kernel, bias = judges.get_layer(layer.name).get_weights()
+        layer.set_weights([kernel[..., index : index + 1], bias[index : index + 1]])
+    return copy
+
+
+def side_by_side(models: Sequence[keras.Model], from_block: int) -> keras.Model:
+    """Models that are alike before a block as one, their maps as its channels in this order."""
+    shared, _ = halves(copy_of(models[0]), from_block)
+    maps = []
+    for index, model in enumerate(models):
+        own = copy_of(halves(model, from_block)[1])
+        own.name = f"judge_{index}"
+        maps.append(own(shared.output))
+    return keras.Model(shared.input, keras.layers.Concatenate()(maps))
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """With weights of its own."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def shift_px(stride: int) -> float:
     """How far right of and below its own middle a cell looks, input px.
 
@@ -133,6 +208,11 @@ def shift_px(stride: int) -> float:
     of the stride gave the greatest pixel AUROC at strides 8 and 16.
     """
     return stride / 4
+
+
+def called(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Its one output for a few images, without the minute that compiling may take; on any backend."""
+    return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)), np.float32)
 
 
 def scaled(tensor: NDArray[np.uint8]) -> NDArray[np.float32]:

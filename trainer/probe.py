@@ -225,7 +225,7 @@ class _Seen:
         """The maps of all tiles of an image."""
         self._pooled.append([max(pooled_tiles(framing, maps, pooling)) for pooling in self._poolings])
         if mask is not None:
-            self._places.append(_place(merged(framing, maps), framing.placement, mask))
+            self._places.append(place(merged(framing, maps), framing.placement, mask))
 
     def judged(self, labels: NDArray[np.int64]) -> list[Judged]:
         place = float(np.mean(self._places or 0.0))
@@ -284,7 +284,7 @@ def _fit(
     return weights, np.float32(model.intercept_[0] - mean @ weights)
 
 
-def _place(values: NDArray[np.float32], placement: Letterbox, mask: NDArray[np.bool_]) -> float:
+def place(values: NDArray[np.float32], placement: Letterbox, mask: NDArray[np.bool_]) -> float:
     """How well a map (h, w) shows the defect of a mask in the image's pixels, 0..1; see Quality."""
     height, width = values.shape
     shown = evidence_in_frame(values, placement, shift_px(placement.target.width // width))

@@ -1,0 +1,74 @@
+"""Small networks for the tests of training: of width 0.35, for 64 px, weights that nobody trained."""
+
+from __future__ import annotations
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from fixtures_trainer import SIDE, gray_input, make_sample
+
+from device.bundle import Pooling
+from device.geometry import Size
+from trainer import hardware, network
+from trainer.batches import Batches
+from trainer.data import Sample
+from trainer.network import STRIDES, Head
+
+CPU = hardware.Hardware("tensorflow", ("cpu:0",), gpu=False, precision="float32")
+CUT = "block_6_expand_relu"
+GRID = (SIDE // STRIDES[CUT], SIDE // STRIDES[CUT])
+POOLING = Pooling("top", 0.1)
+
+
+@pytest.fixture(scope="session")
+def narrow() -> keras.Model:
+    """A backbone whose BatchNorms know what its layers give, so that images differ in its maps."""
+    keras.utils.set_random_seed(3)
+    base = network.backbone(Size(SIDE, SIDE), "none", 0.35)
+    rng = np.random.default_rng(3)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    base(rng.uniform(-1, 1, (16, SIDE, SIDE, 3)).astype(np.float32), training=True)
+    return base
+
+
+def evidence_of(base: keras.Model, heads: int = 1, seed: int = 0) -> keras.Model:
+    """Evidence heads on one cut that nobody fitted; their maps lie between about -3 and 3."""
+    channels = base.outputs[list(STRIDES).index(CUT)].shape[-1]
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, 0.05, (channels, heads)).astype(np.float32)
+    return network.evidence_model(base, Head((CUT,), weights, np.zeros(heads, np.float32)))
+
+
+def spotted(folder, count: int, masks: bool = True) -> list[Sample]:
+    """Gray noise, every other image with a bright spot and a mask of it."""
+    samples = []
+    for number in range(count):
+        path = folder / f"{number:03d}.png"
+        rng = np.random.default_rng(number)
+        image = rng.integers(60, 90, (SIDE, SIDE), dtype=np.uint8)
+        mask = np.zeros_like(image)
+        if number % 2:
+            row, column = rng.integers(0, SIDE - 16, 2)
+            mask[row : row + 16, column : column + 16] = 255
+            image[mask > 0] = 240
+            assert cv2.imwrite(str(path.with_suffix(".mask.png")), mask)
+        known = path.with_suffix(".mask.png") if number % 2 and masks else None
+        sample = make_sample(path, (SIDE, SIDE), number, label=number % 2, mask=known)
+        assert cv2.imwrite(str(path), image)
+        samples.append(sample)
+    return samples
+
+
+@pytest.fixture(scope="session")
+def spots(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """24 of them, half defective, each with its mask. For reading only."""
+    return spotted(tmp_path_factory.mktemp("spots"), 24)
+
+
+@pytest.fixture(scope="session")
+def feed(spots: list[Sample]) -> Batches:
+    """All of them, in batches of 8."""
+    return Batches.read(spots, gray_input(), GRID, 8, seed=1)

@@ -1,0 +1,149 @@
+"""The recipe of old: a dense head on the mean of MobileNetV2's last map, then the network with it.
+
+The head is trained on the frozen network, whose features are computed once; then, as [finetune] allows, the
+layers from a block on. Cross-validated like everything else, so that its figures compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle import Pooling, PreprocessSpec
+from device.errors import ConfigError
+from trainer import dense, finetune, network, probe, tiling
+from trainer.batches import Batches
+from trainer.checkpoint import Checkpoints
+from trainer.config import Config
+from trainer.course import Course, Judged, Plan
+from trainer.data import Sample, folds
+from trainer.features import inputs
+from trainer.finetune import Cached
+from trainer.hardware import Hardware
+from trainer.learn import Judges, Learned, representative
+from trainer.learner import Learner, Phase, Teaching
+from trainer.logbook import Logbook
+from trainer.network import HEAD, called, scaled
+
+log = logging.getLogger(__name__)
+
+MEAN = Pooling("mean", 1.0)
+
+
+def learn(
+    samples: Sequence[Sample],
+    spec: PreprocessSpec,
+    config: Config,
+    hardware: Hardware,
+    weights: str,
+    seed: int,
+    folder: Path,
+    logbook: Logbook,
+) -> Learned:
+    """Train and judge it. `folder`: of the checkpoints. Raises ConfigError, TrainingError or StorageError."""
+    if spec.tiles is not None:
+        raise ConfigError("--head dense: sees whole images only: set [input] tile_size = 0, or --input-size")
+    fold_of = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed))
+    keras.utils.set_random_seed(seed)
+    model = dense.trainable(network.backbone(spec.size, weights, config.dense.alpha), config.dense.dropout)
+    plan = _plan(spec, int(fold_of.max()) + 1, config, hardware)
+    checkpoints = Checkpoints(folder, _mark(samples, spec, config, weights, seed))
+    try:
+        course = _course(model, samples, spec, fold_of, plan, config, hardware, seed, checkpoints, logbook)
+        outcome = course.run()
+    except KeyboardInterrupt:
+        log.warning("interrupted: the same command goes on from the last epoch (%s)", checkpoints)
+        raise
+    states = (*outcome.folds, outcome.shipped)
+    networks = (finetune.with_state(model, state) for state in states)
+    *judges, shipped = (_shipped(one, samples, spec, config) for one in networks)
+    learned = Learned(
+        content=b"",
+        network=shipped,
+        preprocess=spec,
+        pooling=MEAN,
+        judged=tuple(samples),
+        pooled=outcome.pooled,
+        pooled_float=outcome.pooled,
+        judges=Judges(shipped, b"", fold_of),
+        record={
+            "recipe": "dense head",
+            "chosen": {**tiling.describe(spec), "cuts": [dense.LAST], "epoch": outcome.epoch},
+            "judged_by": f"{fold_of.max() + 1}-fold cross-validation",
+            "history": logbook.history,
+        },
+    )
+    found = finetune.assembled(learned, judges, outcome.pooled, config, _first_block(plan))
+    checkpoints.remove()
+    return found
+
+
+def _plan(spec: PreprocessSpec, folds: int, config: Config, hardware: Hardware) -> Plan:
+    head = Phase(config.dense.epochs, HEAD, config.dense.learning_rate, config.finetune.warm_up_share)
+    reason = finetune.reason_not_to(spec, folds, config.finetune, hardware)
+    if reason:
+        log.info("the layers below the head: not trained: %s", reason)
+        return Plan((head,), config.finetune.monitor, config.dense.patience)
+    settings = config.finetune
+    layers = Phase(settings.epochs, settings.from_block, settings.learning_rate, settings.warm_up_share)
+    return Plan((head, layers), settings.monitor, config.dense.patience)
+
+
+def _first_block(plan: Plan) -> int:
+    return min(phase.from_block for phase in plan.phases)
+
+
+def _mark(samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, seed: int) -> str:
+    parts = [repr((spec, asdict(config), weights, seed)), *(sample.sha256 for sample in samples)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _course(
+    model: keras.Model,
+    samples: Sequence[Sample],
+    spec: PreprocessSpec,
+    fold_of: NDArray[np.int64],
+    plan: Plan,
+    config: Config,
+    hardware: Hardware,
+    seed: int,
+    checkpoints: Checkpoints,
+    logbook: Logbook,
+) -> Course:
+    labels = np.array([sample.label for sample in samples])
+    batches = Batches.read(
+        *(samples, spec, None, hardware.share(config.finetune.batch_size), seed),
+        sampling=config.sampling,
+        cache_bytes=config.input.cache_bytes,
+    )
+    first = _first_block(plan)
+    feed = Cached.of(batches, network.halves(model, first)[0]) if first else batches
+    alpha = finetune.alpha_for(labels, config.finetune)
+    teaching = Teaching(MEAN, config.finetune.gamma, alpha, 0.0)
+
+    def learner(phase: Phase, steps: int) -> Learner:
+        return Learner(model, phase, teaching, steps, hardware, cached_from=first or None)
+
+    starts = [finetune.variables_of(model)] * (int(fold_of.max()) + 2)
+    nothing = np.zeros(len(samples))
+    judged = Judged(labels, fold_of, (), MEAN)
+    return Course(plan, judged, feed, learner, starts, nothing, checkpoints, logbook, "dense head")
+
+
+def _shipped(
+    model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config
+) -> keras.Model:
+    """With the map in place of the logit; its gradient and its range from the representative images."""
+    some = representative(samples, config.quantization.images)
+    means, head = network.halves(model, HEAD)
+    prepared = inputs(some, spec, "class activation")
+    fed = np.concatenate([called(means, scaled(one.tensor)) for one in prepared])
+    defective = np.array([sample.label == 1 for sample in some])
+    return dense.with_map(model, fed[defective], called(head, fed)[:, 0])
