@@ -35,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device import bundle as bundles
-from device import durable, good_scores, manifest, memory, origin
+from device import durable, good_scores, manifest, origin
+from device import memory as memories
 from device import remember as rememberer
 from device.bundle import (
     Bundle,
@@ -54,6 +55,7 @@ from device.camera import make_camera
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
 from device.coreset import POOL
+from device.detector import pooled_tiles
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
 from device.frame import frame_from_file
 from device.good_scores import Rate
@@ -70,6 +72,8 @@ FOLDS = 5
 MOST_BYTES = 128 * 2**20  # of features that are held; frames beyond that are left out evenly
 MARGINAL_TIMES = 3  # so many times the wanted share of good parts may be MARGINAL or NG
 LEAST_TOLERANCE = 0.02  # of golden scores: interpreters differ by a few steps
+CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
+DRIFT_FRAMES = 50  # that the evidence of good frames is measured on
 SEED = 0
 TELL_S = 2.0
 INTERRUPTED = 130
@@ -251,7 +255,7 @@ class Teacher:
                 self._starter.model_path.read_bytes(),
                 calibration,
                 {file: _png(one.path) for file, one in golden.items()},
-                {memory.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)},
+                {memories.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)},
             )
             Pipeline(bundles.load(made), "learn", "learn", self._config.model.threads)
             final = models / made.name
@@ -276,7 +280,9 @@ class Teacher:
             score_calibration=taught.scores,
             thresholds=taught.thresholds,
             localization=replace(starter.localization, reference=None),
-            drift_reference=_drift_reference(seen, taught),
+            drift_reference=drift_reference(
+                seen, taught.memory, [taught.scores.score(float(one)) for one in taught.held_out]
+            ),
             training={
                 "recipe": "learned on the station",
                 "station": self._config.station,
@@ -296,43 +302,82 @@ class Teacher:
 def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_rejects: float) -> Taught:
     """A memory of these frames, and the thresholds that good frames of the same kind rarely reach."""
     fold_of = np.arange(len(seen)) * FOLDS // len(seen)
-    raw = np.zeros(len(seen))
+    distances: list[Distances] = []
     for fold in range(FOLDS):
         without = remember([one for one, of in zip(seen, fold_of, strict=True) if of != fold], spec)
-        for index in np.flatnonzero(fold_of == fold):
-            raw[index] = seen[index].pooled(without, pooling)
-    centre, spread = float(raw.mean()), max(float(raw.std()), 1e-3)
+        distances += [
+            Distances.of(one, without, pooling) for one, of in zip(seen, fold_of, strict=True) if of == fold
+        ]
+    made = remember(seen, spec)
+    made = Memory(made.good, _scaled(made.spec, spec.image_weight, distances))
+    held_out = np.array([one.evidence(made.spec) for one in distances])
     ng, marginal = (
-        (good_scores.limit(raw.tolist(), share) - centre) / spread
+        _limit(held_out, made.spec, share)
         for share in (false_rejects, min(MARGINAL_TIMES * false_rejects, 0.5))
     )
-    held_out = (raw - centre) / spread
-    scores = ScoreCalibration(1.0, -ng)  # NG begins at 0.5
+    slope = 1 / max(float(held_out.std()), 1e-3)
+    scores = ScoreCalibration(slope, -slope * ng)  # NG begins at 0.5
     rate = Rate.seen(int((held_out >= ng).sum()), len(seen))
-    made = remember(seen, spec)
-    weight = made.spec.image_weight / spread
-    made = Memory(made.good, replace(made.spec, centre=centre, spread=spread, image_weight=weight))
     thresholds = _thresholds(scores, ng, min(marginal, ng), rate, false_rejects)
     return Taught(made, scores, thresholds, rate, held_out)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Distances:
+    """Of a frame from a memory without it. `cells`, `images`: of each tile, pooled and as a whole.
+
+    `usual`, `greatest`: the median and the CENTRE_QUANTILE of all cells'.
+    """
+
+    cells: NDArray[np.float64]
+    images: NDArray[np.float64]
+    usual: float
+    greatest: float
+
+    @classmethod
+    def of(cls, seen: Seen, memory: Memory, pooling: Pooling) -> Distances:
+        maps = [memory.typical(part) for part in seen.parts]
+        usual, greatest = np.quantile(np.concatenate([one.ravel() for one in maps]), (0.5, CENTRE_QUANTILE))
+        cells = np.array(pooled_tiles(seen.framing, maps, pooling))
+        images = np.array([memory.image_distance(part) for part in seen.parts])
+        return cls(cells, images, float(usual), float(greatest))
+
+    def evidence(self, spec: MemorySpec) -> float:
+        """Pooled, as memory.Memory gives it: pooling is linear where all cells are moved alike."""
+        whole = (self.images - spec.image_centre) / spec.image_spread
+        return float(((self.cells - spec.centre) / spec.spread + spec.image_weight * whole).max())
+
+
+def _scaled(spec: MemorySpec, image_weight: float, distances: Sequence[Distances]) -> MemorySpec:
+    """Evidence in the trainer's units: 0 is rare among good cells, and usual ones have -4."""
+    centre = statistics.median(one.greatest for one in distances)
+    usual = statistics.median(one.usual for one in distances)
+    images = [float(one.images.max()) for one in distances]
+    low, _, high = statistics.quantiles(images, n=4)
+    return replace(
+        spec,
+        centre=centre,
+        spread=max((centre - usual) / 4, 1e-3),
+        image_weight=image_weight,
+        image_centre=statistics.median(images),
+        image_spread=max((high - low) / 1.349, 1e-3),
+    )
+
+
+def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> float:
+    """Of evidence; what stands for no distance at all is the 0 that good_scores.limit counts from."""
+    least = -spec.centre / spec.spread - spec.image_weight * spec.image_centre / spec.image_spread
+    return good_scores.limit(np.maximum(held_out - least, 1e-6).tolist(), share) + least
+
+
 def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
-    """As many rows as `spec` has, or what each place shows; evidence is the distance itself."""
+    """As many rows as `spec` has, or what each place shows; evidence is the cells' distance itself."""
     rng = np.random.default_rng(SEED)
     parts = np.concatenate([np.stack(one.parts) for one in seen])
     rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
     good = rememberer.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
-    return Memory(
-        good,
-        replace(
-            spec,
-            items=len(good.items) or len(good.means),
-            centre=0.0,
-            spread=1.0,
-            image_weight=spec.image_weight * spec.spread,
-            image_centre=0.0,  # good_scores.limit takes logarithms: distances alone, all > 0
-        ),
-    )
+    items = len(good.items) or len(good.means)
+    return Memory(good, replace(spec, items=items, centre=0.0, spread=1.0, image_weight=0.0))
 
 
 def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:
@@ -352,14 +397,14 @@ def _thresholds(
     return Thresholds(scores.score(ng), scores.score(marginal), rule, (row,))
 
 
-def _drift_reference(seen: Sequence[Seen], taught: Taught) -> DriftReference:
-    """Of the frames; evidence, a mean over all cells, is of the memory that has seen them."""
-    few = seen[:: max(1, len(seen) // 50)]
-    evidence = [float(np.mean([taught.memory.evidence(part).mean() for part in one.parts])) for one in few]
+def drift_reference(seen: Sequence[Seen], memory: Memory, scores: Sequence[float]) -> DriftReference:
+    """Of good frames and their scores. Evidence is a mean over all cells."""
+    few = seen[:: max(1, len(seen) // DRIFT_FRAMES)]
+    evidence = [float(np.mean([memory.evidence(part).mean() for part in one.parts])) for one in few]
     return DriftReference(
         brightness_ratio=_reference([one.checks.brightness_ratio for one in seen]),
         focus=_reference([one.checks.focus for one in seen]),
-        score=_reference([taught.scores.score(float(pooled)) for pooled in taught.held_out]),
+        score=_reference(scores),
         evidence=_reference(evidence),
     )
 

@@ -251,11 +251,15 @@ def test_each_place_has_its_mean_where_parts_lie_still(config: Path) -> None:
     assert means.reshape(8, 8, 1) == pytest.approx(expected, abs=0.05)
 
 
-def test_the_whole_image_keeps_its_share_of_the_evidence(config: Path) -> None:
+def test_the_whole_image_keeps_its_share_in_units_of_this_line(config: Path) -> None:
     teacher = a_teacher(config)
     seen = teacher.look(sorted((config.parent / "images").iterdir()))
-    made = teach(seen, replace(SPEC, image_weight=0.5), teacher.sight.pooling, 0.01).memory.spec
-    assert made.image_weight * made.spread == pytest.approx(0.5 * SPEC.spread)
+    spec = replace(SPEC, image_weight=0.5, image_centre=900.0)
+    taught = teach(seen, spec, teacher.sight.pooling, 0.01)
+    assert taught.memory.spec.image_weight == 0.5
+    assert taught.memory.spec.image_centre < 100
+    own = [one.pooled(taught.memory, teacher.sight.pooling) for one in seen]
+    assert np.mean(own) == pytest.approx(taught.held_out.mean(), abs=4 * taught.held_out.std())
 
 
 def test_more_images_than_memory_are_thinned_evenly() -> None:

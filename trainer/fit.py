@@ -4,6 +4,7 @@
                           [--weights imagenet|none|FILE] [--mode supervised|good-only] [--head evidence|dense]
                           [--qat]
                           [--limit N] [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
+                          [--from BUNDLE]
 
     python -m trainer.fit --data PATH --preview-augmentation FILE.png [--config FILE] [--limit N]
 
@@ -53,6 +54,8 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     weights = _weights(options.weights)
     _require_possible(options)
     if options.mode == "good-only":
+        if options.start is not None:
+            raise ConfigError("--from: needs --mode supervised, as it is known defects that sharpen a bundle")
         return _good_only(options, config, weights)
     steps = Steps(STEPS)
     with steps.at("images"):
@@ -69,6 +72,10 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
+    if options.start is not None:
+        from trainer import sharpen
+
+        return sharpen.sharpen(bundles.load(options.start), dataset, options.out, config, options.seed)
     from trainer import contract, golden_reference, report
 
     with steps.at("model"):
@@ -267,6 +274,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--mode", default="supervised", choices=("supervised", "good-only"), help="what is learned from"
+    )
+    parser.add_argument(
+        "--from", dest="start", type=Path, metavar="BUNDLE", help="sharpen what --mode good-only made"
     )
     parser.add_argument(
         "--head", default="evidence", choices=("evidence", "dense"), help="what ends the network"
