@@ -53,6 +53,7 @@ PATCHCORE_CUTS = tuple(CUTS)[1:]  # "layer2" and "layer3" of the paper
 SIGMA_PX = 4.0  # of the Gaussian over the map, in both papers
 GROUPS = 10  # of the jackknife
 PART = 64  # channels
+CELLS = 256  # whose covariances are inverted at a time
 
 
 class Network:
@@ -187,17 +188,16 @@ class Padim:
 
     def _gaussians(self, good: Sequence[Sample]) -> tuple[Floats, Floats]:
         """Eq. 1, with 0.01 I: (mean (cells, channels), inverse covariance (cells, channels, channels))."""
-        total: Any = 0.0
-        products: Any = 0.0
-        for sample in tqdm(good, desc="PaDiM"):
-            cells = self._cells(self.network.maps(sample)).astype(np.float64)
-            total = total + cells
-            products = products + cells[:, :, np.newaxis] * cells[:, np.newaxis]
-        mean = total / len(good)
-        products -= len(good) * mean[:, :, np.newaxis] * mean[:, np.newaxis]
-        products /= max(1, len(good) - 1)
-        products += 0.01 * np.eye(mean.shape[1])
-        return mean.astype(np.float32), np.linalg.inv(products).astype(np.float32)
+        seen = [self._cells(self.network.maps(sample)) for sample in tqdm(good, desc="PaDiM")]
+        cells = np.stack(seen, axis=1)  # (cells, images, channels)
+        mean = cells.mean(1)
+        cells -= mean[:, np.newaxis]
+        inverse = np.empty((len(mean), mean.shape[1], mean.shape[1]), np.float32)
+        for start in range(0, len(mean), CELLS):
+            own = cells[start : start + CELLS]
+            covariance = np.matmul(own.swapaxes(1, 2), own).astype(np.float64) / max(1, len(good) - 1)
+            inverse[start : start + CELLS] = np.linalg.inv(covariance + 0.01 * np.eye(mean.shape[1]))
+        return mean, inverse
 
     @property
     def megabytes(self) -> float:
