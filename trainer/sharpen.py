@@ -3,7 +3,8 @@
 The model and the memory stay as they are. Beside the memory comes a head, linear in the same int8 features,
 fitted to the means of images as the probe's is (trainer.probe); a cell's evidence is its distance plus a
 share of what the head says. Strength and share are chosen by cross-validation: each image is judged by a head
-that has not seen its fold, and a good one that the memory was made of by a memory without it. The share may
+that has not seen its fold, and, where the memory was made of some of the good ones, by a memory that has not
+either: good and defective ones by the same, since a smaller memory finds everything stranger. The share may
 be 0, so nothing that does worse than the memory alone on these images is ever chosen.
 """
 
@@ -95,7 +96,7 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
         head = np.float32(chosen.share) * heads.fit(np.ones(len(ground.seen), bool), chosen.strength)
         memory = Memory(replace(memory.good, head=head), memory.spec)
     scores = thresholds.calibrate(ground.labels, chosen.pooled)
-    limits = thresholds.choose(ground.labels, chosen.pooled, scores, config.threshold.marginal_share)
+    limits = thresholds.choose(ground.labels, chosen.pooled, scores, config.threshold)
     golden = _golden(ground, thresholds.scored(chosen.pooled, scores), limits.ng, config.bundle.golden)
     good = [one for one, label in zip(ground.seen, ground.labels, strict=True) if not label]
     sight = Sight(start)
@@ -153,9 +154,10 @@ def _ground(start: Bundle, samples: Sequence[Sample], k: int, seed: int) -> Grou
         ]
         made = remember(others, kept.spec)
         against.append(Memory(made.good, replace(kept.spec, items=made.spec.items)))
+    new = not any(sample.sha256 in taught for sample in samples)
     distances = tuple(
-        tuple((against[fold] if sample.sha256 in taught else kept).evidence(part) for part in one.parts)
-        for one, sample, fold in zip(seen, samples, fold_of, strict=True)
+        tuple((kept if new else against[fold]).evidence(part) for part in one.parts)
+        for one, fold in zip(seen, fold_of, strict=True)
     )
     return Ground(tuple(samples), seen, fold_of, distances, sight.pooling)
 
