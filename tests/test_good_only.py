@@ -67,7 +67,7 @@ def test_the_bundle_is_complete(taught: Path) -> None:
     bundle = bundles.load(taught / "out")
     memory = bundle.memory()
     assert memory is not None
-    assert memory.nbytes <= 8_000_000
+    assert memory.nbytes <= 8 * 2**20
     assert bundle.calibration.thresholds.ng == 0.5
     assert "12 good images" in bundle.calibration.thresholds.rule
     assert bundle.calibration.training["recipe"] == "good parts only"

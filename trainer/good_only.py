@@ -21,7 +21,7 @@ from device.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.calibration import MemoryKind
 from device.detector import pool
 from device.frame import Frame, frame_from_file
-from device.memory import Memory
+from device.memory import BLOCK, Memory
 from device.preprocess import Preprocessor
 from device.remember import remember
 from trainer import metrics, network
@@ -290,8 +290,12 @@ class _Search:
 
     def _kinds(self) -> list[tuple[MemoryKind, int]]:
         nearest: list[tuple[MemoryKind, int]] = [("nearest", channels) for channels in ROW_CHANNELS]
-        height, width = self._good.shape[1:3]
-        return [*nearest, ("position", PLACES_MOST)] if height % 2 == width % 2 == 0 else nearest
+        height, width, channels = self._good.shape[1:]
+        each = PLACES_MOST + PLACES_MOST**2 // BLOCK**2  # numbers for a place, in float16 and float32
+        taken = 6 * height * width * each + 4 * (2 * channels) ** 2
+        if height % BLOCK or width % BLOCK or taken > self._config.max_bytes:
+            return nearest
+        return [*nearest, ("position", PLACES_MOST)]
 
     def _compare(self, kind: MemoryKind, row_channels: int) -> list[tuple[float, Way, Quality]]:
         raw_good, raw_made, image_good, image_made = self._distances(kind, row_channels)
