@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_camera import deaf_port, rtsp, stream, world
@@ -18,7 +17,6 @@ from fixtures_dashboard import (
     window,
 )
 from fixtures_disk import make_disk, small_disk
-from fixtures_network import feed, narrow, spots
 from fixtures_peer import make_peer
 from fixtures_systemd import machine
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
@@ -31,7 +29,6 @@ __all__ = [
     "dashboard",
     "deaf_port",
     "fast_config",
-    "feed",
     "fitted",
     "int8_backbone",
     "machine",
@@ -39,12 +36,10 @@ __all__ = [
     "make_disk",
     "make_peer",
     "make_station",
-    "narrow",
     "page_address",
     "page_broker",
     "rtsp",
     "small_disk",
-    "spots",
     "stream",
     "subscriber",
     "talker",
@@ -56,26 +51,3 @@ __all__ = [
     "window",
     "world",
 ]
-
-# Longest first, so that what runs beside them ends with them.
-LONG = (
-    "test_real_images",
-    "test_push",
-    "test_systemd",
-    "test_install_docs",
-    "test_install_cut_off",
-    "test_ansible",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run beside one another, those of a file stay together; so do all that boot a machine."""
-
-    def place(item: pytest.Item) -> int:
-        name = item.path.stem
-        return LONG.index(name) if name in LONG else len(LONG)
-
-    items.sort(key=place)
-    for item in items:
-        group = "machine" if "machine" in item.fixturenames else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))

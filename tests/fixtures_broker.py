@@ -71,17 +71,23 @@ class Broker:
         return (self.folder / "mosquitto.log").read_text("utf-8", "replace")
 
     def _await_listening(self) -> None:
+        """Until every listener takes connections."""
+        others = (line.split()[1] for line in self.settings if line.startswith("listener "))
+        for port in (self.port, *map(int, others)):
+            self._await(port)
+
+    def _await(self, port: int) -> None:
         end = time.monotonic() + DEADLINE_S
         while time.monotonic() < end:
             assert self.process is not None
             assert self.process.poll() is None, f"mosquitto ended at once:\n{self.log()}"
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", port), 1).close()
             except OSError:
                 time.sleep(0.02)  # there is no event to wait for; the deadline is above
             else:
                 return
-        raise AssertionError(f"mosquitto does not listen on port {self.port}:\n{self.log()}")
+        raise AssertionError(f"mosquitto does not listen on port {port}:\n{self.log()}")
 
 
 class Subscriber:

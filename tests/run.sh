@@ -22,7 +22,7 @@ main() {
     install_systemd_python
     local sources=0 tests=0
     check_sources || sources=1
-    run "$VENV/bin/python" -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder "$@" || tests=$?
+    run "$VENV/bin/python" -m pytest -q "$@" || tests=$?
     if ((sources)); then
         echo "error: a linter found something (see above, before the tests)" >&2
     fi

@@ -20,6 +20,7 @@ from trainer import config, learn, sizing
 from trainer.data import load
 from trainer.export import Int8Model
 from trainer.features import inputs
+from trainer.logbook import Logbook
 from trainer.network import Head, scaled
 from trainer.tiling import Tiles, cuts
 
@@ -158,7 +159,7 @@ def test_images_are_judged_by_their_worst_tile(tmp_path, fast_config):
     settings = replace(settings, scratch=replace(settings.scratch, epochs=1))
     samples = make_samples(tmp_path, [(2 * SIDE, SIDE)] * 12)
     spec = replace(gray_input(), tiles=Size(SIDE, SIDE))
-    found = learn.from_scratch(samples, spec, settings, 0)
+    found = learn.from_scratch(samples, spec, settings, 0, Logbook())
     assert len(found.judged) == 6
     assert found.pooled.shape == found.pooled_float.shape == (6,)
     assert found.record["chosen"]["tiles_px"] == [SIDE, SIDE]
