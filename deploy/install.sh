@@ -374,7 +374,7 @@ install_mosquitto() {
     put "$folder/conf.d/edgevision.conf" 0644 root:root <"$ROOT/deploy/mosquitto/edgevision.conf"
     printf '  write %s, user %s\n' "$folder/edgevision.passwd" "$(station)"
     if [[ ! $dry_run ]]; then
-        secret=$(mktemp -p "$folder" .passwd.XXXXXX) # 0600; never on a command line, where everybody could read it
+        secret=$(mktemp -p "$folder") # 0600; never on a command line, where everybody could read it
         printf '%s:%s\n' "$(station)" "$(head -n 1 "$(password)")" >"$secret"
         mosquitto_passwd -U "$secret" || die 1 "$secret: mosquitto_passwd does not take it"
         [[ ! -e $folder/edgevision.passwd ]] || grep -v "^$(station):" "$folder/edgevision.passwd" >>"$secret" || true
@@ -452,7 +452,7 @@ uninstall() {
 # install_over_ssh ARGUMENT...: carry this checkout and the files that are named there, and run this script
 install_over_ssh() {
     local arguments=() value
-    remote=$(there mktemp -d /tmp/edgevision.XXXXXX) || die 1 "$host: cannot be reached by ssh"
+    remote=$(there mktemp -d) || die 1 "$host: cannot be reached by ssh"
     trap 'there rm -rf "$remote"' EXIT
     tar -C "$ROOT" --exclude=__pycache__ -cz "${PROGRAM[@]}" deploy/install.sh | there tar -C "$remote" -xz
     while (($#)); do

@@ -29,8 +29,8 @@ _NS_IN_MS = 1_000_000
 class Region:
     """A place that looks defective, in px of the captured frame.
 
-    `area_px`: of the region itself, which fills its box only in part. `score`: 1 / (1 + exp(-e)), where e is
-    the evidence (a logit) of the region's strongest cell; it ranks regions and is not the frame's score.
+    `area_px`: of the region itself, which fills its box only in part. `score`: that of a
+    frame on which all that is pooled is like the region's strongest cell; it ranks regions.
     `method`: the map it was cut from: the model's evidence, the distance from the memory of good parts, the
     difference from the golden reference, or that from the local background.
     """

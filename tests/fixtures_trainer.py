@@ -54,6 +54,16 @@ def make_samples(folder: Path, sizes: Sequence[tuple[int, int]], **fields: Any) 
     ]
 
 
+def with_mask(sample: Sample, *boxes: tuple[int, int, int, int]) -> Sample:
+    """The sample as a defective one, with these (x, y, width, height) marked."""
+    mask = np.zeros((sample.size.height, sample.size.width), np.uint8)
+    for x, y, width, height in boxes:
+        mask[y : y + height, x : x + width] = 255
+    path = sample.path.with_suffix(".mask.png")
+    assert cv2.imwrite(str(path), mask)
+    return replace(sample, label=1, mask=path)
+
+
 def make_sample(path: Path, size: tuple[int, int], seed: int, **fields: Any) -> Sample:
     """One image of noise; its group is its own unless a field says otherwise."""
     width, height = size

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_trainer import make_sample, make_samples
+from fixtures_trainer import make_sample, make_samples, with_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,23 +17,12 @@ from device.bundle import PreprocessSpec
 from device.errors import ConfigError
 from device.geometry import Size
 from trainer import config, sizing
-from trainer.data import Sample
 
 DEFAULT = config.load(None).input
 
 
 def sizes(specs: list[PreprocessSpec]) -> list[tuple[int, int]]:
     return [(spec.size.width, spec.size.height) for spec in specs]
-
-
-def with_mask(sample: Sample, *boxes: tuple[int, int, int, int]) -> Sample:
-    """The sample as a defective one, with these (x, y, width, height) marked."""
-    mask = np.zeros((sample.size.height, sample.size.width), np.uint8)
-    for x, y, width, height in boxes:
-        mask[y : y + height, x : x + width] = 255
-    path = sample.path.with_suffix(".mask.png")
-    assert cv2.imwrite(str(path), mask)
-    return replace(sample, label=1, mask=path)
 
 
 def test_the_native_size_and_half_of_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_trainer import make_sample, make_samples
+from fixtures_trainer import make_sample, make_samples, with_mask
 
 from device.bundle import PreprocessSpec
 from device.frame import frame_from_file
@@ -20,15 +20,6 @@ from trainer.tiling import DEFECTIVE, GOOD, PERHAPS, UNCLEAR, Tiles
 
 SPEC = PreprocessSpec(Size(64, 64), "stretch", "gray", 114, tiles=Size(128, 128), overlap=0.0)
 WIDE = (512, 128)  # four such tiles in a row
-
-
-def with_mask(sample: Sample, *boxes: tuple[int, int, int, int]) -> Sample:
-    mask = np.zeros((sample.size.height, sample.size.width), np.uint8)
-    for x, y, width, height in boxes:
-        mask[y : y + height, x : x + width] = 255
-    path = sample.path.with_suffix(".mask.png")
-    assert cv2.imwrite(str(path), mask)
-    return replace(sample, label=1, mask=path)
 
 
 def truth(sample: Sample, spec: PreprocessSpec = SPEC) -> list[int]:

@@ -54,18 +54,10 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     weights = _weights(options.weights)
     _require_possible(options)
     if options.mode == "good-only":
-        if options.start is not None:
-            raise ConfigError("--from: needs --mode supervised, as it is known defects that sharpen a bundle")
         return _good_only(options, config, weights)
     steps = Steps(STEPS)
     with steps.at("images"):
-        dataset = data.load(
-            options.data,
-            options.format,
-            seed=options.seed,
-            test_share=config.split.test_share,
-            limit=config.data.limit if options.limit is None else options.limit,
-        )
+        dataset = _dataset(options, config, "supervised")
         preview.warn(dataset.train, config.augment)
         good, bad = (dataset.count(split="train", label=label) for label in (0, 1))
         wish.require_enough(good, bad, config.threshold)
@@ -127,14 +119,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     """The same from good images alone; see trainer.good_only."""
     steps = Steps(GOOD_ONLY_STEPS)
     with steps.at("images"):
-        dataset = data.load(
-            options.data,
-            options.format,
-            seed=options.seed,
-            test_share=config.split.test_share,
-            protocol="good-only",
-            limit=config.data.limit if options.limit is None else options.limit,
-        )
+        dataset = _dataset(options, config, "good-only")
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
 
@@ -161,6 +146,17 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     log.info("thresholds: %s", chosen.rule)
     return path
+
+
+def _dataset(options: argparse.Namespace, config: Config, protocol: data.Protocol) -> data.Dataset:
+    return data.load(
+        options.data,
+        options.format,
+        seed=options.seed,
+        test_share=config.split.test_share,
+        protocol=protocol,
+        limit=config.data.limit if options.limit is None else options.limit,
+    )
 
 
 def _learned(
@@ -208,6 +204,8 @@ def _weights(given: str) -> str:
 
 def _require_possible(options: argparse.Namespace) -> None:
     """Raises ConfigError for what does not go together."""
+    if options.mode == "good-only" and options.start is not None:
+        raise ConfigError("--from: needs --mode supervised, as it is known defects that sharpen a bundle")
     if options.mode == "good-only" and (options.qat or options.head == "dense"):
         raise ConfigError("--mode good-only: trains no network: not with --qat, nor --head dense")
     if options.qat and (options.head == "dense" or options.weights == "none"):
