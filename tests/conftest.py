@@ -17,6 +17,7 @@ from fixtures_dashboard import (
     window,
 )
 from fixtures_disk import make_disk, small_disk
+from fixtures_network import feed, narrow, spots
 from fixtures_peer import make_peer
 from fixtures_systemd import machine
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
@@ -29,6 +30,7 @@ __all__ = [
     "dashboard",
     "deaf_port",
     "fast_config",
+    "feed",
     "fitted",
     "int8_backbone",
     "machine",
@@ -36,10 +38,12 @@ __all__ = [
     "make_disk",
     "make_peer",
     "make_station",
+    "narrow",
     "page_address",
     "page_broker",
     "rtsp",
     "small_disk",
+    "spots",
     "stream",
     "subscriber",
     "talker",
