@@ -127,8 +127,9 @@ def talker(page_broker: Broker) -> Iterator[Talker]:
 @pytest.fixture
 def dashboard(window: Any, page_address: str, page_broker: Broker, websockets: int) -> Iterator[Dashboard]:
     """Nothing is left of the test before. Fails the test when the browser had anything to complain of."""
-    window.goto(f"{page_address}/icon.svg")  # a page of the same origin that is not connected
-    window.evaluate("localStorage.clear()")
+    session = window.context.new_cdp_session(window)
+    session.send("Storage.clearDataForOrigin", {"origin": page_address, "storageTypes": "local_storage"})
+    session.detach()
     opened = Dashboard(window, page_address, websockets)
     window.on("console", opened.hear)
     window.on("pageerror", opened.fail)

@@ -320,8 +320,8 @@ def test_a_setting_that_does_not_exist(textures, tmp_path):
         ("--seed", "-1"),
         ("--seed", "x"),
         ("--keep-network", "n.h5"),
-        ("--head", "dense"),
-        ("--mode", "good-only"),
+        ("--head", "sparse"),
+        ("--mode", "bad-only"),
         ("--format", "x"),
     ],
 )
@@ -334,15 +334,33 @@ def test_a_wrong_command_line(tmp_path, capsys, given):
 
 
 @pytest.mark.parametrize(
-    ("source", "name"),
+    ("given", "message"),
     [
-        ("data/Class8", "class8"),
-        ("data/Class8/.", "class8"),
-        ("data/parts.CSV", "parts"),
+        ("--mode good-only --from b", "--from: needs --mode supervised"),
+        ("--mode good-only --qat", "--mode good-only: trains no network: not with --qat, nor --head dense"),
+        ("--mode good-only --head dense", "--mode good-only: trains no network"),
+        ("--qat --head dense --weights w.h5", "--qat: trains on what the probe gave: not with --head dense"),
+        ("--qat --weights none", "--qat: trains on what the probe gave"),
+        ("--head dense --weights none", "--head dense: needs --weights"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path, capsys, monkeypatch, given, message):
+    (tmp_path / "w.h5").touch()
+    monkeypatch.chdir(tmp_path)
+    assert fit.main(["--data", "x", "--out", "out", *given.split()]) == 3
+    assert message in capsys.readouterr().err
+    assert left_in(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("Class8", "class8"),
+        ("Class1+bolt", "class1-bolt"),
         ("Teile Größe 3", "teile-gr-e-3"),
-        ("data/---", "model"),
+        ("---", "model"),
         ("x" * 80, "x" * 64),
     ],
 )
-def test_a_bundle_is_called_like_its_data(source, name):
-    assert fit._name(Path(source)) == name
+def test_a_bundle_is_called_like_its_data(words, name):
+    assert fit._name(words) == name
