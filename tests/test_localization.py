@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from fixtures_bundle import make_calibration, make_frame, make_image
-from fixtures_trainer import make_sample
+from fixtures_trainer import Fitted, make_sample
 
 from device.calibration import Pooling, ReferenceSpec
 from device.geometry import Size
@@ -17,7 +17,7 @@ from device.preprocess import Preprocessor
 from device.reference import GoldenReference
 from trainer import localization
 from trainer.learn import Judges
-from trainer.localization import Place
+from trainer.localization import Measured, Place
 
 SIDE, CELL = 64, 8
 SPEC = make_calibration().localization  # cut 40 gray levels, no reference
@@ -168,22 +168,70 @@ def test_a_map_that_shows_the_spots_beats_one_that_shows_their_negative(samples)
     assert list(right) == ["evidence", "gradient", "difference"]
     assert list(wrong) == ["evidence", "difference"]
     for name, least in (("evidence", 0.99), ("gradient", 0.9), ("difference", 0.9)):
-        assert right[name].own_auroc > least, name
-        assert right[name].pointing_hit_rate == 1.0, name
-        assert right[name].box_iou > 0.4, name
-    assert wrong["evidence"].pixel_auroc < 0.1
-    assert wrong["evidence"].pointing_hit_rate == 0.0
+        place = right[name].place
+        assert place.own_auroc > least, name
+        assert place.pointing_hit_rate == 1.0, name
+        assert place.box_iou > 0.4, name
+    assert wrong["evidence"].place.pixel_auroc < 0.1
+    assert wrong["evidence"].place.pointing_hit_rate == 0.0
     assert wrong["difference"] == right["difference"]
     [_, _, evidence, _, _] = localization.table(right)
-    assert evidence.startswith(f"| evidence | {right['evidence'].pixel_auroc:.4f} | ")
+    assert evidence.startswith(
+        f"| evidence | {right['evidence'].place.pixel_auroc:.3f} \N{PLUS-MINUS SIGN} 0.0"
+    )
+
+
+def test_maps_of_any_scale_are_ranked_as_they_are(samples):
+    """An int8 map that is pooled by its mean may reach from -1000 to 1000."""
+
+    def area(by):
+        look = looking(samples, lambda cells: by * (cells - 128))
+        return localization.compare(samples, look, None, SPEC, None)["evidence"].place.pixel_auroc
+
+    assert area(30.0) == pytest.approx(area(0.1), abs=1e-4)
 
 
 def test_without_a_mask_nothing_is_defined(samples):
     good = [one for one in samples if one.label == 0]
     found = localization.compare(good, looking(good, lambda cells: cells), None, SPEC, None)
-    assert found["evidence"] == Place(None, None, None, None, None)
+    nothing = Place(None, None, None, None, None)
+    assert found["evidence"] == Measured(nothing, nothing)
+    assert found["evidence"].words() == ["not defined"] * 5
+
+
+def test_the_error_of_a_mean_and_of_a_share_are_the_textbook_ones(samples):
+    """Maps that hit in two of three images."""
+
+    def look(index):
+        given, cells = looking(samples, lambda cells: cells)(index)
+        return given, -cells if index == 1 else cells
+
+    found = localization.compare(samples[:6], look, None, SPEC, None)["evidence"]
+    assert found.place.pointing_hit_rate == pytest.approx(2 / 3)
+    assert found.error.pointing_hit_rate == pytest.approx(np.sqrt(2 / 9 / 3))
+    own = [0.0, 1.0, 1.0]
+    assert found.place.own_auroc == pytest.approx(np.mean(own), abs=0.01)
+    assert found.error.own_auroc == pytest.approx(np.std(own, ddof=1) / np.sqrt(3), abs=0.01)
+
+
+def test_the_error_of_an_area_is_that_of_leaving_out_images():
+    """Of the mean of 0, 1, 2, 3 it is sd / sqrt(4)."""
+    values = np.array([0.0, 1.0, 2.0, 3.0])
+    without = [float(np.delete(values, index).mean()) for index in range(4)]
+    assert localization._jackknifed(without) == pytest.approx(values.std(ddof=1) / 2)
+    assert localization._jackknifed([0.5]) is None
+    assert localization._jackknifed([0.5, None]) is None
 
 
 def test_half_of_the_few_are_defective_and_all_have_a_truth(samples):
     assert localization.few(samples, 4) == [0, 1, 3, 4]
     assert localization.few(samples, 100) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_the_command_prints_the_table(fitted: Fitted, capsys):
+    given = ["--bundle", str(fitted.out), "--data", str(fitted.data), "--images", "6"]
+    assert localization.main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| | pixel AUROC | AUPRO | own AUROC | pointing | box IoU |"
+    assert [line.split(" ")[1] for line in lines[2:4]] == ["evidence", "difference"]
+    assert lines[4] == "3 defective images with masks, 3 good ones"

@@ -218,6 +218,21 @@ def test_wrong_maps_are_refused(evidence, mask, message):
         PixelTally(0.0, 1.0).add(evidence, mask)
 
 
+def test_counts_of_different_images_add_up():
+    rng = np.random.default_rng(4)
+    maps = [rng.normal(size=(8, 8)) for _ in range(4)]
+    masks = [rng.random((8, 8)) < 0.2 for _ in range(4)]
+    parts = [PixelTally(-5.0, 5.0) for _ in range(2)]
+    whole = PixelTally(-5.0, 5.0)
+    for number, (values, mask) in enumerate(zip(maps, masks, strict=True)):
+        whole.add(values, mask)
+        parts[number % 2].add(values, mask)
+    both = parts[0].counts + parts[1].counts
+    assert both.auroc == whole.auroc
+    assert both.aupro == pytest.approx(whole.aupro)
+    assert both.pointing_hit_rate == whole.pointing_hit_rate
+
+
 def test_an_empty_range_is_refused():
     with pytest.raises(ValueError, match=r"low < high, got 1\.0\.\.1\.0"):
         PixelTally(1.0, 1.0)

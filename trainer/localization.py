@@ -1,5 +1,12 @@
 """Who shows where the defect is: the evidence map, the difference map and the network's true gradient.
 
+    python -m trainer.localization --bundle DIR --data PATH [--format F] [--split test|all]
+                                   [--network FILE.keras] [--images N]
+
+prints how well each of them does on images that the model has not seen, with standard errors. With the float
+network that `trainer.fit --keep-network` saved, the gradient is among them. Exit codes are those of
+device.errors, 130 after Ctrl-C.
+
 The evidence map is what the device shows, from int8. The gradient is the reference that it must beat: by how
 much each pixel of the input moves the score, from the float network (Simonyan, Vedaldi and Zisserman, ICLR
 workshop 2014), averaged over noisy copies of the image (SmoothGrad: Smilkov et al., 2017) and blurred. The
@@ -9,24 +16,34 @@ one and the image is aligned with it, else from the image's own background.
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from device import bundle as bundles
+from device.bundle import Calibration
 from device.calibration import LocalizationSpec, Pooling
 from device.detector import Evidence
+from device.errors import ConfigError
+from device.frame import frame_from_file
 from device.framing import Cells, counted_in_tiles
 from device.geometry import Box, Letterbox
 from device.localizer import background_difference, evidence_in_frame
+from device.pipeline import Pipeline
 from device.preprocess import ModelInput
 from device.reference import GoldenReference
-from trainer import metrics
-from trainer.data import Sample, read_mask
+from trainer import command, evaluate, metrics
+from trainer.data import Sample, load, read_mask
 from trainer.evaluate import map_size
 from trainer.learn import Judges
 from trainer.network import scaled
@@ -35,7 +52,8 @@ COPIES = 8  # noisy ones of an image
 NOISE = 0.15  # their noise: standard deviation as a share of the image's range, as Smilkov et al. advise
 BLUR_SHARE = 0.012  # of the input's lesser side: the sigma of the Gaussian over a gradient
 FAINTEST = 1e-12  # pixels are ranked by the logarithms of gradients, which keeps their order
-RANGES = {"evidence": (-256.0, 256.0), "gradient": (-12.0, 4.0), "difference": (0.0, 64.0)}
+RANGES = {"evidence": (-16.0, 16.0), "gradient": (-12.0, 4.0), "difference": (0.0, 64.0)}
+PARTS = 20  # of the images, each left out once: what the standard errors are estimated from
 
 Map = NDArray[np.float32]
 Look = Callable[[int], tuple[ModelInput, Evidence]]  # what the model saw of image i, and its evidence map
@@ -59,32 +77,89 @@ class Place:
     box_iou: float | None
 
 
+MEASURES = ("pixel AUROC", "AUPRO", "own AUROC", "pointing", "box IoU")  # in the order of Place
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A Place, and the standard error of each of its measures over the choice of images."""
+
+    place: Place
+    error: Place
+
+    def words(self) -> list[str]:
+        """Each measure with its error, in the order of MEASURES."""
+        pairs = zip(astuple(self.place), astuple(self.error), strict=True)
+        return [_in_words(value, error) for value, error in pairs]
+
+
+def _in_words(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "not defined"
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
 class _Tally:
-    """One kind of map over all images."""
+    """One kind of map over all images, in PARTS parts."""
 
     def __init__(self, kind: str) -> None:
-        self._logarithmic = kind == "gradient"
-        self._pixels = metrics.PixelTally(*RANGES[kind])
+        self._kind = kind
+        self._pixels = [metrics.PixelTally(*RANGES[kind]) for _ in range(PARTS)]
         self._own: list[float] = []
         self._overlaps: list[float] = []
+        self._seen = [0, 0]  # good and defective images
 
     def add(self, values: Map, mask: NDArray[np.bool_]) -> None:
         """(h, w) both."""
-        shown = np.log10(np.maximum(values, FAINTEST)) if self._logarithmic else values
-        self._pixels.add(shown, mask)
-        if mask.any() and not mask.all():
+        label = int(mask.any())
+        self._pixels[self._seen[label] % PARTS].add(self._ranked(values), mask)
+        self._seen[label] += 1
+        if label and not mask.all():
             self._own.append(metrics.auroc(mask.ravel(), values.ravel()) or 0.0)
             self._overlaps.append(box_iou(values, mask))
 
-    def place(self) -> Place:
-        pixels = self._pixels
-        return Place(
-            pixels.auroc,
-            pixels.aupro,
-            float(np.mean(self._own)) if self._own else None,
-            pixels.pointing_hit_rate,
-            float(np.mean(self._overlaps)) if self._overlaps else None,
+    def _ranked(self, values: Map) -> Map:
+        """The values on a scale that fits into the range, in the same order."""
+        if self._kind == "gradient":
+            return np.asarray(np.log10(np.maximum(values, FAINTEST)), np.float32)
+        return np.asarray(np.arcsinh(values), np.float32) if self._kind == "evidence" else values
+
+    def measured(self) -> Measured:
+        parts = [tally.counts for tally in self._pixels]
+        pixels = sum(parts, metrics.PixelCounts.none())
+        hit, of = pixels.pointing_hit_rate, self._seen[1]
+        place = Place(pixels.auroc, pixels.aupro, _mean(self._own), hit, _mean(self._overlaps))
+        left = [_without(parts, part) for part in range(min(PARTS, max(self._seen)))]
+        error = Place(
+            _jackknifed([one.auroc for one in left]),
+            _jackknifed([one.aupro for one in left]),
+            _error_of_mean(self._own),
+            None if hit is None else float(np.sqrt(hit * (1 - hit) / of)),
+            _error_of_mean(self._overlaps),
         )
+        return Measured(place, error)
+
+
+def _without(parts: Sequence[metrics.PixelCounts], left_out: int) -> metrics.PixelCounts:
+    kept = [part for number, part in enumerate(parts) if number != left_out]
+    return sum(kept, metrics.PixelCounts.none())
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _error_of_mean(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def _jackknifed(without: Sequence[float | None]) -> float | None:
+    """The standard error of a figure from what it is without each part (Shao and Wu, Ann. Stat. 17, 1989)."""
+    known = np.array([value for value in without if value is not None])
+    count = len(known)
+    if count < 2 or count < len(without):
+        return None
+    return float(np.sqrt((count - 1) * known.var()))
 
 
 def compare(
@@ -93,16 +168,16 @@ def compare(
     saliency: Saliency | None,
     spec: LocalizationSpec,
     reference: GoldenReference | None,
-) -> dict[str, Place]:
+) -> dict[str, Measured]:
     """{kind of map: how it did} on the samples whose truth is known; without a saliency, two kinds."""
     tallies = {kind: _Tally(kind) for kind in RANGES if saliency or kind != "gradient"}
-    for index, sample in enumerate(samples):
+    for index, sample in enumerate(tqdm(samples, desc="maps", unit="image")):
         mask = read_mask(sample, map_size(sample.size)) if sample.has_truth else None
         if mask is None:
             continue
         for kind, values in maps_of(index, look, saliency, spec, reference):
             tallies[kind].add(_at(values, mask.shape), mask)
-    return {kind: tally.place() for kind, tally in tallies.items()}
+    return {kind: tally.measured() for kind, tally in tallies.items()}
 
 
 def maps_of(
@@ -185,6 +260,22 @@ def _pooled(cells: Any, pooling: Pooling) -> Any:
     return keras.ops.mean(keras.ops.top_k(flat, count, sorted=False)[0])
 
 
+def of_network(path: Path, calibration: Calibration) -> Saliency:
+    """The gradient of the network in a file of --keep-network. Raises ConfigError where it is none."""
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever the file gave
+        raise ConfigError(f"--network {path}: must be a file of --keep-network: {error}") from error
+    size = calibration.preprocess.size
+    if model.input_shape[1:] != (size.height, size.width, 3):
+        raise ConfigError(f"--network {path}: must take {size}, takes {model.input_shape[1:]}")
+
+    def saliency(_index: int, model_input: ModelInput) -> Map:
+        return gradient_of(model, model_input, calibration.pooling, 0)
+
+    return saliency
+
+
 def of_judges(judges: Judges, pooling: Pooling) -> Saliency | None:
     """The gradient of the head that judged image i; None where Keras does not run on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
@@ -258,11 +349,55 @@ def _at(values: Map, shape: tuple[int, ...]) -> Map:
     return np.asarray(cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def table(places: Mapping[str, Place]) -> Iterator[str]:
+# ---- the command
+
+
+def table(found: Mapping[str, Measured]) -> Iterator[str]:
     """A Markdown row for each kind of map."""
-    yield "| | pixel AUROC | AUPRO | own AUROC | pointing | box IoU |"
-    yield "|---|---|---|---|---|---|"
-    for name, place in places.items():
-        measures = (place.pixel_auroc, place.aupro, place.own_auroc, place.pointing_hit_rate, place.box_iou)
-        shown = ["not defined" if value is None else f"{value:.4f}" for value in measures]
-        yield f"| {name} | {' | '.join(shown)} |"
+    yield f"| | {' | '.join(MEASURES)} |"
+    yield "|---" * (len(MEASURES) + 1) + "|"
+    for kind, measured in found.items():
+        yield f"| {kind} | {' | '.join(measured.words())} |"
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.localization", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    command.add_bundle(parser)
+    command.add_data(parser)
+    parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
+    parser.add_argument("--network", type=Path, metavar="FILE", help="what --keep-network saved")
+    parser.add_argument(
+        "--images", type=int, default=0, metavar="N", help="at most so many, half of them defective; 0: all"
+    )
+    return parser.parse_args(arguments)
+
+
+def _compare(options: argparse.Namespace) -> str:
+    bundle = bundles.load(options.bundle)
+    dataset = load(options.data, options.format, protocol="given")
+    samples, _ = evaluate.chosen(dataset, evaluate.recorded(bundle), options.split)
+    chosen = [samples[index] for index in few(samples, options.images or len(samples))]
+    pipeline = Pipeline(bundle, "localization", "localization")
+    saliency = of_network(options.network, bundle.calibration) if options.network else None
+
+    def look(index: int) -> tuple[ModelInput, Evidence]:
+        model_input, prediction = pipeline.predict(frame_from_file(chosen[index].path, index))
+        return model_input, prediction.evidence
+
+    spec, reference = bundle.calibration.localization, bundle.reference()
+    found = compare(chosen, look, saliency, spec, reference)
+    bad = sum(sample.label for sample in chosen)
+    return "\n".join([*table(found), f"{bad} defective images with masks, {len(chosen) - bad} good ones"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = _parse(arguments)
+    return command.run(lambda: _compare(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

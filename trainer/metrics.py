@@ -122,6 +122,67 @@ def interval(hits: int, of: int, confidence: float = 0.95) -> tuple[float, float
 # ---- pixels
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelCounts:
+    """What a PixelTally has counted; counts of different images can be added.
+
+    `good`, `defective`: pixels in each bin. `overlap`: of the defective; those of a region weigh 1 together.
+    """
+
+    good: NDArray[np.int64]
+    defective: NDArray[np.int64]
+    overlap: NDArray[np.float64]
+    regions: int
+    pointed: int
+    hits: int
+
+    @classmethod
+    def none(cls) -> PixelCounts:
+        """Of no image."""
+        empty = np.zeros(BINS, np.int64)
+        return cls(empty, empty, np.zeros(BINS), 0, 0, 0)
+
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        return PixelCounts(
+            self.good + other.good,
+            self.defective + other.defective,
+            self.overlap + other.overlap,
+            self.regions + other.regions,
+            self.pointed + other.pointed,
+            self.hits + other.hits,
+        )
+
+    @property
+    def auroc(self) -> float | None:
+        """Area under the ROC curve over all pixels; None unless there are good and defective ones."""
+        good, defective = _from_the_top(self.good), _from_the_top(self.defective)
+        if not good[-1] or not defective[-1]:
+            return None
+        return _area(auc(good / good[-1], defective / defective[-1]))
+
+    @property
+    def aupro(self) -> float | None:
+        """Area under the per-region-overlap curve up to a false positive rate of 0.3, divided by 0.3.
+
+        The overlap is the share of a defective region that is marked, averaged over all regions (8-connected
+        components of the masks); the rate is over all good pixels. Bergmann et al., CVPR 2019, and
+        International Journal of Computer Vision 129, 2021, section 5. None unless there are both.
+        """
+        good, overlap = _from_the_top(self.good), _from_the_top(self.overlap)
+        if not good[-1] or not self.regions:
+            return None
+        rate, overlap = good / good[-1], overlap / self.regions
+        inside = rate <= AUPRO_LIMIT
+        rates = np.append(rate[inside], AUPRO_LIMIT)
+        overlaps = np.append(overlap[inside], np.interp(AUPRO_LIMIT, rate, overlap))
+        return _area(auc(rates, overlaps) / AUPRO_LIMIT)
+
+    @property
+    def pointing_hit_rate(self) -> float | None:
+        """The share of defective images in which the map's maximum lies inside the mask; None without any."""
+        return _ratio(self.hits, self.pointed)
+
+
 class PixelTally:
     """Pixel metrics over any number of maps in the memory of three histograms.
 
@@ -135,12 +196,7 @@ class PixelTally:
             raise ValueError(f"the range of the maps must be low < high, got {low}..{high}")
         self._low = low
         self._bins_per_unit = BINS / (high - low)
-        self._good = np.zeros(BINS, dtype=np.int64)
-        self._defective = np.zeros(BINS, dtype=np.int64)
-        self._overlap = np.zeros(BINS, dtype=np.float64)  # each region's pixels weigh 1 together
-        self._regions = 0
-        self._pointed = 0
-        self._hits = 0
+        self.counts = PixelCounts.none()
 
     def add(self, evidence: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> None:
         """One image: its map, float (H, W), and its mask, bool (H, W), all False for a good one."""
@@ -151,49 +207,37 @@ class PixelTally:
         if not np.isfinite(evidence).all():
             raise ValueError("map must be finite")
         bins = np.clip((evidence - self._low) * self._bins_per_unit, 0, BINS - 1).astype(np.int32)
-        self._good += np.bincount(bins[~mask], minlength=BINS)
-        if mask.any():
-            self._add_regions(bins[mask], mask)
-            self._pointed += 1
-            self._hits += pointing_hit(evidence, mask)
-
-    def _add_regions(self, bins: NDArray[np.int32], mask: NDArray[np.bool_]) -> None:
-        count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-        of_pixel = regions[mask].astype(np.int32, copy=False)
-        areas = np.bincount(of_pixel, minlength=count)
-        self._defective += np.bincount(bins, minlength=BINS)
-        self._overlap += np.bincount(bins, weights=1.0 / areas[of_pixel], minlength=BINS)
-        self._regions += count - 1  # component 0 is the background
+        self.counts += _counted(bins, mask, hit=bool(mask.any()) and pointing_hit(evidence, mask))
 
     @property
     def auroc(self) -> float | None:
-        """Area under the ROC curve over all pixels; None unless there are good and defective ones."""
-        good, defective = _from_the_top(self._good), _from_the_top(self._defective)
-        if not good[-1] or not defective[-1]:
-            return None
-        return _area(auc(good / good[-1], defective / defective[-1]))
+        """As in PixelCounts."""
+        return self.counts.auroc
 
     @property
     def aupro(self) -> float | None:
-        """Area under the per-region-overlap curve up to a false positive rate of 0.3, divided by 0.3.
-
-        The overlap is the share of a defective region that is marked, averaged over all regions (8-connected
-        components of the masks); the rate is over all good pixels. Bergmann et al., CVPR 2019, and
-        International Journal of Computer Vision 129, 2021, section 5. None unless there are both.
-        """
-        good, overlap = _from_the_top(self._good), _from_the_top(self._overlap)
-        if not good[-1] or not self._regions:
-            return None
-        rate, overlap = good / good[-1], overlap / self._regions
-        inside = rate <= AUPRO_LIMIT
-        rates = np.append(rate[inside], AUPRO_LIMIT)
-        overlaps = np.append(overlap[inside], np.interp(AUPRO_LIMIT, rate, overlap))
-        return _area(auc(rates, overlaps) / AUPRO_LIMIT)
+        """As in PixelCounts."""
+        return self.counts.aupro
 
     @property
     def pointing_hit_rate(self) -> float | None:
-        """The share of defective images in which the map's maximum lies inside the mask; None without any."""
-        return _ratio(self._hits, self._pointed)
+        """As in PixelCounts."""
+        return self.counts.pointing_hit_rate
+
+
+def _counted(bins: NDArray[np.int32], mask: NDArray[np.bool_], *, hit: bool) -> PixelCounts:
+    """Of one image."""
+    count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    of_pixel = regions[mask].astype(np.int32, copy=False)
+    areas = np.bincount(of_pixel, minlength=count)
+    return PixelCounts(
+        np.bincount(bins[~mask], minlength=BINS),
+        np.bincount(bins[mask], minlength=BINS),
+        np.asarray(np.bincount(bins[mask], 1.0 / areas[of_pixel], BINS), np.float64),
+        count - 1,  # component 0 is the background
+        int(mask.any()),
+        int(hit),
+    )
 
 
 def pointing_hit(evidence: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> bool:

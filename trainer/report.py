@@ -28,7 +28,7 @@ from tqdm import tqdm
 from device import bundle as bundles
 from device.bundle import Bundle, Calibration
 from device.detector import Evidence, Prediction, merged
-from device.errors import ConfigError, StorageError
+from device.errors import StorageError
 from device.frame import frame_from_file, read_image
 from device.localizer import Localizer, evidence_in_frame
 from device.pipeline import Pipeline
@@ -42,7 +42,7 @@ from trainer.config import ReportConfig
 from trainer.data import Dataset, Sample, load, read_mask
 from trainer.export import Int8Model
 from trainer.learn import Learned
-from trainer.localization import Look, Place, Saliency
+from trainer.localization import Look, Measured, Saliency
 from trainer.page import Markup
 from trainer.thresholds import scored
 from trainer.tiling import cuts
@@ -149,7 +149,7 @@ def of_bundle(
     scores = [
         pipeline.predict(frame)[1].score for frame in tqdm(frames, "scoring", len(samples), unit="image")
     ]
-    saliency = _saliency_of(bundle.calibration, network)
+    saliency = localization.of_network(network, bundle.calibration) if network else None
 
     def look(index: int) -> tuple[ModelInput, Evidence]:
         model_input, prediction = pipeline.predict(frame_from_file(samples[index].path, index))
@@ -159,25 +159,6 @@ def of_bundle(
     judged = Judged(samples, np.array(scores), None, f"{len(samples)} images: {words}", look, saliency)
     facts = _facts_of(dataset) | ({"left out": left_out} if left_out else {})
     return render(bundle.calibration, judged, bundle.reference(), settings, Facts(_command(), facts, {}))
-
-
-def _saliency_of(calibration: Calibration, network: Path | None) -> Saliency | None:
-    if network is None:
-        return None
-    import keras
-
-    try:
-        model = keras.saving.load_model(network, compile=False)
-    except Exception as error:  # Keras raises whatever the file gave
-        raise ConfigError(f"--network {network}: must be a file of --keep-network: {error}") from error
-    size = calibration.preprocess.size
-    if model.input_shape[1:] != (size.height, size.width, 3):
-        raise ConfigError(f"--network {network}: must take {size}, takes {model.input_shape[1:]}")
-
-    def saliency(_index: int, seen: ModelInput) -> localization.Map:
-        return localization.gradient_of(model, seen, calibration.pooling, 0)
-
-    return saliency
 
 
 def _facts_of(dataset: Dataset) -> dict[str, object]:
@@ -440,10 +421,9 @@ class _Viewer:
             yield page.paragraph("No defective image has a mask: where the model looks cannot be measured.")
             return
         samples = [judged.samples[index] for index in indices]
-        watched = tqdm(samples, desc="maps", unit="image")
         look, saliency = _renumbered(judged, indices)
         spec = calibration.localization
-        found = localization.compare(list(watched), look, saliency, spec, self._reference)
+        found = localization.compare(samples, look, saliency, spec, self._reference)
         yield _place_table(found, samples)
         yield page.paragraph(PLACE_NOTE)
         masked = [number for number, sample in enumerate(samples) if sample.mask]
@@ -482,11 +462,11 @@ def _renumbered(judged: Judged, indices: Sequence[int]) -> tuple[Look, Saliency 
     return (lambda number: judged.look(indices[number])), chosen
 
 
-def _place_table(found: Mapping[str, Place], samples: Sequence[Sample]) -> Markup:
-    rows = [(kind, *asdict(place).values()) for kind, place in found.items()]
+def _place_table(found: Mapping[str, Measured], samples: Sequence[Sample]) -> Markup:
+    rows = [(kind, *measured.words()) for kind, measured in found.items()]
     bad = sum(sample.label for sample in samples)
     return page.table(
-        ("map", "pixel AUROC", "AUPRO", "own AUROC", "pointing", "box IoU"),
+        ("map", *localization.MEASURES),
         rows,
         f"Against the masks of {bad} defective images, with {len(samples) - bad} good ones",
     )
