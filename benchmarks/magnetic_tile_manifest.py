@@ -1,11 +1,13 @@
 """Write a CSV manifest of the magnetic tile surface defect set, for `python -m trainer.fit --data FILE`.
 
-    python benchmarks/magnetic_tile_manifest.py --images DIR --out FILE [--test-share R] [--seed N]
+    python benchmarks/magnetic_tile_manifest.py --images DIR --out FILE [--no-split | --test-share R]
+                                                [--seed N]
 
 DIR holds MT_Free/Imgs, MT_Crack/Imgs and so on: an image expE_num_N.jpg, its mask expE_num_N.png. The same
 tile N was taken at several exposures E, so N is the group and no tile lies on both sides of the split. The
-split column is filled here: tiles stratified by kind of defect, R of them (default 0.5) in test. The grain of
-a tile is vertical: train without 90-degree rotation.
+split column is filled here: tiles stratified by kind of defect, R of them (default 0.5) in test. --no-split
+leaves it to trainer.fit, whose --mode good-only takes good tiles alone for train. The grain of a tile is
+vertical: train without 90-degree rotation.
 
 Exit codes: 0 done, 2 wrong command line, 8 no such images, 9 cannot write.
 """
@@ -60,15 +62,15 @@ def _tile(path: Path) -> Tile:
     return Tile(path, mask if label and mask.is_file() else None, label, kind, match["tile"])
 
 
-def manifest(found: Sequence[Tile], folder: Path, test_share: float, seed: int) -> str:
-    """The CSV text, paths relative to `folder`."""
-    testing = held_out(found, test_share, seed)
+def manifest(found: Sequence[Tile], folder: Path, test_share: float | None, seed: int) -> str:
+    """The CSV text, paths relative to `folder`; `test_share` None: without a split."""
+    testing = frozenset() if test_share is None else held_out(found, test_share, seed)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "label", "mask", "group", "split", "kind"))
     for tile in found:
         mask = os.path.relpath(tile.mask, folder) if tile.mask else ""
-        split = "test" if tile.group in testing else "train"
+        split = "" if test_share is None else "test" if tile.group in testing else "train"
         writer.writerow((os.path.relpath(tile.image, folder), tile.label, mask, tile.group, split, tile.kind))
     return text.getvalue()
 
@@ -78,12 +80,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write a manifest of the magnetic tile set, split by tile.")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of MT_*")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .csv to write")
-    parser.add_argument("--test-share", type=float, default=0.5, metavar="R", help="default 0.5")
+    share = parser.add_mutually_exclusive_group()
+    share.add_argument("--test-share", type=float, default=0.5, metavar="R", help="default 0.5")
+    share.add_argument("--no-split", action="store_true", help="leave it to trainer.fit")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     options = parser.parse_args(arguments)
     try:
         found = tiles(options.images.resolve())
-        text = manifest(found, options.out.resolve().parent, options.test_share, options.seed)
+        test_share = None if options.no_split else options.test_share
+        text = manifest(found, options.out.resolve().parent, test_share, options.seed)
         _write(options.out, text)
     except EdgeVisionError as error:
         print(f"error: {error}", file=sys.stderr)

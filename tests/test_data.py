@@ -503,5 +503,8 @@ def test_a_tile_manifest_keeps_the_exposures_of_a_tile_together(tmp_path, monkey
         assert len({sample.split for sample in dataset.samples if sample.group == str(tile)}) == 1
     assert dataset.count(kind="crack", split="test") == 2
     assert all(sample.mask for sample in dataset.samples if sample.label)
+    given = ["--images", str(tmp_path / "tiles"), "--out", str(manifest), "--no-split"]
+    assert magnetic_tile_manifest.main(given) == 0
+    assert {sample.split for sample in load(manifest, protocol="given").samples} == {"unassigned"}
     assert magnetic_tile_manifest.main(["--images", str(tmp_path), "--out", str(manifest)]) == 8
     assert "no MT_*/Imgs/*.jpg" in capsys.readouterr().err

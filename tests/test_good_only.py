@@ -93,6 +93,19 @@ def test_a_region_names_the_memory(taught: Path) -> None:
     assert verdict.regions[0].method == "memory"
 
 
+def test_the_report_tells_of_good_images_and_made_defects(taught: Path) -> None:
+    page = (bundles.load(taught / "out").path / "report.html").read_text()
+    for words in (
+        "false rejects at NG",
+        "made defects at NG",
+        "0 of 12;",
+        "What was compared",
+        "[good_only]",
+    ):
+        assert words in page
+    assert page.count("data:image/jpeg;base64,") >= 3
+
+
 def test_too_few_good_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "data", 9)
     done = fit.main(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from device.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, fit, sharpen
 from trainer.data import Dataset
+from trainer.probe import Quality
 
 HEADER = b"path,label,group,split,sha256\n"
 MEMORY = make_memory(np.array([[-77]], np.int8), spread=8.0)
@@ -89,12 +91,36 @@ def test_what_was_trained_on_before_and_now_is_in_the_split(start: Bundle, tmp_p
     assert len(recorded) == len(dataset.samples) + 1
 
 
-def test_labels_that_mean_nothing_leave_the_memory_alone(start: Bundle, tmp_path: Path) -> None:
+def test_a_head_that_gains_no_more_than_luck_is_left_out(
+    start: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset = known(tmp_path / "data", 5, 255)  # so bright that the memory ranks them without a fault
-    ground = sharpen._ground(start, dataset.train, 5, 0)
-    chosen, alone = sharpen.choose(ground, sharpen.Heads(ground))
-    assert chosen.quality.merit >= alone.quality.merit
-    assert chosen.quality.ap >= alone.quality.ap
+    with caplog.at_level(logging.INFO):
+        path = sharpen.sharpen(start, dataset, tmp_path / "out", configs.load(None), 0)
+    assert "no head is taken" in caplog.text
+    sharp = bundles.load(path)
+    memory, found = sharp.memory(), sharp.calibration.metrics
+    assert memory is not None
+    assert not len(memory.good.head)
+    assert found["gain"] <= found["gain_standard_error"]
+    assert found["int8"] == found["memory"]
+
+
+def test_the_gain_of_one_lucky_image_is_within_its_error(start: Bundle, tmp_path: Path) -> None:
+    ground = sharpen._ground(start, known(tmp_path / "data", 5, 85).train, 5, 0)
+    pooled = np.arange(25.0)
+    pooled[ground.labels == 1] = (30, 31, 32, 10, 11)
+    better = pooled.copy()
+    better[np.flatnonzero(ground.labels)[-1]] = 11.5  # past a good one
+    alone, best = (
+        sharpen.Judged(1.0, share, Quality.of(ground.labels, values), values)
+        for share, values in ((0.0, pooled), (1.0, better))
+    )
+    error = sharpen._gain_error(ground, alone, best)
+    gain = best.quality.merit - alone.quality.merit
+    assert 0 < gain < error
+    assert sharpen.Choice(alone, best, gain, error).taken is alone
+    assert sharpen.Choice(alone, best, 2 * error, error).taken is best
 
 
 def test_where_the_memory_has_seen_good_images_all_are_judged_by_one_that_has_not(

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoint"  # in DIR, while a network is trained on
 STEPS = ("images", "model", "golden reference", "thresholds", "report", "bundle")
-GOOD_ONLY_STEPS = ("images", "model", "thresholds", "bundle")
+GOOD_ONLY_STEPS = ("images", "model", "thresholds", "report", "bundle")
 
 
 def fit(options: argparse.Namespace, config: Config) -> Path:
@@ -123,7 +123,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
 
-    from trainer import contract, good_only, good_thresholds
+    from trainer import contract, good_only, good_thresholds, report
 
     with steps.at("model"):
         learned = good_only.learn(good, specs, config.good_only, weights, options.seed)
@@ -139,9 +139,15 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
             model_id=config.bundle.name or _name(dataset.name),
             training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
         )
+    with steps.at("report"):
+        content = report.of_good_only(learned, calibration, dataset, config.report, steps.took_s)
     with steps.at("bundle"):
         images = {name: contract.png(sample) for name, sample in golden.items()}
-        extra = {"split.csv": data.split_csv(dataset), memory.FILE: learned.memory.good.to_bytes()}
+        extra = {
+            "split.csv": data.split_csv(dataset),
+            memory.FILE: learned.memory.good.to_bytes(),
+            page.FILE: content,
+        }
         path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     log.info("thresholds: %s", chosen.rule)

@@ -41,6 +41,7 @@ from trainer.chart import Axis, Bars, Line, Mark
 from trainer.config import ReportConfig
 from trainer.data import Dataset, Sample, load, read_mask
 from trainer.export import Int8Model
+from trainer.good_only import Remembered
 from trainer.learn import Learned
 from trainer.localization import Look, Measured, Saliency
 from trainer.page import Markup
@@ -78,7 +79,8 @@ class Judged:
     """Images and what was said of them: `scores` of int8, `scores_float` where they are known, (n,).
 
     `by`: who judged them, in words. `look`: what the judge saw of image i, and its evidence map.
-    `saliency`: its gradient, where it can be had.
+    `saliency`: its gradient, where it can be had. `made`: scores of defects that were made from good images,
+    where there are no others.
     """
 
     samples: Sequence[Sample]
@@ -87,6 +89,7 @@ class Judged:
     by: str
     look: Look
     saliency: Saliency | None
+    made: NDArray[np.float64] | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -124,6 +127,37 @@ def of_fit(
         localization.of_judges(learned.judges, learned.pooling) if settings.gradient else None,
     )
     return render(calibration, judged, reference, settings, Facts(_command(), _facts_of(dataset), took))
+
+
+def of_good_only(
+    learned: Remembered,
+    calibration: Calibration,
+    dataset: Dataset,
+    settings: ReportConfig,
+    took: Mapping[str, float],
+) -> bytes:
+    """The same for a bundle that was made from good images alone."""
+    curve = calibration.score_calibration
+    judged = Judged(
+        learned.judged,
+        scored(learned.pooled, curve),
+        None,
+        f"{learned.record['judged_by']}; the maps are of the memory as it ships, made of these images",
+        _look_of_memory(learned),
+        None,
+        scored(learned.made, curve),
+    )
+    return render(calibration, judged, None, settings, Facts(_command(), _facts_of(dataset), took))
+
+
+def _look_of_memory(learned: Remembered) -> Look:
+    preprocessor, model = Preprocessor(learned.preprocess), Int8Model(learned.content, learned.memory)
+
+    def look(index: int) -> tuple[ModelInput, Evidence]:
+        model_input = preprocessor.prepare(frame_from_file(learned.judged[index].path, index))
+        return model_input, model.evidence(model_input.tensor)
+
+    return look
 
 
 def _look_of(learned: Learned) -> Look:
@@ -210,6 +244,8 @@ def _summary(calibration: Calibration, judged: Judged) -> Markup:
     labels, scores = judged.labels, judged.scores
     at_ng = metrics.confusion(labels, scores, calibration.thresholds.ng)
     bad = int(labels.sum())
+    if judged.made is not None:
+        return _good_summary(calibration, judged.scores, judged.made)
     return page.tiles(
         {
             "AUROC": (metrics.auroc(labels, scores), f"{len(labels) - bad} good, {bad} defective"),
@@ -218,6 +254,27 @@ def _summary(calibration: Calibration, judged: Judged) -> Markup:
             "precision at NG": (at_ng.precision, _between(at_ng.tp, at_ng.tp + at_ng.fp)),
             "recall at NG": (at_ng.recall, _between(at_ng.tp, at_ng.tp + at_ng.fn)),
             "false rejects at NG": (at_ng.false_reject_rate, _between(at_ng.fp, at_ng.fp + at_ng.tn)),
+        }
+    )
+
+
+def _good_summary(calibration: Calibration, scores: NDArray[np.float64], made: NDArray[np.float64]) -> Markup:
+    """Of good images, and of defects that were made from them, which say nothing of what real ones give."""
+    labels = np.repeat([0, 1], [len(scores), len(made)])
+    ng, marginal = calibration.thresholds.ng, calibration.thresholds.marginal
+    shares = {
+        "false rejects at NG": (scores, ng),
+        "good at MARGINAL or NG": (scores, marginal),
+        "made defects at NG": (made, ng),
+    }
+    counts = {name: (int((values >= level).sum()), len(values)) for name, (values, level) in shares.items()}
+    return page.tiles(
+        {
+            **{name: (hits / of, _between(hits, of)) for name, (hits, of) in counts.items()},
+            "AUROC of made defects": (
+                metrics.auroc(labels, np.concatenate([scores, made])),
+                f"{len(scores)} good images, {len(made)} defects made from them",
+            ),
         }
     )
 
@@ -233,8 +290,8 @@ def _between(hits: int, of: int) -> str:
 
 
 def _curves(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
-    labels, scores = judged.labels, judged.scores
-    drawn = [_histogram(calibration, labels, scores)]
+    labels = judged.labels
+    drawn = [_histogram(calibration, judged)]
     if 0 < labels.sum() < len(labels):
         drawn = [_roc(calibration, judged), _precision_recall(calibration, judged), *drawn]
     yield page.row_of(*drawn)
@@ -295,12 +352,15 @@ def _chosen(calibration: Calibration) -> list[tuple[str, float]]:
     return [("NG", calibration.thresholds.ng), ("MARGINAL", calibration.thresholds.marginal)]
 
 
-def _histogram(calibration: Calibration, labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Markup:
+def _histogram(calibration: Calibration, judged: Judged) -> Markup:
     edges = np.linspace(0, 1, BINS + 1)
-    good, bad = (np.histogram(scores[labels == label], edges)[0].tolist() for label in (0, 1))
-    drawn = [Bars("defective", bad, "b"), Bars("good", good, "a", up=False)]
-    svg = chart.histogram("Scores of good and defective images", Axis("score"), drawn, _chosen(calibration))
-    return page.figure(svg, "Scores: defective images above the line, good ones below it.")
+    word, bad = "defective", judged.scores[judged.labels == 1]
+    if judged.made is not None:
+        word, bad = "made defects", judged.made
+    counts = [np.histogram(part, edges)[0].tolist() for part in (bad, judged.scores[judged.labels == 0])]
+    drawn = [Bars(word, counts[0], "b"), Bars("good", counts[1], "a", up=False)]
+    svg = chart.histogram(f"Scores of good and {word}", Axis("score"), drawn, _chosen(calibration))
+    return page.figure(svg, f"Scores: {word} above the line, good images below it.")
 
 
 # ---- thresholds
@@ -515,7 +575,7 @@ def _learning(training: Mapping[str, Any]) -> Iterator[Markup]:
     yield page.paragraph(f"Recipe: {training.get('recipe', 'not recorded')}.")
     for name, caption in WAYS.items():
         yield from _ways(training.get(name, {}), caption)
-    yield _records(training.get("candidates", ()), "What the probe compared, the best first")
+    yield _records(training.get("candidates", ()), "What was compared, the best first")
     history = training.get("history", ())
     for run in dict.fromkeys(row.get("run") for row in history):
         yield from _history(str(run), [row for row in history if row.get("run") == run])

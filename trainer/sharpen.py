@@ -4,8 +4,9 @@ The model and the memory stay as they are. Beside the memory comes a head, linea
 fitted to the means of images as the probe's is (trainer.probe); a cell's evidence is its distance plus a
 share of what the head says. Strength and share are chosen by cross-validation: each image is judged by a head
 that has not seen its fold, and, where the memory was made of some of the good ones, by a memory that has not
-either: good and defective ones by the same, since a smaller memory finds everything stranger. The share may
-be 0, so nothing that does worse than the memory alone on these images is ever chosen.
+either: good and defective ones by the same, since a smaller memory finds everything stranger. The best head
+is taken only where it gains more on the memory alone than the standard error of that gain, by the bootstrap
+over groups: the best of many does a little better on few images by luck alone.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 STRENGTHS = (0.01, 0.1, 1.0)  # of regularization, scikit-learn's C
 SHARES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the head, in standard deviations of its map on good images
 ITERATIONS = 200
+RESAMPLES = 200  # of the bootstrap
 
 Map = NDArray[np.float32]
 
@@ -76,7 +78,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class Judged:
     """`share` 0: the memory alone. `pooled`: of each image, judged by what had not seen it."""
 
     strength: float
@@ -85,12 +87,27 @@ class Chosen:
     pooled: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """The memory alone and the best of the heads; `gain`: of merit, `error`: its standard error."""
+
+    alone: Judged
+    best: Judged
+    gain: float
+    error: float
+
+    @property
+    def taken(self) -> Judged:
+        return self.best if self.gain > self.error else self.alone
+
+
 def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: int) -> Path:
     """Write the bundle with a head and new thresholds; its path. Raises EdgeVisionError."""
     ground = _ground(start, dataset.train, config.split.folds, seed)
     heads = Heads(ground)
-    chosen, alone = choose(ground, heads)
-    _report(chosen, alone)
+    choice = choose(ground, heads)
+    chosen = choice.taken
+    _report(choice)
     memory = _memory(start)
     if chosen.share:
         head = np.float32(chosen.share) * heads.fit(np.ones(len(ground.seen), bool), chosen.strength)
@@ -113,8 +130,8 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
         drift_reference=drift_reference(
             good, memory, [scores.score(float(value)) for value in chosen.pooled[ground.labels == 0]]
         ),
-        training=_training(start, dataset, config, chosen, seed),
-        metrics=_metrics(ground, chosen, alone),
+        training=_training(start, dataset, config, choice, seed),
+        metrics=_metrics(ground, choice),
     )
     path = bundles.write(
         out,
@@ -207,22 +224,40 @@ class Heads:
         ]
 
 
-def choose(ground: Ground, heads: Heads) -> tuple[Chosen, Chosen]:
-    """(the best way, the memory alone); the same where no head does better."""
+def choose(ground: Ground, heads: Heads) -> Choice:
+    """The best head against the memory alone."""
     alone = _judged(ground, 0.0, 0.0, None)
-    best = alone
+    tried = []
     for strength in STRENGTHS:
         maps = heads.maps(strength)
-        for share in SHARES:
-            found = _judged(ground, strength, share, maps)
-            if found.quality.merit > best.quality.merit:
-                best = found
-    return best, alone
+        tried += [_judged(ground, strength, share, maps) for share in SHARES]
+    best = max(tried, key=lambda one: one.quality.merit)
+    return Choice(alone, best, best.quality.merit - alone.quality.merit, _gain_error(ground, alone, best))
 
 
-def _judged(ground: Ground, strength: float, share: float, maps: Sequence[Sequence[Map]] | None) -> Chosen:
+def _judged(ground: Ground, strength: float, share: float, maps: Sequence[Sequence[Map]] | None) -> Judged:
     pooled = ground.pooled(maps, share)
-    return Chosen(strength, share, probe.Quality.of(ground.labels, pooled), pooled)
+    return Judged(strength, share, probe.Quality.of(ground.labels, pooled), pooled)
+
+
+def _gain_error(ground: Ground, alone: Judged, best: Judged) -> float:
+    """Of the difference of their merits: images of either label are drawn anew, whole groups at a time."""
+    rng = np.random.default_rng(0)
+    labels = ground.labels
+    of_label: list[list[NDArray[np.int64]]] = []
+    for label in (0, 1):
+        groups: dict[str, list[int]] = {}
+        for index in np.flatnonzero(labels == label):
+            groups.setdefault(ground.samples[index].group, []).append(int(index))
+        of_label.append([np.array(group) for group in groups.values()])
+    gains = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate(
+            [groups[at] for groups in of_label for at in rng.integers(0, len(groups), len(groups))]
+        )
+        found = [probe.Quality.of(labels[drawn], one.pooled[drawn]).merit for one in (best, alone)]
+        gains.append(found[0] - found[1])
+    return float(np.std(gains))
 
 
 # ---- what the bundle says
@@ -239,7 +274,7 @@ def _golden(ground: Ground, judged: NDArray[np.float64], ng: float, count: int) 
     return {f"{index}-{words[sample.label]}.png": sample for index, sample in enumerate(samples)}
 
 
-def _metrics(ground: Ground, chosen: Chosen, alone: Chosen) -> dict[str, Any]:
+def _metrics(ground: Ground, choice: Choice) -> dict[str, Any]:
     labels = ground.labels
     found = {
         name: {
@@ -248,13 +283,14 @@ def _metrics(ground: Ground, chosen: Chosen, alone: Chosen) -> dict[str, Any]:
             "auroc": metrics.auroc(labels, one.pooled),
             "ap": metrics.average_precision(labels, one.pooled),
         }
-        for name, one in (("int8", chosen), ("memory", alone))
+        for name, one in (("int8", choice.taken), ("memory", choice.alone), ("best_head", choice.best))
     }
-    return {"judged_by": f"{int(ground.fold_of.max()) + 1}-fold cross-validation", **found}
+    judged_by = f"{int(ground.fold_of.max()) + 1}-fold cross-validation"
+    return {"judged_by": judged_by, **found, "gain": choice.gain, "gain_standard_error": choice.error}
 
 
-def _training(start: Bundle, dataset: Dataset, config: Config, chosen: Chosen, seed: int) -> dict[str, Any]:
-    before = start.calibration.training
+def _training(start: Bundle, dataset: Dataset, config: Config, choice: Choice, seed: int) -> dict[str, Any]:
+    before, chosen = start.calibration.training, choice.taken
     record = {
         "recipe": "sharpened",
         "from": start.name,
@@ -279,15 +315,20 @@ def _extra(start: Bundle, dataset: Dataset) -> dict[str, bytes]:
     return found
 
 
-def _report(chosen: Chosen, alone: Chosen) -> None:
-    log.info("the memory alone: %s", _described(alone))
-    if chosen.share:
-        log.info(
-            "with a head of strength %g and share %g: %s", chosen.strength, chosen.share, _described(chosen)
-        )
+def _report(choice: Choice) -> None:
+    log.info("the memory alone: %s", _described(choice.alone))
+    log.info(
+        "with a head of strength %g and share %g: %s",
+        choice.best.strength,
+        choice.best.share,
+        _described(choice.best),
+    )
+    gain = f"{choice.gain:+.3f} of merit, standard error {choice.error:.3f}"
+    if choice.taken is choice.best:
+        log.info("the head is taken: %s", gain)
     else:
-        log.info("no head did better on these images: the memory stays alone, the thresholds are new")
+        log.warning("no head is taken (%s): the memory stays alone, the thresholds are new", gain)
 
 
-def _described(one: Chosen) -> str:
+def _described(one: Judged) -> str:
     return f"AP {one.quality.ap:.4f}, d' {one.quality.separation:.2f}, by cross-validation"
