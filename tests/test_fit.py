@@ -49,6 +49,11 @@ def refused(done: subprocess.CompletedProcess[str], code: int) -> str:
     return message.partition("error: ")[2]
 
 
+def fit_here(*arguments: str | Path) -> int:
+    """The command in this process, where TensorFlow is there already; its exit code."""
+    return fit.main([str(word) for word in arguments])
+
+
 # ---- the probe
 
 
@@ -153,8 +158,8 @@ def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, caplog):
     data, out = large_parts(tmp_path / "parts"), tmp_path / "out"
     (tmp_path / "fit.toml").write_text(TILED)
     given = ("--data", data, "--out", out, "--weights", weights_file, "--config", tmp_path / "fit.toml")
-    with caplog.at_level(logging.INFO):  # in this process: TensorFlow is there already
-        assert fit.main([str(word) for word in given]) == 0
+    with caplog.at_level(logging.INFO):
+        assert fit_here(*given) == 0
     capsys.readouterr()
     assert "inputs to try: 64x64 in 24 tiles of 512x512 px" in caplog.text
     calibration = bundles.load(out).calibration
@@ -190,20 +195,21 @@ def test_the_smoke_config_on_its_images(textures, tmp_path):
     assert steps == ["1", "2", "3", "4", "5", "6"]
 
 
-def test_random_weights_and_few_defective_images(tmp_path, capsys):
+def test_random_weights_and_few_defective_images(tmp_path, capsys, caplog):
     """Three groups are fewer than five folds: each fold must still judge one."""
     data, out = tmp_path / "few", tmp_path / "out"
     generate(data, images=40, size=SIDE, defective_share=0.15, textures=("weave",))
     (tmp_path / "fit.toml").write_text(FAST.replace("folds = 2", "folds = 5") + '[bundle]\nname = "Few"\n')
-    done = run_fit("--data", data, "--out", out, "--weights", "none", "--config", tmp_path / "fit.toml")
-    assert done.returncode == 0, done.stderr
-    [path] = done.stdout.splitlines()
+    given = ("--data", data, "--out", out, "--weights", "none", "--config", tmp_path / "fit.toml")
+    with caplog.at_level(logging.INFO):
+        assert fit_here(*given) == 0
+    [path] = capsys.readouterr().out.splitlines()
     bundle = bundles.load(out)
     assert bundle.path == Path(path)
     assert Path(path).name.startswith("Few-")
     assert bundle.calibration.training["recipe"] == "from random weights"
     assert bundle.calibration.metrics["int8"]["n_defective"] == 1
-    assert "epoch 2: AP" in done.stderr
+    assert "epoch 2: AP" in caplog.text
     assert evaluate.main(["--bundle", str(out), "--data", str(data), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_seen_in_training"] == 0
 
@@ -245,14 +251,12 @@ def test_weights_that_are_not_there(textures, tmp_path):
     assert left_in(tmp_path / "out") == []
 
 
-def test_weights_that_are_none(textures, tmp_path):
+def test_weights_that_are_none(textures, tmp_path, capsys):
     path = tmp_path / "text.weights.h5"
     path.write_text("text")
-    done = run_fit("--data", textures, "--out", tmp_path / "out", "--weights", path)
-    message = refused(done, 3)
-    assert message.startswith(
-        f"--weights {path}: must be weights of Keras's MobileNetV2 1.0, include_top=False: "
-    )
+    assert fit_here("--data", textures, "--out", tmp_path / "out", "--weights", path) == 3
+    wanted = f"error: --weights {path}: must be weights of Keras's MobileNetV2 1.0, include_top=False: "
+    assert capsys.readouterr().err.splitlines()[-1].startswith(wanted)
     assert left_in(tmp_path / "out") == []
 
 
@@ -297,12 +301,13 @@ def test_data_without_a_defect(tmp_path):
     assert left_in(tmp_path / "out") == []
 
 
-def test_one_defective_image_is_too_few(tmp_path):
+def test_one_defective_image_is_too_few(tmp_path, capsys):
     images = [write_image(tmp_path / f"{n}.png", n, defective=n == 0) for n in range(6)]
     rows = [f"{path.name},{int(path == images[0])},train" for path in images]
     (tmp_path / "parts.csv").write_text("\n".join(["path,label,split", *rows]))
-    done = run_fit("--data", tmp_path / "parts.csv", "--out", tmp_path / "out", "--weights", "none")
-    assert refused(done, 8).endswith("needs 2 or more groups of defective images, found 1")
+    assert fit_here("--data", tmp_path / "parts.csv", "--out", tmp_path / "out", "--weights", "none") == 8
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.endswith("needs 2 or more groups of defective images, found 1")
     assert left_in(tmp_path / "out") == []
 
 
