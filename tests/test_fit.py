@@ -342,11 +342,19 @@ def test_a_wrong_command_line(tmp_path, capsys, given):
     ("given", "message"),
     [
         ("--mode good-only --from b", "--from: needs --mode supervised"),
-        ("--mode good-only --qat", "--mode good-only: trains no network: not with --qat, nor --head dense"),
-        ("--mode good-only --head dense", "--mode good-only: trains no network"),
-        ("--qat --head dense --weights w.h5", "--qat: trains on what the probe gave: not with --head dense"),
-        ("--qat --weights none", "--qat: trains on what the probe gave"),
-        ("--head dense --weights none", "--head dense: needs --weights"),
+        ("--mode good-only --qat", "--mode good-only: trains no network: not with --qat"),
+        ("--mode good-only --head dense --logs l", "trains no network: not with --head, --logs"),
+        (
+            "--qat --head dense --weights w.h5",
+            "--head dense: there is no probe's model to train on: not",
+        ),
+        ("--qat --weights none", "--weights none: there is no probe's model to train on: not with --qat"),
+        ("--head dense --weights none", "--weights none: an evidence head is trained: not with --head"),
+        (
+            "--from b --qat --weights w.h5",
+            "keeps the bundle's network and its input: not with --qat, --weights",
+        ),
+        ("--from b --keep-network n.keras --input-size 64", "not with --keep-network, --input-size"),
     ],
 )
 def test_what_does_not_go_together(tmp_path, capsys, monkeypatch, given, message):

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoint"  # in DIR, while a network is trained on
 STEPS = ("images", "model", "golden reference", "thresholds", "report", "bundle")
 GOOD_ONLY_STEPS = ("images", "model", "thresholds", "report", "bundle")
+TRAINING = ("--head", "--qat", "--keep-network", "--logs")  # what a network is trained with
+NETWORK = ("--weights", "--input-size")  # and which
 
 
 def fit(options: argparse.Namespace, config: Config) -> Path:
@@ -212,12 +214,28 @@ def _require_possible(options: argparse.Namespace) -> None:
     """Raises ConfigError for what does not go together."""
     if options.mode == "good-only" and options.start is not None:
         raise ConfigError("--from: needs --mode supervised, as it is known defects that sharpen a bundle")
-    if options.mode == "good-only" and (options.qat or options.head == "dense"):
-        raise ConfigError("--mode good-only: trains no network: not with --qat, nor --head dense")
-    if options.qat and (options.head == "dense" or options.weights == "none"):
-        raise ConfigError("--qat: trains on what the probe gave: not with --head dense, nor --weights none")
-    if options.head == "dense" and options.weights == "none":
-        raise ConfigError("--head dense: needs --weights: from random ones an evidence head is trained")
+    if options.mode == "good-only":
+        _refuse("--mode good-only", "trains no network", TRAINING, options)
+    if options.start is not None:
+        _refuse("--from", "keeps the bundle's network and its input", (*TRAINING, *NETWORK), options)
+    if options.head == "dense" or options.weights == "none":
+        way = "--head dense" if options.head == "dense" else "--weights none"
+        _refuse(way, "there is no probe's model to train on", ("--qat",), options)
+    if options.weights == "none":
+        _refuse("--weights none", "an evidence head is trained", ("--head",), options)
+
+
+def _refuse(way: str, reason: str, ignored: Sequence[str], options: argparse.Namespace) -> None:
+    """What is asked for, and that way of learning would ignore."""
+    usual = {"--head": "evidence", "--qat": False, "--weights": "imagenet"}
+    asked = (name for name in ignored if getattr(options, _field(name)) != usual.get(name))
+    if given := ", ".join(asked):
+        raise ConfigError(f"{way}: {reason}: not with {given}")
+
+
+def _field(name: str) -> str:
+    """Of the parsed command line."""
+    return name.removeprefix("--").replace("-", "_")
 
 
 def _name(words: str) -> str:
