@@ -6,13 +6,11 @@ import re
 from dataclasses import replace
 
 import cv2
-import keras
 import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_samples
 
 from device.bundle import Pooling
-from device.detector import pool
 from device.geometry import Size
 from trainer import config, scratch
 from trainer.logbook import Logbook
@@ -54,7 +52,7 @@ def test_a_cell_is_as_defective_as_its_share_of_the_mask(tmp_path):
     assert not images.cells[0].any()
     assert images.cells[1].sum() == pytest.approx(1.5)
     assert (images.cells[1, 0, 0], images.cells[1, -1, -1]) == (0.5, 1.0)
-    assert (images.cells[2] == scratch.UNKNOWN).all()
+    assert np.isnan(images.cells[2]).all()
 
 
 def test_tiles_have_their_own_cells_and_labels(tmp_path):
@@ -131,49 +129,6 @@ def test_the_seed_decides_the_batches():
     first, again, other = (scratch.Batches(images, 4, seed)[0][0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-# ---- what is learned from
-
-
-def test_the_rate_rises_and_falls_to_nothing():
-    schedule = scratch._schedule(replace(CONFIG, epochs=10, learning_rate=0.01), 20)
-    rates = [float(schedule(step)) for step in range(201)]
-    assert rates[0] == 0.0
-    assert max(rates) == pytest.approx(0.01)
-    assert rates.index(max(rates)) == 20
-    assert rates[-1] == pytest.approx(0.0, abs=1e-6)
-    assert rates[20:] == sorted(rates[20:], reverse=True)
-
-
-def test_the_image_is_judged_as_the_device_pools():
-    maps = np.random.default_rng(0).normal(0, 1, (3, 20, 15, 1)).astype(np.float32)
-    image = keras.Input((20, 15, 1))
-    pooled = np.asarray(keras.Model(image, scratch._top(image))(maps))
-    expected = [pool(one[:, :, 0], Pooling("top", scratch.TRAINED_SHARE)) for one in maps]
-    np.testing.assert_allclose(pooled[:, 0], expected, rtol=1e-5)
-
-
-def loss(truth, logits):
-    shape = (1, -1, 1, 1)
-    return float(scratch._cell_loss(np.reshape(truth, shape), np.reshape(logits, shape).astype(np.float32)))
-
-
-def test_the_loss_of_the_map_by_hand():
-    """One defective cell and three good ones: each kind is averaged for itself, with one cell added."""
-    softplus = np.log1p(np.exp(2.0))
-    expected = (softplus - 2.0) / 2 + (3 * np.log(2)) / 4
-    assert loss(np.float32([1, 0, 0, 0]), [2.0, 0.0, 0.0, 0.0]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_cell_that_no_mask_tells_costs_nothing():
-    known = loss(np.float32([1, 0]), [0.3, -0.2])
-    assert loss(np.float32([1, 0, -1, -1]), [0.3, -0.2, 9.0, -9.0]) == pytest.approx(known, rel=1e-6)
-
-
-def test_a_better_map_costs_less():
-    truth = np.float32([1, 1, 0, 0])
-    assert loss(truth, [3, 3, -3, -3]) < loss(truth, [1, 1, -1, -1]) < loss(truth, [-1, -1, 1, 1])
 
 
 # ---- the whole

@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from device.bundle import Pooling, PreprocessSpec
 from device.detector import pool
 from device.framing import Framing
-from device.geometry import Size
+from device.geometry import Box, Size
+from trainer.batches import cell_truth
 from trainer.config import ScratchConfig
 from trainer.data import Sample
 from trainer.features import inputs
+from trainer.learner import TopMean
 from trainer.logbook import Logbook
+from trainer.losses import ImageLoss, MapLoss
 from trainer.network import STRIDES, backbone, scaled, trainable_model
 from trainer.probe import Quality
+from trainer.schedule import WarmUpCosine, warm_up_steps
 from trainer.tiling import GOOD, Tiles, cuts, mask_on_canvas
 
 log = logging.getLogger(__name__)
@@ -32,7 +36,8 @@ log = logging.getLogger(__name__)
 CUT = "block_6_expand_relu"
 MOMENTUM = 0.9  # of BatchNorm's statistics: Keras's 0.999 needs far more steps than a small data set has
 TRAINED_SHARE = 0.02  # of the greatest cells: what the image's loss is computed on
-UNKNOWN = -1.0  # a cell whose truth no mask tells
+WARM_UP_SHARE = 0.1  # of the steps
+ENTROPY = (0.0, 0.5)  # gamma and alpha with which the focal loss is half of the cross-entropy
 
 Floats = NDArray[np.float32]
 
@@ -42,7 +47,7 @@ class Images:
     """All images in memory.
 
     `pixels`: uint8 (n, h, w, 3). `labels`: float32 (n,). `cells`: float32 (n, h', w'), the defective share of
-    each cell of the map, or UNKNOWN.
+    each cell of the map, NaN where no mask tells.
     """
 
     pixels: NDArray[np.uint8]
@@ -70,12 +75,9 @@ def _cell_truth(sample: Sample, framing: Framing) -> Iterator[Floats]:
     mask = mask_on_canvas(sample, framing.placement)
     stride = STRIDES[CUT]
     for tile in framing.tiles:
-        grid = (tile.height // stride, tile.width // stride)
-        if mask is None:
-            yield np.full(grid, UNKNOWN, np.float32)
-        else:
-            blocks = tile.of(mask).reshape(grid[0], stride, grid[1], stride)
-            yield np.asarray(blocks.mean((1, 3)), dtype=np.float32)
+        size, grid = Size(tile.width, tile.height), (tile.height // stride, tile.width // stride)
+        own = None if mask is None else tile.of(mask).astype(np.uint8)
+        yield cell_truth(own, Box(0, 0, tile.width, tile.height), size, grid)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -121,48 +123,19 @@ def train(
     model = trainable_model(base, CUT)
     batches = Batches(images.part(~judged), config.batch_size, seed)
     evidence = keras.layers.Identity(name="map")(model.output)
-    learner = keras.Model(model.input, {"map": evidence, "image": _top(model.output)})
+    pooled = TopMean(TRAINED_SHARE, name="image")(model.output)
+    learner = keras.Model(model.input, {"map": evidence, "image": pooled})
+    steps = config.epochs * len(batches)
+    rate = WarmUpCosine(config.learning_rate, warm_up_steps(steps, WARM_UP_SHARE), steps)
     learner.compile(
-        keras.optimizers.Adam(_schedule(config, len(batches))),
-        loss={"map": _cell_loss, "image": keras.losses.BinaryCrossentropy(from_logits=True)},
-        loss_weights={"map": config.mask_weight, "image": 1.0},
+        keras.optimizers.Adam(rate),
+        loss={"map": MapLoss(gamma=0.0), "image": ImageLoss(*ENTROPY)},
+        loss_weights={"map": config.mask_weight, "image": 2.0},
     )
     best = _KeepBest(model, images.part(judged), logbook)
     learner.fit(batches, epochs=config.epochs, callbacks=[best], verbose=2)
     model.set_weights(best.weights)
     return model
-
-
-def _schedule(config: ScratchConfig, steps_an_epoch: int) -> keras.optimizers.schedules.CosineDecay:
-    """Warm-up over a tenth of the steps, then a cosine down to zero (Loshchilov and Hutter, ICLR 2017)."""
-    steps = config.epochs * steps_an_epoch
-    warm_up = max(1, steps // 10)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
-    )
-
-
-def _top(evidence: keras.KerasTensor) -> keras.KerasTensor:
-    """The mean of the greatest cells, (n, 1)."""
-    cells = evidence.shape[1] * evidence.shape[2]
-    flat = keras.layers.Reshape((cells,))(evidence)
-    count = max(1, math.ceil(TRAINED_SHARE * cells))
-    greatest = keras.layers.Lambda(lambda values: keras.ops.top_k(values, count)[0], output_shape=(count,))(
-        flat
-    )
-    return keras.layers.Lambda(
-        lambda values: keras.ops.mean(values, axis=1, keepdims=True), output_shape=(1,), name="image"
-    )(greatest)
-
-
-def _cell_loss(truth: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
-    """Binary cross-entropy of the cells whose truth is known, defective and good ones with equal weight."""
-    known = keras.ops.cast(truth >= 0, "float32")
-    truth = keras.ops.maximum(truth, 0.0)
-    loss = keras.ops.softplus(logits) - truth * logits
-    bad = keras.ops.sum(loss * known * truth) / (keras.ops.sum(known * truth) + 1.0)
-    good = keras.ops.sum(loss * known * (1 - truth)) / (keras.ops.sum(known * (1 - truth)) + 1.0)
-    return bad + good
 
 
 class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
