@@ -66,6 +66,12 @@ def test_int8_says_what_float_says(small, converted, examples):
     assert np.corrcoef(ints.ravel(), floats.ravel())[0, 1] > 0.995
 
 
+def test_the_float_file_says_what_keras_says(small, examples):
+    floats = np.asarray(small(scaled(np.concatenate(examples)), training=False))
+    found = export.FloatModel(export.to_float(small)).run_batch(np.concatenate(examples))
+    np.testing.assert_allclose(found, floats, rtol=1e-4, atol=1e-4)
+
+
 def test_the_examples_stay_as_they_were(converted, examples):
     assert min(example.min() for example in examples) >= 60
 

@@ -127,6 +127,27 @@ def test_features_are_the_means_of_each_view(textures, int8_backbone):
     assert not np.allclose(found[0], found[1])  # the network is not blind to how an image lies
 
 
+def test_what_the_backbone_saw_is_kept_while_there_is_room(int8_backbone):
+    model = Int8Model(int8_backbone)
+    computed = []
+
+    class Counted:
+        real = staticmethod(model.real)
+
+        def outputs(self, tensor):
+            computed.append(tensor)
+            return model.outputs(tensor)
+
+    kept = features.Kept(Counted(), room=2)
+    images = np.random.default_rng(4).integers(0, 256, (3, 1, SIDE, SIDE, 3), dtype=np.uint8)
+    for _ in range(2):
+        for image in images:
+            for found, expected in zip(kept.run(image), model.run(image), strict=True):
+                np.testing.assert_array_equal(found, expected)
+    assert len(computed) == 4  # the third image had no room
+    assert model.output_bytes == sum(one.nbytes for one in model.outputs(images[0]))
+
+
 def test_padding_counts_for_nothing(tmp_path, int8_backbone):
     """Of an image half as high as the input, the middle half of the rows counts."""
     backbone, sample = Int8Model(int8_backbone), make_sample(tmp_path / "0.png", (SIDE, SIDE // 2), 0)

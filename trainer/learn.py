@@ -21,16 +21,17 @@ from device.framing import counted_in_tiles
 from trainer import network, probe, scratch, tiling
 from trainer.config import Config
 from trainer.data import Sample, folds
-from trainer.export import Int8Model, to_int8
-from trainer.features import inputs, view_names
+from trainer.export import FloatModel, Int8Model, to_float, to_int8
+from trainer.features import Kept, inputs, view_names
 from trainer.logbook import Logbook
-from trainer.network import Head, scaled
+from trainer.network import Head
 from trainer.sizing import one_aspect
 from trainer.tiling import Tiles, cuts, framing_of
 
 log = logging.getLogger(__name__)
 
 SHOWN = 12  # candidates kept in the record
+KEPT_BYTES = 800_000_000  # of what the backbone sees at one size, for the candidates that are judged on it
 BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds the memory
 
 
@@ -107,7 +108,7 @@ def by_probe(
         pooling=best.pooling,
         judged=tuple(samples),
         pooled=_pooled(Int8Model(judges_content).run_batch, best, search) + shipped_offset,
-        pooled_float=_pooled(lambda batch: np.asarray(judges.predict_on_batch(scaled(batch))), best, search),
+        pooled_float=_pooled(FloatModel(to_float(judges)).run_batch, best, search),
         judges=Judges(judges, judges_content, search.fold_of),
         record={
             "recipe": "probe",
@@ -121,11 +122,12 @@ def by_probe(
 def _input_size(
     samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, *, turn: bool
 ) -> probe.InputSize:
-    backbone = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
+    model = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
     turn = (turn or spec.tiles is not None) and spec.size.width == spec.size.height
     tiles = sum(len(framing_of(sample.size, spec).tiles) for sample in samples)
     views = view_names(tiles, spec, turn=turn, max_megapixels=config.probe.max_megapixels)
-    return probe.InputSize(spec, backbone, samples, views)
+    room = min(tiles, KEPT_BYTES // model.output_bytes)
+    return probe.InputSize(spec, Kept(model, room), samples, views)
 
 
 # (n, h, w, 3) to the maps of all heads, (n, h', w', heads)

@@ -27,7 +27,7 @@ from trainer import metrics
 from trainer.config import ProbeConfig
 from trainer.data import Sample, folds, read_mask
 from trainer.export import Int8Model
-from trainer.features import channels_of, evidence, extract, inputs
+from trainer.features import Kept, channels_of, evidence, extract, inputs
 from trainer.metrics import pointing_hit
 from trainer.network import CANDIDATE_CUTS, Cuts, Head, shift_px
 from trainer.tiling import PERHAPS, Tiles, cuts, describe
@@ -142,7 +142,7 @@ class InputSize:
     def __init__(
         self,
         preprocess: PreprocessSpec,
-        backbone: Int8Model,
+        backbone: Int8Model | Kept,
         samples: Sequence[Sample],
         views: tuple[str, ...],
     ) -> None:
