@@ -19,14 +19,14 @@ Maker = Callable[[NDArray[np.float32], Shares, np.random.Generator], NDArray[np.
 
 LEAST_CONTRAST = 12.0  # gray levels
 STRENGTHS = (0.25, 1.2)  # of the image's contrast
-SIDES = (0.02, 0.12)  # of the image's lesser side
+SIDES = (0.02, 0.4)  # of the image's lesser side; every doubling is as likely: no size is favoured
 VISIBLE = 0.3  # from this share on a pixel belongs to the mask
 
 
 def with_defect(image: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_]]:
     """(a copy of the RGB image (h, w, 3) with one defect, its mask (h, w))."""
     height, width = image.shape[:2]
-    side = max(4.0, float(rng.uniform(*SIDES)) * min(height, width))
+    side = max(4.0, float(np.exp(rng.uniform(*np.log(SIDES)))) * min(height, width))
     row, column = _place(image, rng)
     number = int(rng.integers(len(MAKERS)))
     shape = _line if MAKERS[number] is _scratched else _blob
