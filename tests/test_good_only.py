@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks import good_only as benchmark
 from device import bundle as bundles
+from device.errors import DataError
 from device.frame import frame_from_file
 from device.pipeline import Pipeline
 from trainer import config as configs
@@ -104,6 +106,24 @@ def test_the_report_tells_of_good_images_and_made_defects(taught: Path) -> None:
     ):
         assert words in page
     assert page.count("data:image/jpeg;base64,") >= 3
+
+
+def test_the_benchmark_says_what_light_alone_tells(tmp_path: Path) -> None:
+    write(tmp_path / "data", 12)
+    for path in (tmp_path / "data/test/good").glob("*.png"):
+        cv2.imwrite(str(path), np.asarray(cv2.imread(str(path)) * 0.8, np.uint8))
+    samples = list(data.load(tmp_path / "data", "mvtec", protocol="good-only").samples)
+    train = [sample for sample in samples if sample.split == "train"]
+    test = [sample for sample in samples if sample.split == "test"]
+    assert "1.000 ± 0.000 from the good ones of test (95 levels)" in benchmark.light(train, test)
+    swapped = benchmark.held_out(samples, 2)
+    assert [sum(one.split == "train" for one in swapped), len(swapped)] == [10, 15]
+    assert {one.kind for one in swapped if one.split == "test"} == {"good", "spot"}
+    benchmark.manifest(swapped, tmp_path / "data.csv")
+    again = data.load(tmp_path / "data.csv", "csv", protocol="good-only")
+    assert (len(again.train), len(again.test), again.count(split="test", label=1)) == (10, 5, 3)
+    with pytest.raises(DataError, match=r"--held-out: must be 1\.\.2"):
+        benchmark.held_out(samples, 3)
 
 
 def test_too_few_good_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
