@@ -1,19 +1,19 @@
 """Good-only bundles beside PatchCore and PaDiM in float on the same network: accuracy, time and size.
 
     python benchmarks/good_only.py --data PATH --weights FILE [--bundle DIR] [--seed N] [--side PX] [--alone]
-                                   [--others-images N] [--held-out N]
+                                   [--coreset-images N] [--held-out N]
 
 A bundle is made by `trainer.fit --mode good-only` from the good images of the data's train part, unless
 --bundle names one that was. It is judged by the device's own code on the test part; the other two
 (patch_baselines.py) see the same images at --side. Printed: a line each, figures with their standard errors,
 medians of milliseconds an image for the network's invoke and for all that follows it, and the megabytes of
-what is kept of good images. Times are only as good as the machine is quiet. --others-images bounds how many
-good images these two learn from: PatchCore's coreset takes the square of their number.
+what is kept of good images. Times are only as good as the machine is quiet. PatchCore learns from
+--coreset-images at most, spread over the good ones: its coreset takes the square of their number.
 
-Printed before it is what the mean gray level alone tells: where it tells defective images from the good ones of
-the test, these were taken in another light, and a way that sees light passes for one that sees defects. With
---held-out N, N good images of train, spread over it, are not learned from and take the place of the good ones
-of the test.
+Printed before it is what the mean gray level alone tells: where it tells defective images from the good ones
+of the test, these were taken in another light, and a way that sees light passes for one that sees defects.
+With --held-out N, N good images of train, spread over it, are not learned from and take the place of the good
+ones of the test.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
     parser.add_argument("--side", type=int, default=256, metavar="PX", help="of the others' input")
     parser.add_argument("--alone", action="store_true", help="without the others")
-    parser.add_argument("--others-images", type=int, default=100, metavar="N", help="default: %(default)s")
+    parser.add_argument("--coreset-images", type=int, default=70, metavar="N", help="default: %(default)s")
     parser.add_argument("--held-out", type=int, default=0, metavar="N", help="good images of train to judge")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -157,10 +157,11 @@ def main() -> int:
     print(HEAD)
     print(found, flush=True)
     if not options.alone:
-        few = [good[index] for index in spread(len(good), options.others_images)]
+        few = [good[index] for index in spread(len(good), options.coreset_images)]
         for title, method in METHODS.items():
-            fitted = method(few, options.side, options.weights, options.seed)
-            print(row(f"{title}, {len(few)} images", fitted, test), flush=True)
+            learned = few if title.startswith("PatchCore") else good
+            fitted = method(learned, options.side, options.weights, options.seed)
+            print(row(f"{title}, {len(learned)} images", fitted, test), flush=True)
     return 0
 
 
