@@ -15,7 +15,7 @@ from device.geometry import Letterbox, Size
 from trainer import config, probe
 from trainer.features import evidence
 from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
-from trainer.probe import Judged, Quality
+from trainer.probe import Judged, Quality, gain_error
 from trainer.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
@@ -334,3 +334,19 @@ def test_the_record_says_what_was_tried(tmp_path):
     assert record["cuts"] == ["block_13_expand_relu", "out_relu"]
     assert (record["views"], record["strength"], record["pooling_share"]) == ("as is", 10.0, 0.1)
     assert record["ap"] == round(judged.quality.ap, 4)
+
+
+def test_the_gain_of_one_lucky_image_is_within_its_error() -> None:
+    labels = np.repeat([0, 1], [20, 5])
+    pooled = np.array([*np.arange(20.0), 30, 31, 32, 10, 11])
+    lucky, better = pooled.copy(), pooled.copy()
+    lucky[-1] = 11.5  # past a good one
+    better[-2:] = 33, 34
+    groups = [str(index) for index in range(25)]
+    plain = Quality.of(labels, pooled).merit
+    for other, sure in ((lucky, False), (better, True)):
+        gain = Quality.of(labels, other).merit - plain
+        assert gain > 0
+        assert (gain > gain_error(labels, other, pooled, groups)) is sure
+    one_part = gain_error(labels, better, pooled, ["same"] * 25)
+    assert one_part < 1e-9  # drawn whole, it is the same every time

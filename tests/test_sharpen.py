@@ -18,7 +18,6 @@ from device.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, fit, sharpen
 from trainer.data import Dataset
-from trainer.probe import Quality
 
 HEADER = b"path,label,group,split,sha256\n"
 MEMORY = make_memory(np.array([[-77]], np.int8), spread=8.0)
@@ -104,23 +103,6 @@ def test_a_head_that_gains_no_more_than_luck_is_left_out(
     assert not len(memory.good.head)
     assert found["gain"] <= found["gain_standard_error"]
     assert found["int8"] == found["memory"]
-
-
-def test_the_gain_of_one_lucky_image_is_within_its_error(start: Bundle, tmp_path: Path) -> None:
-    ground = sharpen._ground(start, known(tmp_path / "data", 5, 85).train, 5, 0)
-    pooled = np.arange(25.0)
-    pooled[ground.labels == 1] = (30, 31, 32, 10, 11)
-    better = pooled.copy()
-    better[np.flatnonzero(ground.labels)[-1]] = 11.5  # past a good one
-    alone, best = (
-        sharpen.Judged(1.0, share, Quality.of(ground.labels, values), values)
-        for share, values in ((0.0, pooled), (1.0, better))
-    )
-    error = sharpen._gain_error(ground, alone, best)
-    gain = best.quality.merit - alone.quality.merit
-    assert 0 < gain < error
-    assert sharpen.Choice(alone, best, gain, error).taken is alone
-    assert sharpen.Choice(alone, best, 2 * error, error).taken is best
 
 
 def test_where_the_memory_has_seen_good_images_all_are_judged_by_one_that_has_not(

@@ -30,7 +30,7 @@ from trainer.data import Sample
 from trainer.export import Int8Model, to_int8
 from trainer.made_defects import with_defect
 from trainer.network import scaled
-from trainer.probe import Quality
+from trainer.probe import Quality, gain_error
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,6 @@ STRIDE = 8
 ROW_CHANNELS = (32, 96)  # of the first cut, and of the first two
 PLACES_MOST = 32  # channels: a covariance for each place takes the square of them
 WHITENING_IMAGES = 24
-WHOLE_BONUS = 0.01  # of merit: made defects are local, and cannot show what the whole image is worth
-RELATIVE_BONUS = 0.02  # nor, made from images that are remembered, what another light would cost
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 SHOWN = 8
 
@@ -87,11 +85,6 @@ class Way:
     image_weight: float
     pooling: Pooling
 
-    @property
-    def bonus(self) -> float:
-        """On its merit, for what made defects cannot show."""
-        return WHOLE_BONUS * (self.image_weight > 0) + RELATIVE_BONUS * self.relative
-
     def describe(self) -> dict[str, object]:
         """For the log, and for the record in a bundle."""
         return {
@@ -102,6 +95,20 @@ class Way:
             "image_weight": self.image_weight,
             "pooling_share": self.pooling.share,
         }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """A way, and what it said of good images and of made defects, in this order."""
+
+    way: Way
+    quality: Quality
+    pooled: NDArray[np.float64]
+
+    def describe(self) -> dict[str, object]:
+        """For the log, and for the record in a bundle."""
+        quality = self.quality
+        return {**self.way.describe(), "ap": round(quality.ap, 4), "place": round(quality.place, 3)}
 
 
 def learn(
@@ -121,7 +128,8 @@ def learn(
     made_masks: list[NDArray[np.bool_]] = []
     made = _features(model, [judged[index] for index in few], spec, (seed, made_masks))
     fold_of = _folds(judged, config.folds)
-    search = _Search(good, made, made_masks, fold_of, fold_of[list(few)], config, seed)
+    groups = [judged[index].group for index in (*range(len(judged)), *few)]
+    search = _Search(good, made, made_masks, fold_of, fold_of[list(few)], groups, config, seed)
     way, compared = search.choose()
     log.info("chosen: %s", way.describe())
     memory, pooled, pooled_made = search.finish(way)
@@ -138,7 +146,7 @@ def learn(
             "chosen": {"input_px": [spec.size.width, spec.size.height], **way.describe()},
             "memory": {"items": memory.spec.items, "bytes": memory.nbytes},
             "judged_by": f"{fold_of.max() + 1}-fold cross-validation of {len(judged)} good images",
-            "candidates": compared[:SHOWN],
+            "candidates": [one.describe() for one in compared[:SHOWN]],
         },
     )
 
@@ -264,29 +272,39 @@ class _Search:
         masks: Sequence[NDArray[np.bool_]],
         fold_of: NDArray[np.intp],
         fold_of_made: NDArray[np.intp],
+        groups: Sequence[str],
         config: GoodOnlyConfig,
         seed: int,
     ) -> None:
+        """`groups`: of the good images, then of those that the defects were made from."""
         self._good, self._made, self._masks = good, made, masks
         self._fold_of, self._fold_of_made = fold_of, fold_of_made
         self._config, self._seed = config, seed
+        self._labels = np.repeat([0, 1], [len(good), len(made)])
+        self._groups = groups
         cells = good.shape[1:3]
         self._marked = np.stack([_on_cells(mask, (cells[0], cells[1])) for mask in masks])
 
-    def choose(self) -> tuple[Way, list[dict[str, object]]]:
-        """(the best way, all that were compared, best first)."""
-        compared: list[tuple[float, Way, Quality]] = []
+    def choose(self) -> tuple[Way, list[Compared]]:
+        """(the way to take, all that were compared, best first).
+
+        Good images and made defects are of the same light, and a line's light changes: of ways that they
+        cannot tell apart for sure, one whose distances are relative is taken.
+        """
+        compared: list[Compared] = []
         for kind, row_channels in self._kinds():
             compared += self._compare(kind, row_channels)
-        compared.sort(key=lambda one: -one[0])
+        compared.sort(key=lambda one: -one.quality.merit)
+        for one in compared[:5]:
+            log.info("%s", one.describe())
         best = compared[0]
-        shown = [
-            {**way.describe(), "ap": round(quality.ap, 4), "place": round(quality.place, 3)}
-            for _, way, quality in compared
-        ]
-        for line in shown[:5]:
-            log.info("%s", line)
-        return best[1], shown
+        relative = next(one for one in compared if one.way.relative)
+        if relative is not best:
+            gain = best.quality.merit - relative.quality.merit
+            error = gain_error(self._labels, best.pooled, relative.pooled, self._groups)
+            log.info("relative distances do %.3f worse, standard error %.3f", gain, error)
+            best = relative if gain <= error else best
+        return best.way, compared
 
     def _kinds(self) -> list[tuple[MemoryKind, int]]:
         nearest: list[tuple[MemoryKind, int]] = [("nearest", channels) for channels in ROW_CHANNELS]
@@ -297,10 +315,9 @@ class _Search:
             return nearest
         return [*nearest, ("position", PLACES_MOST)]
 
-    def _compare(self, kind: MemoryKind, row_channels: int) -> list[tuple[float, Way, Quality]]:
+    def _compare(self, kind: MemoryKind, row_channels: int) -> list[Compared]:
         raw_good, raw_made, image_good, image_made = self._distances(kind, row_channels)
         whole = _standardized(image_good, image_made)
-        labels = np.repeat([0, 1], [len(raw_good), len(raw_made)])
         found = []
         for relative in (False, True):
             for sigma in self._config.sigmas:
@@ -311,9 +328,9 @@ class _Search:
                     pooling = Pooling("top", share)
                     cells = np.array([pool((one - centre) / spread, pooling) for one in (*good, *made)])
                     for weight in self._config.image_weights:
-                        quality = Quality.of(labels, cells + weight * whole, place)
+                        pooled = cells + weight * whole
                         way = Way(kind, row_channels, relative, sigma, weight, pooling)
-                        found.append((quality.merit + way.bonus, way, quality))
+                        found.append(Compared(way, Quality.of(self._labels, pooled, place), pooled))
         return found
 
     def _distances(self, kind: MemoryKind, row_channels: int) -> tuple[Floats, Floats, Floats, Floats]:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
 ITERATIONS = 100
+RESAMPLES = 200  # of the bootstrap
 WORST_ROUNDS = 3  # in which the defective tile of an image without a mask is looked for
 
 
@@ -69,6 +70,32 @@ class Quality:
         good, bad = pooled[labels == 0], pooled[labels == 1]
         spread = np.sqrt((good.var() + bad.var()) / 2) + 1e-9
         return cls(ap or 0.0, place, float((bad.mean() - good.mean()) / spread))
+
+
+def gain_error(
+    labels: NDArray[np.int64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    groups: Sequence[str],
+) -> float:
+    """The standard error of the gain in merit of one way to judge images over another, places left out.
+
+    `first`, `second`: pooled logits of the same images. By the bootstrap (Efron, 1979): images of either
+    label are drawn anew, whole groups at a time.
+    """
+    rng = np.random.default_rng(0)
+    parts: list[list[NDArray[np.intp]]] = []
+    for label in (0, 1):
+        members: dict[str, list[int]] = {}
+        for index in np.flatnonzero(labels == label):
+            members.setdefault(groups[index], []).append(int(index))
+        parts.append([np.array(one) for one in members.values()])
+    gains = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([part[at] for part in parts for at in rng.integers(0, len(part), len(part))])
+        merits = [Quality.of(labels[drawn], pooled[drawn]).merit for pooled in (first, second)]
+        gains.append(merits[0] - merits[1])
+    return float(np.std(gains))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 STRENGTHS = (0.01, 0.1, 1.0)  # of regularization, scikit-learn's C
 SHARES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the head, in standard deviations of its map on good images
 ITERATIONS = 200
-RESAMPLES = 200  # of the bootstrap
 
 Map = NDArray[np.float32]
 
@@ -232,32 +231,14 @@ def choose(ground: Ground, heads: Heads) -> Choice:
         maps = heads.maps(strength)
         tried += [_judged(ground, strength, share, maps) for share in SHARES]
     best = max(tried, key=lambda one: one.quality.merit)
-    return Choice(alone, best, best.quality.merit - alone.quality.merit, _gain_error(ground, alone, best))
+    groups = [sample.group for sample in ground.samples]
+    error = probe.gain_error(ground.labels, best.pooled, alone.pooled, groups)
+    return Choice(alone, best, best.quality.merit - alone.quality.merit, error)
 
 
 def _judged(ground: Ground, strength: float, share: float, maps: Sequence[Sequence[Map]] | None) -> Judged:
     pooled = ground.pooled(maps, share)
     return Judged(strength, share, probe.Quality.of(ground.labels, pooled), pooled)
-
-
-def _gain_error(ground: Ground, alone: Judged, best: Judged) -> float:
-    """Of the difference of their merits: images of either label are drawn anew, whole groups at a time."""
-    rng = np.random.default_rng(0)
-    labels = ground.labels
-    of_label: list[list[NDArray[np.int64]]] = []
-    for label in (0, 1):
-        groups: dict[str, list[int]] = {}
-        for index in np.flatnonzero(labels == label):
-            groups.setdefault(ground.samples[index].group, []).append(int(index))
-        of_label.append([np.array(group) for group in groups.values()])
-    gains = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate(
-            [groups[at] for groups in of_label for at in rng.integers(0, len(groups), len(groups))]
-        )
-        found = [probe.Quality.of(labels[drawn], one.pooled[drawn]).merit for one in (best, alone)]
-        gains.append(found[0] - found[1])
-    return float(np.std(gains))
 
 
 # ---- what the bundle says
