@@ -40,6 +40,7 @@ STRIDE = 8
 ROW_CHANNELS = (32, 96)  # of the first cut, and of the first two
 PLACES_MOST = 32  # channels: a covariance for each place takes the square of them
 WHITENING_IMAGES = 24
+SURE = 2.0  # standard errors by which a way must be better
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 SHOWN = 8
 
@@ -303,7 +304,7 @@ class _Search:
             gain = best.quality.merit - relative.quality.merit
             error = gain_error(self._labels, best.pooled, relative.pooled, self._groups)
             log.info("relative distances do %.3f worse, standard error %.3f", gain, error)
-            best = relative if gain <= error else best
+            best = relative if gain <= SURE * error else best
         return best.way, compared
 
     def _kinds(self) -> list[tuple[MemoryKind, int]]:
