@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from device.bundle import Pooling, PreprocessSpec
 from device.detector import merged, pooled_tiles
 from device.framing import Framing
 from device.geometry import Letterbox
 from device.localizer import evidence_in_frame
+from device.preprocess import ModelInput
 from trainer import metrics
 from trainer.config import ProbeConfig
 from trainer.data import Sample, folds, read_mask
@@ -222,6 +224,11 @@ class Search:
         """The same for heads of one size, so that each image goes through its backbone once."""
         seen = [_Seen(one, self._poolings) for one in fitted]
         prepared = inputs(self.samples, size.preprocess, "judging")
+        with threadpool_limits(1, "blas"):  # see _fit; the backbone has threads of its own
+            self._see(seen, size, prepared)
+        return [judged for one in seen for judged in one.judged(self.labels)]
+
+    def _see(self, seen: Sequence[_Seen], size: InputSize, prepared: Iterable[ModelInput]) -> None:
         for sample, fold, model_input in zip(self.samples, self.fold_of, prepared, strict=True):
             maps: list[list[NDArray[np.float32]]] = [[] for _ in seen]
             for tensor in cuts(model_input):
@@ -231,7 +238,6 @@ class Search:
             mask = read_mask(sample) if sample.mask else None
             for one, tiles in zip(seen, maps, strict=True):
                 one.add(tiles, model_input.framing, mask)
-        return [judged for one in seen for judged in one.judged(self.labels)]
 
 
 class _Seen:
@@ -304,7 +310,8 @@ def _fit(
     mean, sd = seen[0].mean(0), seen[0].std(0) + np.float32(1e-3)
     rows = ((seen - mean) / sd).reshape(-1, seen.shape[2])
     model = LogisticRegression(C=strength / len(seen), class_weight="balanced", max_iter=ITERATIONS)
-    with warnings.catch_warnings():
+    # such small products take several threads longer than one, which waits for nobody
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # judged by cross-validation, converged or not
         model.fit(rows, np.tile(labels, len(seen)))
     weights = (model.coef_[0] / sd).astype(np.float32)

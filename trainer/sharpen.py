@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from device import bundle as bundles
 from device import memory as memories
@@ -206,7 +207,8 @@ class Heads:
         good = part & (labels == 0)
         spread = np.sqrt(np.diagonal(self._squares[good].mean(0)) + 1.0)  # of a flat one too
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=ITERATIONS)
-        model.fit(self._means[part] / spread, labels[part])
+        with threadpool_limits(1, "blas"):  # see probe._fit
+            model.fit(self._means[part] / spread, labels[part])
         weights = model.coef_[0] / spread
         mean = self._means[good].mean(0)
         inner = self._squares[good].mean(0) - np.outer(mean, mean)
