@@ -156,7 +156,7 @@ def test_defects_in_train_are_not_used(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_the_settings_of_the_memory() -> None:
-    assert configs.load(None).good_only.false_reject_rate == 0.01
+    assert configs.load(None).good_only.images == 500
 
 
 def test_whitened_features_have_unit_variance_on_one_grid() -> None:

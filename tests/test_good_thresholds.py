@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import pytest
+from fixtures_trainer import wish
 
 from trainer.good_thresholds import choose, images_needed
 from trainer.metrics import interval
@@ -14,13 +15,13 @@ from trainer.thresholds import scored
 
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.1])
 def test_so_many_images_show_a_rate(rate: float) -> None:
-    needed = images_needed(rate)
+    needed = images_needed(rate, 0.95)
     assert interval(0, needed)[1] <= rate < interval(0, needed - 1)[1]
 
 
 def test_as_many_good_images_are_rejected_as_may_be() -> None:
     pooled = np.random.default_rng(1).normal(0, 1, 400)
-    scores, chosen = choose(pooled, 0.05, 0.1)
+    scores, chosen = choose(pooled, wish(false_reject_rate=0.05, marginal_share=0.1))
     judged = scored(pooled, scores)
     assert chosen.ng == 0.5
     assert (judged >= chosen.ng).sum() == 20
@@ -33,7 +34,7 @@ def test_as_many_good_images_are_rejected_as_may_be() -> None:
 def test_few_images_say_what_they_cannot_show(caplog: pytest.LogCaptureFixture) -> None:
     pooled = np.arange(10.0)
     with caplog.at_level(logging.WARNING):
-        scores, chosen = choose(pooled, 0.01, 0.02)
+        scores, chosen = choose(pooled, wish())
     assert "10 good images cannot show" in caplog.text
     assert "up to 30.85%; 368 images would be needed" in caplog.text
     assert "which 368 images would be needed to show" in chosen.rule
@@ -41,11 +42,11 @@ def test_few_images_say_what_they_cannot_show(caplog: pytest.LogCaptureFixture) 
 
 
 def test_enough_images_warn_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    chosen = choose(np.random.default_rng(2).normal(0, 1, 400), 0.05, 0.1)[1]
+    chosen = choose(np.random.default_rng(2).normal(0, 1, 400), wish(false_reject_rate=0.05))[1]
     assert not caplog.records
     assert chosen.rule.endswith("confidence 3.08% to 7.62% of good parts are rejected; wanted 5.00%")
 
 
 def test_equal_scores_of_all_images() -> None:
-    scores, chosen = choose(np.full(20, 3.0), 0.05, 0.05)
+    scores, chosen = choose(np.full(20, 3.0), wish(false_reject_rate=0.05))
     assert (scored(np.full(20, 3.0), scores) < chosen.ng).all()

@@ -180,7 +180,6 @@ class GoodOnlyConfig:
     images: int
     made_defects: int
     folds: int
-    false_reject_rate: float
     max_bytes: int
     search_macs_per_px: float
     pooling_shares: list[float]
@@ -275,7 +274,6 @@ LIMITS: Limits = {
     ("good_only", "images"): Within(10, 10000),
     ("good_only", "made_defects"): Within(4, 10000),
     ("good_only", "folds"): Within(2, 20),
-    ("good_only", "false_reject_rate"): Within(0.0001, 0.5),
     ("good_only", "max_bytes"): Within(100_000, 1_000_000_000),
     ("good_only", "search_macs_per_px"): Within(1.0, 1e6),
     ("good_only", "pooling_shares"): Within(1e-4, 1.0),

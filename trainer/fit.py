@@ -130,8 +130,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     with steps.at("model"):
         learned = good_only.learn(good, specs, config.good_only, weights, options.seed)
     with steps.at("thresholds"):
-        rate, share = config.good_only.false_reject_rate, config.threshold.marginal_share
-        scores, chosen = good_thresholds.choose(learned.pooled, rate, max(rate, share))
+        scores, chosen = good_thresholds.choose(learned.pooled, config.threshold)
         golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
         calibration = contract.calibration(
             learned,

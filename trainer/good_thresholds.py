@@ -9,50 +9,54 @@ from dataclasses import asdict
 import numpy as np
 
 from device.bundle import ScoreCalibration, ThresholdRow, Thresholds
+from trainer.config import ThresholdConfig
 from trainer.metrics import confusion, interval
 from trainer.thresholds import Values, scored
 
 log = logging.getLogger(__name__)
 
-CONFIDENCE = 0.95
 STEEPNESS = 4.0  # logits from the typical good image to the threshold: its score is 0.018
 BEYOND = 0.25  # of the way from the typical to the strangest good image: the margin beyond the latter
 ROUND_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def images_needed(rate: float) -> int:
-    """So many good images, none of them rejected, show a rate below `rate` with CONFIDENCE."""
-    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-rate))
+def images_needed(rate: float, confidence: float) -> int:
+    """So many good images, none of them rejected, show a rate below `rate` by the two-sided interval."""
+    return math.ceil(math.log((1 - confidence) / 2) / math.log1p(-rate))
 
 
-def choose(pooled: Values, rate: float, marginal_share: float) -> tuple[ScoreCalibration, Thresholds]:
+def choose(pooled: Values, wish: ThresholdConfig) -> tuple[ScoreCalibration, Thresholds]:
     """Where NG and MARGINAL begin, and the scores that go with it: NG is 0.5.
 
-    `pooled`: logits of good images that the memory had not seen. At most `rate` of them reach NG, at most
-    `marginal_share` MARGINAL. Where not one may, NG lies beyond the strangest by a margin.
+    `pooled`: logits of good images that the memory had not seen. At most the wish's `false_reject_rate` of
+    them reach NG, at most its `marginal_share` MARGINAL. Where not one may, NG lies beyond the strangest by
+    a margin: unlike trainer.wish, this refuses nothing, since ten good images are a beginning.
     """
+    rate, confidence = wish.false_reject_rate, wish.confidence
     ranked = np.sort(pooled)[::-1]
     middle = float(np.median(ranked))
     ng = _reached_by(ranked, rate, middle)
-    marginal = min(ng, _reached_by(ranked, marginal_share, middle))
+    marginal = min(ng, _reached_by(ranked, max(rate, wish.marginal_share), middle))
     slope = STEEPNESS / max(ng - middle, 1e-6)
     scores = ScoreCalibration(slope, -slope * ng)
     rejected = int((pooled >= ng).sum())
-    low, high = interval(rejected, len(pooled))
+    low, high = interval(rejected, len(pooled), confidence)
+    needed = images_needed(rate, confidence)
     rule = (
-        f"ng: rejects {rejected} of {len(pooled)} good images, each judged by a memory without it; with 95 % "
-        f"confidence {low:.2%} to {high:.2%} of good parts are rejected; wanted {rate:.2%}"
+        f"ng: rejects {rejected} of {len(pooled)} good images, each judged by a memory without it; with "
+        f"{confidence:.0%} confidence {low:.2%} to {high:.2%} of good parts are rejected; wanted {rate:.2%}"
     )
-    if len(pooled) < images_needed(rate):
+    if len(pooled) < needed:
         log.warning(
-            "%d good images cannot show that at most %.2f%% of good parts are rejected: with 95%% confidence "
-            "it is up to %.2f%%; %d images would be needed",
+            "%d good images cannot show that at most %.2f%% of good parts are rejected: with %.0f%% "
+            "confidence it is up to %.2f%%; %d images would be needed",
             len(pooled),
             100 * rate,
+            100 * confidence,
             100 * high,
-            images_needed(rate),
+            needed,
         )
-        rule += f", which {images_needed(rate)} images would be needed to show"
+        rule += f", which {needed} images would be needed to show"
     judged = scored(pooled, scores)
     at = {0.5, scores.score(marginal), *ROUND_THRESHOLDS}
     table = tuple(_row(judged, threshold) for threshold in sorted(at))
