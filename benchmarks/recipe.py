@@ -1,7 +1,7 @@
 """What each element of the classic fine-tuning recipe does, from a frozen base to all of it.
 
     python benchmarks/recipe.py --data PATH --weights FILE [--input-size N] [--seeds N] [--epochs N]
-                                [--fine-tune-epochs N] [--json FILE]
+                                [--fine-tune-epochs N] [--only TEXT] [--json FILE]
 
 The recipe: MobileNetV2, global average pooling, Dense 64 and 32 with BatchNorm and dropout, a sigmoid; focal
 loss; defective images repeated, flipped, until they are as many as the good ones; random flips, rotation,
@@ -249,6 +249,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="default 5")
     parser.add_argument("--epochs", type=int, default=40, metavar="N", help="of the head, default 40")
     parser.add_argument("--fine-tune-epochs", type=int, default=10, metavar="N", help="default 10")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names hold it; default all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every seed's figures, too")
     return parser.parse_args(arguments)
 
@@ -269,7 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     found: dict[str, list[tuple[float, float]]] = {}
-    for row in tqdm(rows(), desc="rows", unit="row"):
+    chosen = [row for row in rows() if options.only in row.name]
+    for row in tqdm(chosen, desc="rows", unit="row"):
         found[row.name] = []
         for seed in range(options.seeds):
             scores = train(row, base, seen, test, options, seed)
