@@ -19,6 +19,7 @@ from trainer.metrics import (
     confusion,
     f1_max,
     pointing_hit,
+    standard_error,
 )
 
 LABELS = [0, 0, 1, 0, 1, 1]
@@ -32,6 +33,20 @@ def test_auroc_counts_ordered_pairs():
 
 def test_average_precision_of_a_table():
     assert average_precision(LABELS, SCORES) == pytest.approx(1 / 3 * (1 + 1 + 3 / 4))
+
+
+def test_the_standard_error_of_an_auroc_is_that_of_its_formula():
+    """Hanley and McNeil, Radiology 143, 1982, for the area 0.9 of 60 defective and 140 good images."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1], [140, 60])
+    scores = rng.normal(labels * 1.8, 1.0)
+    area = auroc(labels, scores)
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + 59 * (q1 - area**2) + 139 * (q2 - area**2)
+    expected = np.sqrt(variance / (60 * 140))
+    assert standard_error(auroc, labels, scores) == pytest.approx(expected, rel=0.25)
+    assert standard_error(auroc, labels, labels) == 0.0
+    assert standard_error(auroc, [1, 1], [0.5, 0.6]) is None
 
 
 def test_f1_max_of_a_table():

@@ -6,6 +6,7 @@ one class only, is None, never NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.stats import beta
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 BINS = 2**16  # of a PixelTally's histograms; tests hold it to 1e-4 of the exact curves
+RESAMPLES = 200  # of the bootstrap
 AUPRO_LIMIT = 0.3  # the false positive rate up to which Bergmann et al. integrate
 
 
@@ -39,6 +41,22 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """
     truth = np.asarray(labels)
     return _area(average_precision_score(truth, np.asarray(scores))) if _two_classes(truth) else None
+
+
+def standard_error(
+    measure: Callable[[ArrayLike, ArrayLike], float | None], labels: ArrayLike, scores: ArrayLike
+) -> float | None:
+    """Of a measure of ranked images, by the bootstrap (Efron, 1979): those of either label are drawn anew.
+
+    None where there is one class only. Where both are ranked without a fault it is 0: that is not certainty.
+    """
+    truth, values = np.asarray(labels), np.asarray(scores)
+    if not _two_classes(truth):
+        return None
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(truth == label) for label in (0, 1)]
+    drawn = (np.concatenate([rng.choice(one, len(one)) for one in members]) for _ in range(RESAMPLES))
+    return float(np.std([measure(truth[chosen], values[chosen]) or 0.0 for chosen in drawn]))
 
 
 @dataclass(frozen=True, slots=True)
