@@ -37,9 +37,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -298,6 +299,14 @@ class Daemon:
         while "READY=1" not in self._systemd.recv(200).decode():
             pass
         self.start_s = time.monotonic() - begin_s
+        self._systemd.settimeout(None)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """As systemd does: a socket that nobody reads is full after ten messages."""
+        with suppress(OSError):  # it was closed
+            while self._systemd.recv(200):
+                pass
 
     def kib(self, name: str) -> int:
         """A line of /proc/PID/status: VmRSS, or VmHWM for the peak."""
@@ -307,6 +316,7 @@ class Daemon:
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        self._systemd.shutdown(socket.SHUT_RDWR)
         self._systemd.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from device.preprocess import ModelInput, Pixels
 from device.tiles import STEP
 
 Evidence = NDArray[np.float32]
+Output = NDArray[Any]  # (h, w, channels) of a tile, as the model stores it
 Run = Callable[[Pixels], Evidence]  # one input of the model, (1, h, w, 3), to its map (h, w)
 
 
@@ -62,7 +63,7 @@ class Detector:
         """See Interpreter. Raises InterpreterError also where the model is not what its calibration says."""
         calibration = bundle.calibration
         self._interpreter = Interpreter(bundle.model_path, threads, runtime)
-        self._in_use = threading.Lock()
+        self._running, self._reading = threading.Lock(), threading.Lock()
         self._pooling = calibration.pooling
         self._calibration = calibration.score_calibration
         size = calibration.preprocess.size
@@ -89,15 +90,24 @@ class Detector:
         self._interpreter.invoke()
 
     def detect(self, model_input: ModelInput) -> Prediction:
-        """Run the model, once for each tile; in one thread at a time. Raises InterpreterError."""
-        with self._in_use:
-            return predict(model_input, self._cells, self._evidence, self._pooling, self._calibration)
+        """Run the model, and say what it saw. Raises InterpreterError."""
+        return self.read(model_input, self.run(model_input))
 
-    def _evidence(self, tensor: Pixels) -> Evidence:
-        found = self._interpreter.run(tensor)[0]
+    def run(self, model_input: ModelInput) -> list[Output]:
+        """The model's outputs, one for each tile in which a cell counts. Raises InterpreterError."""
+        with self._running:
+            return [self._interpreter.run(tensor)[0] for tensor in tensors(model_input, self._cells)]
+
+    def read(self, model_input: ModelInput, outputs: Sequence[Output]) -> Prediction:
+        """What these outputs of run() say; another thread may run the model meanwhile."""
+        with self._reading:
+            maps = [self._evidence(output) for output in outputs]
+        return said(model_input.framing, maps, self._pooling, self._calibration)
+
+    def _evidence(self, output: Output) -> Evidence:
         if self._memory is not None:
-            return self._memory.evidence(found)
-        stored = found[:, :, 0]
+            return self._memory.evidence(output)
+        stored = output[:, :, 0]
         return np.asarray((stored.astype(np.float32) - self._zero_point) * self._scale, np.float32)
 
 
@@ -109,9 +119,21 @@ def predict(
     scores: ScoreCalibration,
 ) -> Prediction:
     """What a model with maps of `shape` says of a frame, run once for each tile in which a cell counts."""
-    framing = model_input.framing
-    parts = counted_in_tiles(framing, shape)
-    maps = [run(model_input.cut(tile)) for tile, _, _ in parts]
+    maps = [run(tensor) for tensor in tensors(model_input, shape)]
+    return said(model_input.framing, maps, pooling, scores)
+
+
+def tensors(model_input: ModelInput, shape: tuple[int, int]) -> Iterator[Pixels]:
+    """What a model with maps of `shape` is shown of a frame: each tile in which a cell counts."""
+    for tile, _, _ in counted_in_tiles(model_input.framing, shape):
+        yield model_input.cut(tile)
+
+
+def said(
+    framing: Framing, maps: Sequence[Evidence], pooling: Pooling, scores: ScoreCalibration
+) -> Prediction:
+    """What the maps of these tiles say."""
+    parts = counted_in_tiles(framing, (maps[0].shape[0], maps[0].shape[1]))
     pooled = pooled_tiles(framing, maps, pooling)
     tiles = [
         TileScore(tile, logit, scores.score(logit)) for (tile, _, _), logit in zip(parts, pooled, strict=True)

@@ -1,7 +1,8 @@
 """What the service tells systemd (sd_notify): ready, alive, stopping. Without systemd, nothing happens.
 
-The package systemd-python does it where it is installed. Where it is not, the message goes straight to the
-socket in $NOTIFY_SOCKET, as sd_notify(3) describes: a service of Type=notify that stays silent is killed.
+The message goes straight to the socket in $NOTIFY_SOCKET, as sd_notify(3) describes. libsystemd's own
+function, which systemd-python calls, waits for as long as the socket is full: a systemd that hangs, or reads
+nothing while it is reloaded, would stop the line after ten meals.
 
 The watchdog is fed by progress, never by a timer thread. Progress is a verdict that was stored: it has gone
 the whole way from the camera to the outbox. A station whose trigger does not fire for an hour is healthy and
@@ -20,11 +21,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-
-try:
-    from systemd import daemon
-except ImportError:  # the project's own folder systemd/ is no package
-    daemon = None
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +75,7 @@ class _Told:
 def _send(state: str) -> None:
     """A socket that is gone or full is a reason to be restarted by systemd, but none to stop the line."""
     try:
-        if daemon is not None:
-            daemon.notify(state)
-        elif address := os.environ.get("NOTIFY_SOCKET"):
+        if address := os.environ.get("NOTIFY_SOCKET"):
             _send_datagram(address, state)
     except OSError as error:
         level = logging.DEBUG if _Told.failing else logging.WARNING

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 STOP_S = 10.0  # how long stop() waits for a disk that stands still
 FILE_NAME = "outbox.sqlite"
 SYNC_S = 1.0
+DELETE_S = 0.2  # after a kill, what was acknowledged so short a time before is delivered once more
 RETRY_DISK_S = 30.0
 MEMORY_BYTES = 16_000_000  # of payload, while the disk cannot be written
 HAND_OVER_LIMIT = 10_000  # verdicts between put() and their commit: minutes of a disk that stands still
@@ -205,11 +206,10 @@ class Outbox:
             self._fetched_to = 0
 
     def done(self, row_id: int) -> None:
-        """The broker has acknowledged all of a row: it is deleted with the next commit."""
+        """The broker has acknowledged all of a row: it goes with the next commit, or within DELETE_S."""
         with self._changed:
             self._settled.add(row_id)
             self._done.append(row_id)
-            self._changed.notify()
 
     def refuse(self, refusal: Refusal) -> None:
         """The broker will not have a row: it is kept aside until the next start."""
@@ -232,7 +232,7 @@ class Outbox:
     def _take(self) -> Changes | None:
         """Wait for something to write, or for the time to tend. None at the end, when all is written."""
         with self._changed:
-            self._changed.wait_for(self._has_work_or_ends, SYNC_S)
+            self._changed.wait_for(self._is_urged, DELETE_S)
             ends = self._closing and not self._has_work()
             changes = Changes(done=self._done, refusals=self._refusals, spared_up_to=self._fetched_to)
             self._done, self._refusals = [], []
@@ -251,8 +251,9 @@ class Outbox:
     def _has_work(self) -> bool:
         return bool(self._handed or self._done or self._refusals)
 
-    def _has_work_or_ends(self) -> bool:
-        return self._closing or self._has_work()
+    def _is_urged(self) -> bool:
+        """What was acknowledged is not urgent: it is deleted along with the next that comes."""
+        return self._closing or bool(self._handed or self._refusals)
 
     def _commit(self, changes: Changes) -> None:
         """Write it to the disk, to a new file where the old one is damaged, or else to memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from device import bundle as bundles
@@ -11,7 +11,7 @@ from device.bundle import Bundle, Thresholds
 from device.camera import BadFrame
 from device.checks import Checks, measure
 from device.clock import clock_synced
-from device.detector import Detector, Prediction, mean_evidence
+from device.detector import Detector, Output, Prediction, mean_evidence
 from device.frame import Frame, frame_from_file
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
@@ -47,11 +47,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detected:
-    """What the model of a pipeline said of a frame."""
+    """What the model of a pipeline gave for a frame: see Detector.run."""
 
     frame: Frame
     model_input: ModelInput
-    prediction: Prediction
+    outputs: Sequence[Output]
     checks: Checks
     timing_ms: Mapping[str, float]
     of: Pipeline
@@ -128,18 +128,18 @@ class Pipeline:
         return Prepared(frame, model_input, checks, watch.laps_ms, self)
 
     def detect(self, prepared: Prepared) -> Detected:
-        """The second part, the model, on what this pipeline has prepared. Raises InterpreterError."""
+        """The second part, the model alone, on what this pipeline has prepared. Raises InterpreterError."""
         watch = _StopWatch(prepared.timing_ms)
-        prediction = self._detector.detect(prepared.model_input)
+        outputs = self._detector.run(prepared.model_input)
         watch.lap("inference")
-        return Detected(
-            prepared.frame, prepared.model_input, prediction, prepared.checks, watch.laps_ms, self
-        )
+        return Detected(prepared.frame, prepared.model_input, outputs, prepared.checks, watch.laps_ms, self)
 
     def judge(self, detected: Detected, thresholds: Thresholds | None = None) -> Verdict:
-        """The third part, on what this pipeline has detected."""
+        """The third part, on what this pipeline's model gave."""
         watch = _StopWatch(detected.timing_ms)
-        frame, model_input, prediction = detected.frame, detected.model_input, detected.prediction
+        frame, model_input = detected.frame, detected.model_input
+        prediction = self._detector.read(model_input, detected.outputs)
+        watch.lap("inference")
         seen = detected.checks
         evidence = mean_evidence(model_input, prediction)
         checks = Checks(seen.brightness_ratio, seen.focus, evidence)
@@ -218,7 +218,8 @@ class _StopWatch:
 
     def lap(self, stage: str) -> None:
         now_ns = time.perf_counter_ns()
-        self.laps_ms[stage] = (now_ns - self._last_ns) // 1000 / 1000
+        before_ms = self.laps_ms.get(stage, 0.0)  # a stage may have parts
+        self.laps_ms[stage] = round(before_ms + (now_ns - self._last_ns) // 1000 / 1000, 3)
         self._last_ns = now_ns
 
     def timing_ms(self) -> dict[str, float]:

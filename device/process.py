@@ -1,4 +1,4 @@
-"""How this process runs: when its threads give way to each other, and how the C library keeps its memory.
+"""How this process runs: when its threads give way to each other, how many OpenCV has, how memory is kept.
 
 glibc gives every thread an arena of its own, and each keeps what its thread has freed; a station has a dozen
 threads. Pictures are given back as soon as nobody needs them. With another C library this costs memory, and
@@ -11,6 +11,8 @@ import ctypes
 import gc
 import sys
 
+import cv2
+
 SWITCH_S = 0.0005  # a thread that works in Python gives way so soon; Python's own 5 ms would delay verdicts
 _M_MMAP_THRESHOLD = -3  # these two: malloc.h
 _M_ARENA_MAX = -8
@@ -20,6 +22,7 @@ _PICTURE_BYTES = 512 * 1024  # what is as large is mapped by itself; 224 x 224 p
 def prepare() -> None:
     """Call it first of all, before there are other threads."""
     sys.setswitchinterval(SWITCH_S)
+    cv2.setNumThreads(1)  # its threads wait by spinning, on the cores that the model is at work on
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _PICTURE_BYTES)

@@ -55,6 +55,7 @@ SUSPECT_AFTER, CONVICTED_AFTER = 2, 3
 ANSWER_S = 20.0  # a broker that has not acknowledged a message for so long is given up
 _LOUD_EVERY_S = 10.0  # connections that come and go are not worth more than a warning in this time
 _LAST_EVERY_S = 0.25  # how often inspection/last is published while a backlog is sent
+_LAST_LEAST_S = 0.05  # and else: nobody reads it more often
 _TICK_S = 0.5
 _SEND_LIMIT = 256  # best-effort messages that wait for their turn
 _INCOMING_LIMIT = 64  # messages that wait for their handler
@@ -133,6 +134,7 @@ class Publisher:
             tls_context(config.tls)
         self._config = config
         self._root = f"{config.prefix}/{station}"
+        self._last_topic = f"{self._root}/inspection/last"
         self._session_id = session_id
         self._birth = birth
         self._mark = {"UserProperty": ("session_id", session_id)}
@@ -420,8 +422,8 @@ class Publisher:
                 return self._sends.popleft()
             if now_s < self._not_before_s:
                 return None
-            last = f"{self._root}/inspection/last"
-            held = bool(self._ahead) and now_s < self._last_sent_s + _LAST_EVERY_S
+            last = self._last_topic
+            held = self._last_held_s(now_s) > 0
             for topic in list(self._due):
                 if held and topic == last:
                     continue
@@ -579,10 +581,17 @@ class Publisher:
                 return False
         return not self._under_way and not self._ahead and self._outbox.stock().waiting == 0
 
+    def _last_held_s(self, now_s: float) -> float:
+        """How long inspection/last has to wait yet, at most 0 where it may go."""
+        return self._last_sent_s + (_LAST_EVERY_S if self._ahead else _LAST_LEAST_S) - now_s
+
     def _patience_s(self) -> float:
         """How long to wait for something to happen."""
-        left_s = self._not_before_s - time.monotonic()
-        return min(_TICK_S, left_s) if left_s > 0 else _TICK_S
+        now_s = time.monotonic()
+        waits_s = [self._not_before_s - now_s]
+        if self._last_topic in self._due:
+            waits_s.append(self._last_held_s(now_s))
+        return min([_TICK_S, *(left_s for left_s in waits_s if left_s > 0)])
 
     def _rest(self, seconds: float) -> bool:
         """Pause between two attempts. True when stop() ended the pause."""
@@ -627,7 +636,7 @@ class Publisher:
         """The outbox has committed rows."""
         self._stored += len(rows)
         if rows:
-            self._set_state(f"{self._root}/inspection/last", rows[-1].payload.encode())
+            self._set_state(self._last_topic, rows[-1].payload.encode())
         self._bell.ring()
 
     def _set_state(self, topic: str, payload: bytes) -> None:

@@ -32,19 +32,10 @@ def test_systemd_is_told(systemd: socket.socket) -> None:
     assert [systemd.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
 
 
-def test_without_the_package_the_message_goes_straight(
-    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notify, "daemon", None)
-    notify.ready()
-    assert systemd.recv(100) == b"READY=1"
-
-
 def test_a_socket_that_is_gone_or_full_stops_nothing(
-    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    systemd: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Told once, until it works again."""
-    monkeypatch.setattr(notify, "daemon", None)
     with caplog.at_level(logging.WARNING):
         for _ in range(100):  # nobody reads: the queue of a datagram socket is short
             notify.alive()
@@ -61,15 +52,6 @@ def test_a_socket_that_is_gone_or_full_stops_nothing(
     assert caplog.messages[1:] == [
         "systemd cannot be told WATCHDOG=1: Connection refused; inspection goes on"
     ]
-
-
-def test_the_package_may_fail_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Daemon:
-        def notify(self, state: str) -> bool:
-            raise ConnectionRefusedError(111, "Connection refused")
-
-    monkeypatch.setattr(notify, "daemon", Daemon())
-    notify.alive()
 
 
 def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

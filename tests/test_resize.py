@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from device.geometry import Size
-from device.resize import resized
+from device.resize import STRIPS, resized
 
 
 def test_the_same_size_is_the_same_image() -> None:
@@ -31,3 +34,21 @@ def test_shares_stay_shares() -> None:
     assert found[3] == pytest.approx(0.5)
     assert found[:3].min() == 1
     assert found[4:].max() == 0
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 300),
+    st.integers(1, 60),
+    st.integers(1, 300),
+    st.integers(0, 2**32 - 1),
+)
+def test_strips_give_what_the_whole_gives(
+    rows: int, columns: int, small_rows: int, small_columns: int, seed: int
+) -> None:
+    """To the last level: scores must not depend on how it is done."""
+    size = Size(min(columns, small_columns), STRIPS * min(rows, small_rows))
+    image = np.random.default_rng(seed).integers(0, 256, (STRIPS * rows, columns), np.uint8)
+    expected = cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(resized(image, size), expected)
