@@ -156,14 +156,26 @@ class TimedService(service.Service):
 
 
 def run_service(settings: Config, camera: MemoryCamera) -> TimedService:
-    """A session from its start to the end of the camera."""
-    with StopSignal() as stop:
+    """A session from its start to the end of the camera.
+
+    As service.run() does it, but in a thread of its own: there is no way back from step_back().
+    """
+    stations: list[TimedService] = []
+
+    def session() -> None:
         station = TimedService(settings, stop, camera, FreeRun())
         station.start()
+        process.step_back()
         station.inspect_all()
         station.finish()
         station.end("stopped")
-    return station
+        stations.append(station)
+
+    with StopSignal() as stop:
+        thread = threading.Thread(target=session, name="session")
+        thread.start()
+        thread.join()
+    return stations[0]
 
 
 def invoke_ms(pipeline: Pipeline, seconds: float) -> list[float]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device import image_store
+from device import image_store, process
 from device.clock import clock_synced
 from device.config import ArchiveConfig
 from device.encode import jpeg, png, thumbnail
@@ -138,7 +137,7 @@ class Archive:
     # ---- the thread
 
     def _keep_all(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)  # on Linux: of this thread
+        process.step_back(_NICENESS)
         self._tidy()
         while not self._ended():
             if (job := self._next()) is not None:

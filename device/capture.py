@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from device import process
 from device.camera import BadFrame, Camera
 from device.errors import EdgeVisionError, FrameError
 from device.frame import FREE_RUN, Frame
@@ -277,6 +278,8 @@ class Capture:
     # -- the capture thread
 
     def _run(self) -> None:
+        if not self._camera.live:  # a recorded source can wait
+            process.step_back()
         try:
             while not self._stopping:
                 event = self._trigger.wait(_LISTEN_S)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from device import process
 from device.clock import clock_synced
 from device.errors import StorageError
 from device.outbox_database import (
@@ -221,6 +222,7 @@ class Outbox:
     # -- the storing thread
 
     def _run(self) -> None:
+        process.step_back()
         while (changes := self._take()) is not None:
             if changes:
                 self._commit(changes)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
+import threading
 
 import cv2
 
 SWITCH_S = 0.0005  # a thread that works in Python gives way so soon; Python's own 5 ms would delay verdicts
+NICENESS = 5  # of the threads beside the model's
 _M_MMAP_THRESHOLD = -3  # these two: malloc.h
 _M_ARENA_MAX = -8
 _PICTURE_BYTES = 512 * 1024  # what is as large is mapped by itself; 224 x 224 pixels are not
@@ -26,6 +29,16 @@ def prepare() -> None:
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _PICTURE_BYTES)
+
+
+def step_back(niceness: int = NICENESS) -> None:
+    """This thread, and those that it starts from now on, work in the time that the model's thread leaves.
+
+    Where all cores are at work, one that wakes up would interrupt the model in the middle of a frame. For
+    threads that nobody waits for within milliseconds. There is no way back without a privilege.
+    """
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def settle() -> None:

@@ -38,6 +38,7 @@ from typing import Any
 
 from paho.mqtt.client import topic_matches_sub
 
+from device import process
 from device.config import MqttConfig, OutboxConfig
 from device.connection import Answer, Bell, Connection, Incoming, ProtocolRefused, Unanswered, Will
 from device.errors import BrokerError
@@ -304,6 +305,7 @@ class Publisher:
 
     def _run(self) -> None:
         """One connection after the other until stop(), whatever happens to each."""
+        process.step_back()
         while self._stop_at_s is None or time.monotonic() < self._stop_at_s:
             try:
                 connection = self._connect()

@@ -72,6 +72,7 @@ def run(config: Config) -> None:
     with StopSignal() as stop:
         service = Service(config, stop, make_camera(config.camera, stop.wait), make_trigger(config.trigger))
         service.start()
+        process.step_back()  # not before: a model's threads that this one starts must not be nice
         try:
             service.inspect_all()
             service.finish()
@@ -147,6 +148,7 @@ class Service:
         self._archive.start()
         self._capture.start()
         self._inference.start()
+        self._swap.start()
         self._report_of_self.start()
         self._outputs.ready(True)
         if self._triggered:  # the first part may come in hours, and systemd does not wait so long

@@ -80,7 +80,7 @@ class Job:
 
 
 class ModelSwap:
-    """request() from any thread; take() in the loop, between two frames."""
+    """start(), then request() from any thread; take() in the loop, between two frames."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class ModelSwap:
         self._budget_ms = latency_budget_ms
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[tuple[Job, Pipeline, float]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self.state = SwapState(
             "active",
             running.bundle.name,
@@ -114,13 +114,14 @@ class ModelSwap:
         """What is at work."""
         return self._running
 
+    def start(self) -> None:
+        """Serve requests from now on."""
+        self._thread.start()
+
     def request(self, step: Step | None = None) -> Job:
         """Ask for a change to the bundle that `current` leads to, once `step` has switched the links."""
         job = Job(step)
         self._jobs.put(job)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="model", daemon=True)
-            self._thread.start()
         return job
 
     def take(self) -> Pipeline | None:

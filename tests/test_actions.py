@@ -58,6 +58,7 @@ def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
         return Pipeline(loaded, "press-4", "5e55104")
 
     swap = ModelSwap(models, build, build(bundle.load(models)), lambda: None)
+    swap.start()
     trigger = Commanded(queue_limit=1)
     trigger.open()
     asked: list[str] = []

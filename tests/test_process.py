@@ -30,6 +30,26 @@ kept = [[] for _ in range(10000)]
 process.settle()
 print(gc.get_freeze_count() > 10000, len(gc.get_objects()) < 1000)
 """
+STEPPED_BACK = """
+import os, threading
+from device import process
+def niceness():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def tell():
+    print(niceness())
+def step_back():
+    process.step_back(niceness() + 3)
+    tell()
+    process.step_back(niceness() - 1)
+    inner = threading.Thread(target=tell)
+    inner.start()
+    inner.join()
+before = niceness()
+thread = threading.Thread(target=step_back)
+thread.start()
+thread.join()
+print(before, niceness() == before)
+"""
 
 
 def ran(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,3 +73,9 @@ def test_threads_give_way_soon_and_share_an_arena(mode: str, switch_s: str) -> N
 
 def test_what_the_start_has_made_is_not_looked_at_again() -> None:
     assert ran(SETTLED).stdout.split() == ["True", "True"]
+
+
+def test_a_thread_that_steps_back_takes_along_what_it_starts_and_nothing_else() -> None:
+    stepped, inner, before, same = ran(STEPPED_BACK).stdout.split()
+    assert int(stepped) == int(before) + 3
+    assert (inner, same) == (stepped, "True")

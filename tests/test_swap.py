@@ -39,7 +39,9 @@ def models(tiny_model: TinyModel, tmp_path: Path) -> Path:
 @pytest.fixture
 def make_swap(models: Path) -> Callable[..., ModelSwap]:
     def make(newest: Frame | None = None, budget_ms: float = 0.0) -> ModelSwap:
-        return ModelSwap(models, build, build(bundles.load(models)), lambda: newest, budget_ms)
+        swap = ModelSwap(models, build, build(bundles.load(models)), lambda: newest, budget_ms)
+        swap.start()
+        return swap
 
     return make
 
@@ -157,6 +159,7 @@ def test_an_unforeseen_fault_is_a_rejection_too(models: Path, caplog: pytest.Log
         raise ZeroDivisionError("bug")
 
     swap = ModelSwap(models, explode, build(bundles.load(models)), lambda: None)
+    swap.start()
     job = swap.request(partial(bundles.activate, models, name_of(models, SECOND)))
     with pytest.raises(ZeroDivisionError):
         take(swap, job)
@@ -188,6 +191,7 @@ def test_the_latency_is_that_of_the_newest_frame(models: Path) -> None:
     newest = make_frame(make_image(width=640, height=480))
     running = build(bundles.load(models))
     swap = ModelSwap(models, lambda b: Watching(b, "press-4", "5e55", threads=1), running, lambda: newest)
+    swap.start()
     take(swap, swap.request(partial(bundles.activate, models, name_of(models, SECOND))))
     assert set(seen) == {640}
 
