@@ -30,6 +30,7 @@ scales = [1.0]
 folds = 2
 [probe]
 strengths = [1.0]
+mask_weights = [1.0]
 max_megapixels = 1.0
 [scratch]
 epochs = 2

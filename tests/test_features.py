@@ -117,7 +117,7 @@ def test_an_image_goes_in_as_on_the_device(textures):
 
 def test_features_are_the_means_of_each_view(textures, int8_backbone):
     backbone, samples, spec = Int8Model(int8_backbone), load(textures).train[:2], gray_input()
-    found = features.extract(backbone, samples, spec, "turned")
+    found = features.extract(backbone, samples, spec, "turned").means
     assert found.shape == (4, 2, sum(CHANNELS.values()))
     for index, one in enumerate(features.inputs(samples, spec, "testing")):
         for row, view in enumerate(features.VIEWS["turned"]):
@@ -152,7 +152,7 @@ def test_padding_counts_for_nothing(tmp_path, int8_backbone):
     """Of an image half as high as the input, the middle half of the rows counts."""
     backbone, sample = Int8Model(int8_backbone), make_sample(tmp_path / "0.png", (SIDE, SIDE // 2), 0)
     spec = gray_input(resize="letterbox")
-    [[found]] = features.extract(backbone, [sample], spec, "as is")
+    [[found]] = features.extract(backbone, [sample], spec, "as is").means
     [one] = features.inputs([sample], spec, "testing")
     expected = [
         cut[cut.shape[0] // 4 : cut.shape[0] * 3 // 4].mean((0, 1)) for cut in backbone.run(one.tensor)
@@ -166,7 +166,7 @@ def test_tiles_are_rows_whose_padding_counts_for_nothing_however_they_are_turned
     backbone = Int8Model(int8_backbone)
     sample = make_sample(tmp_path / "0.png", (SIDE * 3 // 2, SIDE // 2), 0)
     spec = replace(gray_input(), tiles=Size(SIDE, SIDE), overlap=0.5)
-    found = features.extract(backbone, [sample], spec, "turned")
+    found = features.extract(backbone, [sample], spec, "turned").means
     assert found.shape == (4, 2, sum(CHANNELS.values()))
     [one] = features.inputs([sample], spec, "testing")
     assert [(box.x, box.y) for box in one.framing.tiles] == [(0, 0), (SIDE // 2, 0)]

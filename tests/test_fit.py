@@ -122,6 +122,7 @@ strengths = [1.0]
 pooling_shares = [0.03]
 max_megapixels = 1.0
 finalists = 1
+mask_weights = [1.0]
 [scratch]
 epochs = 1
 [quantization]

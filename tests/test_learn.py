@@ -69,7 +69,7 @@ def test_every_image_is_judged_by_int8_and_by_float(learned, textures):
     assert learned.judged == load(textures).train
     assert learned.pooled.shape == learned.pooled_float.shape == (20,)
     assert learned.labels.sum() == 8
-    assert np.corrcoef(learned.pooled, learned.pooled_float)[0, 1] > 0.8
+    assert np.corrcoef(learned.pooled, learned.pooled_float)[0, 1] > 0.75
     assert len(set(learned.pooled)) > 10
 
 

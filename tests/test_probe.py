@@ -101,6 +101,7 @@ def test_everything_that_was_asked_for_is_compared(tmp_path):
         numbered(tmp_path, labels), lambda number, _: labels[number], views=("as is", "mirrored")
     )
     _, compared = probe.choose(search)
+    assert {one.fitted.mask_weight for one in compared} == {0.0}  # there are no masks
     tried = {(one.fitted.cuts, one.fitted.views, one.fitted.strength) for one in compared}
     plain = {cuts for cuts, views, strength in tried if (views, strength) == (1, 1.0)}
     assert plain == set(CANDIDATE_CUTS)
@@ -146,6 +147,41 @@ def test_masks_tell_how_well_the_place_is_shown(tmp_path):
     )
     assert fine > 0.9
     assert coarse < 0.75
+
+
+def test_masks_teach_the_head_where_a_defect_is(tmp_path):
+    """Every defective image has a mark as well, far from the mask and stronger: good for the label alone."""
+    labels = [0, 1] * 20
+    shown = np.zeros((8, 8, 192))
+    shown[6:, :2, :60] = 3.0
+    shown[2:4, 4:6, 100:160] = 1.0
+
+    def plant(number, cut):
+        return shown if cut == "block_6_expand_relu" and labels[number] else 0.0
+
+    search, _ = make_search(numbered(tmp_path, labels, masks=True), plant)
+    fitted = {
+        weight: search.fit(search.sizes[0], ("block_6_expand_relu",), 1, 1.0, weight) for weight in (0.0, 1.0)
+    }
+    found = {weight: search.judge([one])[0].quality for weight, one in fitted.items()}
+    assert found[0.0].place < 0.6
+    assert found[1.0].place > 0.9
+    assert found[1.0].ap > 0.99
+
+
+def test_cells_of_a_fold_teach_only_the_other_folds(tmp_path):
+    labels = [0, 1] * 8
+    search, _ = make_search(numbered(tmp_path, labels, masks=True), lambda number, _: labels[number])
+    [size] = search.sizes
+    known = size.cells(CANDIDATE_CUTS[0], 1)
+    fitted = search.fit(size, CANDIDATE_CUTS[0], 1, 1.0, 1.0)
+    for fold in range(4):
+        others = search.fold_of != fold
+        own = known.part(others)
+        assert set(own.tile) == set(np.flatnonzero(others))
+        seen = size.features(CANDIDATE_CUTS[0], 1)[:, others]
+        weights, _ = probe._fit(seen, search.labels[others], 1.0, own, 1.0)
+        np.testing.assert_array_equal(fitted.heads.weights[:, fold], weights)
 
 
 def test_without_masks_there_is_no_place(tmp_path):
@@ -329,7 +365,7 @@ def test_the_record_says_what_was_tried(tmp_path):
     judged = search.judge([search.fit(search.sizes[0], CANDIDATE_CUTS[2], 1, 10.0)])[1]
     assert isinstance(judged, Judged)
     record = judged.describe()
-    assert list(record)[:5] == ["input_px", "cuts", "views", "strength", "pooling_share"]
+    assert list(record)[:6] == ["input_px", "cuts", "views", "strength", "mask_weight", "pooling_share"]
     assert record["input_px"] == [SIDE, SIDE]
     assert record["cuts"] == ["block_13_expand_relu", "out_relu"]
     assert (record["views"], record["strength"], record["pooling_share"]) == ("as is", 10.0, 0.1)

@@ -73,6 +73,7 @@ class ProbeConfig:
     strengths: list[float]
     pooling_shares: list[float]
     finalists: int
+    mask_weights: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,7 @@ LIMITS: Limits = {
     ("probe", "strengths"): Within(1e-6, 1e6),
     ("probe", "pooling_shares"): Within(1e-4, 1.0),
     ("probe", "finalists"): Within(1, 50),
+    ("probe", "mask_weights"): Within(0.0, 100.0),
     ("scratch", "alpha"): OneOf(ALPHAS),
     ("scratch", "epochs"): Within(1, 10000),
     ("scratch", "batch_size"): Within(1, 1024),

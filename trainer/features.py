@@ -1,5 +1,7 @@
 """What the frozen int8 backbone sees in each image, cached once: the mean of every channel of every cut.
 
+And some cells of the images whose masks say which of them are defective (trainer.cells).
+
 The mean of a linear head's evidence map is the head applied to these means, so whole candidates are fitted
 and compared on a few thousand numbers an image. The features come from the quantized network itself: the head
 is fitted to what the device will compute, not to the float network that it was made from.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,13 +21,18 @@ from tqdm import tqdm
 
 from device.bundle import PreprocessSpec
 from device.frame import frame_from_file
-from device.framing import Cells, Framing, counted_in_tiles, index_of
+from device.framing import Framing, counted_in_tiles, index_of
 from device.preprocess import ModelInput, Preprocessor
+from trainer import cells
+from trainer.cells import Cells
 from trainer.data import Sample
 from trainer.export import Int8Model
 from trainer.network import CHANNELS, STRIDES, Cuts, Head, map_stride
+from trainer.tiling import mask_on_canvas
 
 log = logging.getLogger(__name__)
+
+MOST_CELLS = 4096  # of each set of views, about: a fit to so many takes seconds
 
 Pixels = NDArray[np.uint8]
 View = Callable[[Pixels], Pixels]  # of a (1, h, w, 3) tensor
@@ -88,19 +96,42 @@ class Kept:
         return self._model.real(stored)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Extracted:
+    """`means`: (views, tiles, channels of all cuts). `cells`: of all views together."""
+
+    means: NDArray[np.float32]
+    cells: Cells
+
+
 def extract(
     backbone: Int8Model | Kept, samples: Sequence[Sample], preprocess: PreprocessSpec, views: str
-) -> NDArray[np.float32]:
-    """(views of that name, tiles, channels of all cuts), the tiles of one image after those of another.
+) -> Extracted:
+    """What the views of that name show, the tiles of one image after those of another.
 
     `backbone`: its outputs are the cuts of STRIDES.
     """
-    rows = [
-        [_channel_means(backbone, model_input, tile, view) for view in VIEWS[views]]
-        for model_input in inputs(samples, preprocess, f"features {views}")
-        for tile in range(len(model_input.framing.tiles))
-    ]
-    return np.asarray(rows, dtype=np.float32).swapaxes(0, 1)
+    ways = VIEWS[views]
+    rows: list[list[NDArray[np.float32]]] = []
+    known: list[Cells] = []
+    prepared = inputs(samples, preprocess, f"features {views}")
+    for sample, model_input in zip(samples, prepared, strict=True):
+        framing = model_input.framing
+        canvas = mask_on_canvas(sample, framing.placement)
+        few = max(1, MOST_CELLS // (len(samples) * len(framing.tiles) * len(ways)))
+        for tile, box in enumerate(framing.tiles):
+            rows.append([])
+            for number, view in enumerate(ways):
+                cuts = list(backbone.run(np.ascontiguousarray(view(model_input.cut(box)))))
+                counted = [_counted(framing, tile, cut.shape[:2], view) for cut in cuts]
+                means = [cut[index_of(part)].mean((0, 1)) for cut, part in zip(cuts, counted, strict=True)]
+                rows[-1].append(np.concatenate(means))
+                if canvas is not None:
+                    mask = view(box.of(canvas).astype(np.uint8)[np.newaxis, :, :, np.newaxis])[0, :, :, 0]
+                    rng = np.random.default_rng((len(rows), number))
+                    truth = cells.truth(np.ascontiguousarray(mask), counted[0])
+                    known.append(cells.sampled(cuts, truth, few, len(rows) - 1, rng))
+    return Extracted(np.asarray(rows, dtype=np.float32).swapaxes(0, 1), Cells.of(known))
 
 
 def channels_of(features: NDArray[np.float32], cuts: Cuts) -> NDArray[np.float32]:
@@ -112,21 +143,12 @@ def channels_of(features: NDArray[np.float32], cuts: Cuts) -> NDArray[np.float32
     return np.concatenate([features[..., columns[cut]] for cut in cuts], axis=-1)
 
 
-def _channel_means(
-    backbone: Int8Model | Kept, model_input: ModelInput, tile: int, view: View
-) -> NDArray[np.float32]:
-    """Of each cut, over the cells that the device would pool."""
-    framing = model_input.framing
-    maps = backbone.run(np.ascontiguousarray(view(model_input.cut(framing.tiles[tile]))))
-    return np.concatenate([cut[_counted(framing, tile, cut.shape[:2], view)].mean((0, 1)) for cut in maps])
-
-
-def _counted(framing: Framing, tile: int, shape: tuple[int, ...], view: View) -> Cells:
-    """The cells of a tile's map (h, w) that count, where a view has them."""
+def _counted(framing: Framing, tile: int, shape: tuple[int, ...], view: View) -> NDArray[np.bool_]:
+    """(h, w): the cells of a tile's map that the device would pool, where a view has them."""
     height, width = shape
-    cells = np.zeros((1, height, width, 1), np.uint8)
-    cells[0][counted_in_tiles(framing, (height, width))[tile][2]] = 1
-    return index_of(view(cells)[0, :, :, 0] > 0)
+    counted = np.zeros((1, height, width, 1), np.uint8)
+    counted[0][counted_in_tiles(framing, (height, width))[tile][2]] = 1
+    return view(counted)[0, :, :, 0] > 0
 
 
 def evidence(cuts: Sequence[NDArray[np.float32]], head: Head) -> NDArray[np.float32]:

@@ -17,10 +17,12 @@ one and the image is aligned with it, else from the image's own background.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ from trainer.network import scaled
 COPIES = 8  # noisy ones of an image
 NOISE = 0.15  # their noise: standard deviation as a share of the image's range, as Smilkov et al. advise
 BLUR_SHARE = 0.012  # of the input's lesser side: the sigma of the Gaussian over a gradient
+COPIES_PX = 4 * 512 * 512  # that are differentiated at a time: it bounds the memory
 FAINTEST = 1e-12  # pixels are ranked by the logarithms of gradients, which keeps their order
 RANGES = {"evidence": (-16.0, 16.0), "gradient": (-12.0, 4.0), "difference": (0.0, 64.0)}
 PARTS = 20  # of the images, each left out once: what the standard errors are estimated from
@@ -234,30 +237,38 @@ def _tile_gradient(
     network: keras.Model, tensor: NDArray[np.uint8], counted: Cells, pooling: Pooling, head: int
 ) -> Map:
     """The mean over noisy copies of one input of the network (1, h, w, 3)."""
-    import tensorflow as tf
-
     rng = np.random.default_rng(0)
     image = scaled(tensor)
     sigma = NOISE * float(image.max() - image.min())
+    noise = [rng.normal(0, sigma, image.shape).astype(np.float32) for _ in range(COPIES)]
+    _, height, width, _ = network.output_shape
+    cells = np.arange(height * width, dtype=np.int32).reshape(height, width)[counted].ravel()
+    pooled = max(1, math.ceil(round(pooling.share * len(cells), 6)))  # as device.detector.pool
+    together = max(1, COPIES_PX // (image.shape[1] * image.shape[2]))
     total = np.zeros(image.shape[1:3], np.float32)
-    for _ in range(COPIES):
-        noisy = tf.convert_to_tensor(image + rng.normal(0, sigma, image.shape).astype(np.float32))
-        with tf.GradientTape() as tape:
-            tape.watch(noisy)
-            cells = network(noisy, training=False)[0, :, :, head]
-            seen = tf.boolean_mask(cells, counted) if isinstance(counted, np.ndarray) else cells[counted]
-            logit = _pooled(seen, pooling)
-        total += np.abs(np.asarray(tape.gradient(logit, noisy)))[0].max(axis=2)
+    for start in range(0, COPIES, together):
+        noisy = np.concatenate([image + one for one in noise[start : start + together]])
+        found = np.asarray(_gradients_of(network)(noisy, cells, pooled, head))
+        total += np.abs(found).max(axis=3).sum(axis=0)
     return total / COPIES
 
 
-def _pooled(cells: Any, pooling: Pooling) -> Any:
-    """device.detector.pool, so that it can be differentiated."""
-    flat = keras.ops.reshape(cells, (-1,))
-    if pooling.kind == "mean":
-        return keras.ops.mean(flat)
-    count = max(1, int(np.ceil(round(pooling.share * flat.shape[0], 6))))
-    return keras.ops.mean(keras.ops.top_k(flat, count, sorted=False)[0])
+@lru_cache(maxsize=2)
+def _gradients_of(network: keras.Model) -> Any:
+    """For inputs (n, h, w, 3), what cells count, how many are pooled, which head: gradients (n, h, w, 3)."""
+    import tensorflow as tf
+
+    def gradients(noisy: Any, counted: Any, pooled: Any, head: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(noisy)
+            cells = tf.gather(network(noisy, training=False), head, axis=3)
+            flat = tf.gather(tf.reshape(cells, (tf.shape(noisy)[0], -1)), counted, axis=1)
+            logits = tf.reduce_mean(tf.math.top_k(flat, pooled, sorted=False)[0], axis=1)
+        return tape.gradient(logits, noisy)
+
+    number = tf.TensorSpec((), tf.int32)
+    images = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
+    return tf.function(gradients, (images, tf.TensorSpec((None,), tf.int32), number, number))
 
 
 def of_network(path: Path, calibration: Calibration) -> Saliency:

@@ -28,6 +28,7 @@ CANDIDATE_CUTS: tuple[Cuts, ...] = (
     ("block_13_expand_relu",),
     ("block_13_expand_relu", "out_relu"),
     ("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
+    ("block_6_expand_relu", "block_13_expand_relu"),
 )
 
 

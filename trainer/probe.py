@@ -1,5 +1,8 @@
 """The probe: linear evidence heads on a frozen backbone, chosen by cross-validation.
 
+A head is fitted to the means of whole images, and where there are masks to single cells as well: the means
+alone leave it open what a head says of a cell, as long as it comes out right on average.
+
 Candidates are input sizes, cuts of the backbone, mirrored or turned copies to train on, strengths of
 regularization, and poolings. Each fold's head judges the images that it has not seen; the head that ships is
 trained in the same way on all of them.
@@ -10,7 +13,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,10 +30,11 @@ from device.geometry import Letterbox
 from device.localizer import evidence_in_frame
 from device.preprocess import ModelInput
 from trainer import metrics
+from trainer.cells import Cells
 from trainer.config import ProbeConfig
 from trainer.data import Sample, folds, read_mask
 from trainer.export import Int8Model
-from trainer.features import Kept, channels_of, evidence, extract, inputs
+from trainer.features import Extracted, Kept, channels_of, evidence, extract, inputs
 from trainer.metrics import pointing_hit
 from trainer.network import CANDIDATE_CUTS, Cuts, Head, shift_px
 from trainer.tiling import PERHAPS, Tiles, cuts, describe
@@ -39,6 +44,7 @@ log = logging.getLogger(__name__)
 FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
 ITERATIONS = 100
 RESAMPLES = 200  # of the bootstrap
+OWN_CONSTANT = 10.0  # of cells: so large that regularization does not hold on to the weight that goes with it
 WORST_ROUNDS = 3  # in which the defective tile of an image without a mask is looked for
 
 
@@ -102,12 +108,16 @@ def gain_error(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """The heads of all folds for one way to build the model, trained on so many sets of views."""
+    """The heads of all folds for one way to build the model, trained on so many sets of views.
+
+    `mask_weight`: of the cells that masks tell about, beside the images.
+    """
 
     size: InputSize
     cuts: Cuts
     views: int
     strength: float
+    mask_weight: float
     heads: Head
 
 
@@ -127,6 +137,7 @@ class Judged:
             "cuts": list(fitted.cuts),
             "views": fitted.size.views[fitted.views - 1],
             "strength": fitted.strength,
+            "mask_weight": fitted.mask_weight,
             "pooling_share": self.pooling.share,
             "ap": round(quality.ap, 4),
             "place": round(quality.place, 3),
@@ -137,21 +148,26 @@ class Judged:
 def choose(search: Search) -> tuple[Judged, list[Judged]]:
     """(the best candidate, all that were compared, best first).
 
-    Sizes and cuts are compared on the images as they are, with every pooling; the best few of them with more
-    views; the best of all with other strengths.
+    Sizes, cuts and weights of masks are compared on the images as they are, with every pooling; the best few
+    of them with more views; the best of all with other strengths.
     """
-    plain = [search.fit(size, cuts, 1, FIRST_STRENGTH) for size in search.sizes for cuts in CANDIDATE_CUTS]
+    plain = [
+        search.fit(size, cuts, 1, FIRST_STRENGTH, weight)
+        for size in search.sizes
+        for cuts in CANDIDATE_CUTS
+        for weight in search.mask_weights(size)
+    ]
     compared = _ranked(search.judge(plain))
     finalists = list(dict.fromkeys(one.fitted for one in compared))[: search.config.finalists]
     viewed = [
-        search.fit(fitted.size, fitted.cuts, count, FIRST_STRENGTH)
-        for fitted in finalists
-        for count in range(2, len(fitted.size.views) + 1)
+        search.fit(one.size, one.cuts, count, FIRST_STRENGTH, one.mask_weight)
+        for one in finalists
+        for count in range(2, len(one.size.views) + 1)
     ]
     compared = _ranked(compared + search.judge(viewed))
     best = compared[0].fitted
     strengths = [
-        search.fit(best.size, best.cuts, best.views, strength)
+        search.fit(best.size, best.cuts, best.views, strength, best.mask_weight)
         for strength in search.config.strengths
         if strength != FIRST_STRENGTH
     ]
@@ -178,14 +194,22 @@ class InputSize:
         self.preprocess, self.backbone, self.views = preprocess, backbone, views
         self.tiles = Tiles.of(samples, preprocess)
         self._samples = samples
-        self._features: dict[str, NDArray[np.float32]] = {}
+        self._features: dict[str, Extracted] = {}
 
     def features(self, cuts: Cuts, count: int) -> NDArray[np.float32]:
         """(views, tiles, channels of the cuts) of the first `count` sets of views."""
+        return channels_of(np.concatenate([one.means for one in self._extracted(count)]), cuts)
+
+    def cells(self, cuts: Cuts, count: int) -> Cells:
+        """Of the same views, those whose truth is known, with the channels of the cuts."""
+        found = Cells.of([one.cells for one in self._extracted(count)])
+        return replace(found, rows=channels_of(found.rows, cuts))
+
+    def _extracted(self, count: int) -> list[Extracted]:
         for name in self.views[:count]:
             if name not in self._features:
                 self._features[name] = extract(self.backbone, self._samples, self.preprocess, name)
-        return channels_of(np.concatenate([self._features[name] for name in self.views[:count]]), cuts)
+        return [self._features[name] for name in self.views[:count]]
 
 
 class Search:
@@ -199,17 +223,48 @@ class Search:
         self.fold_of = np.array(folds(samples, fold_count(samples, k), seed))
         self._poolings = poolings(config)
 
-    def fit(self, size: InputSize, cuts: Cuts, views: int, strength: float) -> Fitted:
+    def mask_weights(self, size: InputSize) -> list[float]:
+        """Those to try: without masks there is only one way."""
+        known = size.cells(CANDIDATE_CUTS[0], 1)
+        return self.config.mask_weights if known.tell else [0.0]
+
+    def fit(
+        self, size: InputSize, cuts: Cuts, views: int, strength: float, mask_weight: float = 0.0
+    ) -> Fitted:
         """A head for each fold, trained on the other folds."""
-        seen, tiles = size.features(cuts, views), size.tiles
-        parts = [self.fold_of[tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
-        heads = _head(cuts, [_fit_to_tiles(seen[:, part], tiles.part(part), strength) for part in parts])
-        return Fitted(size, cuts, views, strength, heads)
+        parts = [self.fold_of[size.tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
+        fits = self._fits(size, cuts, views, strength, mask_weight, parts)
+        return Fitted(size, cuts, views, strength, mask_weight, _head(cuts, fits))
 
     def fit_on_all(self, fitted: Fitted) -> Head:
         """The head to ship: the same, trained on every image."""
-        seen = fitted.size.features(fitted.cuts, fitted.views)
-        return _head(fitted.cuts, [_fit_to_tiles(seen, fitted.size.tiles, fitted.strength)])
+        one, every = fitted, np.ones(len(fitted.size.tiles), np.bool_)
+        return _head(
+            one.cuts, self._fits(one.size, one.cuts, one.views, one.strength, one.mask_weight, [every])
+        )
+
+    def _fits(
+        self,
+        size: InputSize,
+        cuts: Cuts,
+        views: int,
+        strength: float,
+        mask_weight: float,
+        parts: Sequence[NDArray[np.bool_]],
+    ) -> list[tuple[NDArray[np.float32], np.float32]]:
+        """To each of some parts of the tiles, (tiles,)."""
+        seen = size.features(cuts, views)
+        known = size.cells(cuts, views) if mask_weight else None
+        return [
+            _fit_to_tiles(
+                seen[:, part],
+                size.tiles.part(part),
+                strength,
+                known.part(part) if known else None,
+                mask_weight,
+            )
+            for part in parts
+        ]
 
     def judge(self, fitted: Sequence[Fitted]) -> list[Judged]:
         """All heads on the images that they have not seen, with every pooling."""
@@ -285,7 +340,11 @@ def _head(cuts: Cuts, fits: Sequence[tuple[NDArray[np.float32], np.float32]]) ->
 
 
 def _fit_to_tiles(
-    seen: NDArray[np.float32], tiles: Tiles, strength: float
+    seen: NDArray[np.float32],
+    tiles: Tiles,
+    strength: float,
+    known: Cells | None = None,
+    weight: float = 0.0,
 ) -> tuple[NDArray[np.float32], np.float32]:
     """As _fit, on (views, tiles, channels).
 
@@ -293,29 +352,59 @@ def _fit_to_tiles(
     head finds worst (MI-SVM: Andrews et al., NIPS 2002): that one speaks for the image.
     """
     labels = (tiles.truth > 0).astype(np.int64)
-    weights, bias = _fit(seen[:, tiles.clear], labels[tiles.clear], strength)
+    weights, bias = _fit(seen[:, tiles.clear], labels[tiles.clear], strength, known, weight)
     for _ in range(WORST_ROUNDS if (tiles.truth == PERHAPS).any() else 0):
         chosen = tiles.with_worst(seen[0] @ weights + bias)
-        weights, bias = _fit(seen[:, chosen], labels[chosen], strength)
+        weights, bias = _fit(seen[:, chosen], labels[chosen], strength, known, weight)
     return weights, bias
 
 
 def _fit(
-    seen: NDArray[np.float32], labels: NDArray[np.int64], strength: float
+    seen: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    strength: float,
+    known: Cells | None = None,
+    weight: float = 0.0,
 ) -> tuple[NDArray[np.float32], np.float32]:
     """(weights (channels,), bias) of a class-balanced logistic regression on (views, images, channels).
 
-    A view counts as a share of its image: `strength` means the same with any number of them.
+    A view counts as a share of its image: `strength` means the same with any number of them. The cells that
+    are `known` weigh `weight` times as much as all images together, half of it for the defective ones.
     """
     mean, sd = seen[0].mean(0), seen[0].std(0) + np.float32(1e-3)
     rows = ((seen - mean) / sd).reshape(-1, seen.shape[2])
-    model = LogisticRegression(C=strength / len(seen), class_weight="balanced", max_iter=ITERATIONS)
+    truth = np.tile(labels, len(seen))
+    shares = _balanced(truth)
+    if known is not None and known.tell:
+        rows = np.concatenate([np.pad(rows, ((0, 0), (0, 1))), _rows_of(known, sd)])
+        truth = np.concatenate([truth, known.defective])
+        each = weight * shares.sum() / len(known.rows)
+        shares = np.concatenate([shares, each * _balanced(known.defective)])
+    model = LogisticRegression(C=strength / len(seen), max_iter=ITERATIONS)
     # such small products take several threads longer than one, which waits for nobody
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # judged by cross-validation, converged or not
-        model.fit(rows, np.tile(labels, len(seen)))
-    weights = (model.coef_[0] / sd).astype(np.float32)
+        model.fit(rows, truth, shares)
+    weights = (model.coef_[0, : len(sd)] / sd).astype(np.float32)
     return weights, np.float32(model.intercept_[0] - mean @ weights)
+
+
+def _rows_of(known: Cells, sd: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cells in the units of images, (n, channels + 1): their spread is the images', and they have a constant.
+
+    What a defect adds to one cell it adds many times less to the mean of an image: with the same unit for
+    both, the cells would want a head many times smaller than the images do.
+    """
+    good = known.rows[~known.defective]
+    rows = (known.rows - good.mean(0)) / sd
+    rows /= np.sqrt(((good / sd).var(0)).mean()) + np.float32(1e-9)
+    return np.pad(rows, ((0, 0), (0, 1)), constant_values=OWN_CONSTANT)
+
+
+def _balanced(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """The weight of each, with which both labels weigh the same and all together their number."""
+    share = np.mean(labels == 1)
+    return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share))
 
 
 def place(values: NDArray[np.float32], placement: Letterbox, mask: NDArray[np.bool_]) -> float:
