@@ -39,6 +39,7 @@ images = 8
 [report]
 images = 2
 map_images = 4
+gradient = false
 """
 
 

@@ -58,7 +58,7 @@ def test_the_head_is_a_dot_product_with_the_channels_of_a_cell(base, images):
 
 def test_of_several_cuts_each_adds_its_share(base, images):
     """One bias, and each cut's weights on its own channels: the sum's mean is the sum of the means."""
-    cuts = CANDIDATE_CUTS[-1]
+    cuts = tuple(CHANNELS)
     head = make_head(cuts)
     pixels = network.scaled(images)
     whole = run(network.evidence_model(base, head), pixels).mean((1, 2))
@@ -71,7 +71,7 @@ def test_of_several_cuts_each_adds_its_share(base, images):
 
 def test_what_is_typical_centres_the_maps_and_changes_nothing(base, images):
     """int8 has 256 steps for each cut's own map: no constant that another cut takes back may use them up."""
-    cuts = CANDIDATE_CUTS[-1]
+    cuts = tuple(CHANNELS)
     head, pixels = make_head(cuts), network.scaled(images)
     typical = np.concatenate([cut.mean((0, 1, 2)) for cut in run(base, pixels)])
     plain, centred = network.evidence_model(base, head), network.evidence_model(base, head, typical)
