@@ -12,6 +12,7 @@ from fixtures_trainer import gray_input
 from device.errors import ConfigError
 from device.geometry import Size
 from trainer import classic, config
+from trainer.course import Outcome
 from trainer.export import require_all_int8
 from trainer.logbook import Logbook
 
@@ -31,12 +32,19 @@ def test_it_learns_and_ships_a_map_in_int8(spots, settings, tmp_path):
     assert not folder.exists()
     assert (learned.record["recipe"], learned.pooling.kind) == ("dense head", "mean")
     assert [line["epoch"] for line in learned.record["history"]] == [0, 1, 2]
+    assert learned.record["warnings"] == [] or not learned.record["chosen"]["epoch"]
     require_all_int8(learned.content)
     assert learned.network.output_shape == (None, 2, 2, 1)
     assert learned.judges.network.output_shape == (None, 2, 2, 2)
     assert set(learned.judges.head_of) == {0, 1}
     assert learned.pooled.shape == learned.pooled_float.shape == (12,)
     assert np.isfinite(learned.pooled).all()
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, [classic.UNTRAINED]), (1, [])])
+def test_a_head_that_learned_nothing_does_not_ship_in_silence(caplog, epoch, expected):
+    assert classic._warnings(Outcome(epoch, [], [], np.zeros(4))) == expected
+    assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == expected
 
 
 def test_tiles_are_refused(spots, settings, tmp_path):

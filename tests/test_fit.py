@@ -355,6 +355,7 @@ def test_a_wrong_command_line(tmp_path, capsys, given):
             "--from b --qat --weights w.h5",
             "keeps the bundle's network and its input: not with --qat, --weights",
         ),
+        ("--from b --weights imagenet", "network and its input: not with --weights"),
         ("--from b --keep-network n.keras --input-size 64", "not with --keep-network, --input-size"),
     ],
 )

@@ -32,6 +32,7 @@ RECORD = {
     "chosen": {"cuts": ["out_relu"]},
     "fine_tuning": {"shipped": "probe", "probe": {"int8_ap": 0.99}, "fine_tuned": {"int8_ap": 0.98}},
     "quantization_aware": {"shipped": "post-training", "not_done": "frames are seen in tiles"},
+    "warnings": ["no epoch was better than <guessing>"],
     "history": [
         {
             "run": "head <1>",
@@ -119,6 +120,14 @@ def test_every_section_is_there(page):
         "Environment",
     ]
     assert page.count("<svg") == 6  # ROC, precision-recall, histogram; loss, rate, measures
+
+
+def test_a_warning_of_the_training_stands_first(page):
+    assert (
+        section(page, "How good")
+        .strip()
+        .startswith("<p>Warning: no epoch was better than &lt;guessing&gt;.</p>")
+    )
 
 
 def test_the_mistakes_are_shown_with_their_maps(page):

@@ -22,7 +22,7 @@ from trainer import dense, finetune, network, probe, tiling
 from trainer.batches import Batches
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config
-from trainer.course import Course, Judged, Plan
+from trainer.course import Course, Judged, Outcome, Plan
 from trainer.data import Sample, folds
 from trainer.features import inputs
 from trainer.finetune import Cached
@@ -35,6 +35,10 @@ from trainer.network import HEAD, called, scaled
 log = logging.getLogger(__name__)
 
 MEAN = Pooling("mean", 1.0)
+UNTRAINED = (
+    "--head dense: no epoch ranked unseen images better than guessing: the head ships as it began, and knows "
+    "nothing; try a greater --input-size, or --head evidence"
+)
 
 
 def learn(
@@ -78,6 +82,7 @@ def learn(
             "chosen": {**tiling.describe(spec), "cuts": [dense.LAST], "epoch": outcome.epoch},
             "judged_by": f"{fold_of.max() + 1}-fold cross-validation",
             "history": logbook.history,
+            "warnings": _warnings(outcome),
         },
     )
     found = finetune.assembled(learned, judges, outcome.pooled, config, _first_block(plan))
@@ -135,6 +140,14 @@ def _course(
     nothing = np.zeros(len(samples))
     judged = Judged(labels, fold_of, (), MEAN)
     return Course(plan, judged, feed, learner, starts, nothing, checkpoints, logbook, "dense head")
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    """Said in the log as well. What was asked for ships, but not in silence where it learned nothing."""
+    if outcome.epoch:
+        return []
+    log.warning("%s", UNTRAINED)
+    return [UNTRAINED]
 
 
 def _shipped(

@@ -203,7 +203,9 @@ def _require_writable(out: Path) -> None:
         raise StorageError(f"--out {out}: cannot be written: {error.strerror}") from None
 
 
-def _weights(given: str) -> str:
+def _weights(given: str | None) -> str:
+    if given is None:
+        return "imagenet"
     if given in ("imagenet", "none") or Path(given).is_file():
         return given
     raise ConfigError(f"--weights: must be imagenet, none or a file, got {given} (no such file)")
@@ -226,7 +228,7 @@ def _require_possible(options: argparse.Namespace) -> None:
 
 def _refuse(way: str, reason: str, ignored: Sequence[str], options: argparse.Namespace) -> None:
     """What is asked for, and that way of learning would ignore."""
-    usual = {"--head": "evidence", "--qat": False, "--weights": "imagenet"}
+    usual = {"--head": "evidence", "--qat": False}
     asked = (name for name in ignored if getattr(options, _field(name)) != usual.get(name))
     if given := ", ".join(asked):
         raise ConfigError(f"{way}: {reason}: not with {given}")
@@ -290,9 +292,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=_limit, metavar="N", help="in place of [data] limit")
     parser.add_argument("--config", type=Path, help="TOML file; trainer/default.toml names every key")
-    parser.add_argument(
-        "--weights", default="imagenet", help="imagenet (downloaded), none (random), or a .h5 file"
-    )
+    parser.add_argument("--weights", help="imagenet (the default: downloaded), none (random), or a .h5 file")
     parser.add_argument(
         "--mode", default="supervised", choices=("supervised", "good-only"), help="what is learned from"
     )

@@ -225,7 +225,7 @@ def render(
     """The whole report, and never much more than settings.max_bytes: pictures are left out first."""
     viewer = _Viewer(calibration, judged, reference, settings)
     sections = [
-        page.section("How good", _summary(calibration, judged)),
+        page.section("How good", *_warnings(calibration.training), _summary(calibration, judged)),
         page.section("Curves", *_curves(calibration, judged)),
         page.section("Thresholds", *_thresholds(calibration, judged)),
         page.section("Mistakes, and what was nearest to one", *viewer.mistakes()),
@@ -238,6 +238,10 @@ def render(
     ]
     title = f"{calibration.model_id} {calibration.version}"
     return page.page(title, f"Made {calibration.created}; judged by {judged.by}.", sections)
+
+
+def _warnings(training: Mapping[str, Any]) -> list[Markup]:
+    return [page.paragraph(f"Warning: {text}.") for text in training.get("warnings", ())]
 
 
 def _summary(calibration: Calibration, judged: Judged) -> Markup:
