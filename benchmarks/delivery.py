@@ -87,7 +87,11 @@ class Broker:
         self.folder.mkdir(exist_ok=True)
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0"]
         lines += ["persistence true", f"persistence_location {self.folder}/", "autosave_interval 60"]
-        lines += ["max_inflight_messages 0", *(["user root"] if os.geteuid() == 0 else [])]
+        lines += [
+            "max_inflight_messages 0",
+            "set_tcp_nodelay true",
+            *(["user root"] if os.geteuid() == 0 else []),
+        ]
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
         with (self.folder / "mosquitto.log").open("ab") as log:
