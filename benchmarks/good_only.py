@@ -83,7 +83,7 @@ def measured(bundle: Bundle, samples: list[Sample]) -> tuple[float, float, float
         begin = time.perf_counter()
         interpreter.invoke()
         invoked = time.perf_counter()
-        memory.evidence(stored)
+        memory.judge(stored)
         search_ms.append((time.perf_counter() - invoked) * 1e3)
         invoke_ms.append((invoked - begin) * 1e3)
     return float(np.median(invoke_ms)), float(np.median(search_ms)), memory.nbytes / 2**20

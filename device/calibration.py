@@ -255,18 +255,19 @@ class MemorySpec:
 
     `kind` "nearest": a cell's distance is that to the nearest row; "position": to the row of its own place,
     row by row of the map, for parts that lie still. `channels`: of the features; rows have the first
-    `row_channels` of them. `items`: how many rows. `relative`: a distance counts in medians of its image's,
-    which takes out light and focus. `sigma_cells`: of the Gaussian over the distances; 0 for none.
-    `centre`, `spread`: of a cell's distance, `image_centre`, `image_spread`: of that of the whole image.
-    Evidence is (cell - centre) / spread + image_weight * (image - image_centre) / image_spread.
+    `row_channels` of them. `items`: how many rows. `sigma_cells`: of the Gaussian over the distances; 0 for
+    none. `centre`, `spread`: of a cell's distance, `usual`: of the median of an image's, `image_centre`,
+    `image_spread`: of the distance of the whole image.
+    The evidence of a cell is (cell - centre) / spread. The score's is pooled from cells * usual / median,
+    which takes out light and focus, plus image_weight * (image - image_centre) / image_spread.
     """
 
     kind: MemoryKind
     channels: int
     row_channels: int
     items: int
-    relative: bool
     sigma_cells: float
+    usual: float
     centre: float
     spread: float
     image_weight: float
@@ -284,7 +285,7 @@ class MemorySpec:
         for name in ("centre", "image_centre"):
             value = getattr(self, name)
             _require(math.isfinite(value), f"memory.{name}", "a finite number", value)
-        for name in ("spread", "image_spread"):
+        for name in ("usual", "spread", "image_spread"):
             value = getattr(self, name)
             _require(0 < value < math.inf, f"memory.{name}", "a finite number > 0", value)
 

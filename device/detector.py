@@ -17,13 +17,14 @@ from device.errors import InterpreterError
 from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.geometry import Box, Size
 from device.interpreter import Interpreter, Tensor
-from device.memory import BLOCK, Memory
+from device.memory import BLOCK, Memory, Scale
 from device.preprocess import ModelInput, Pixels
 from device.tiles import STEP
 
 Evidence = NDArray[np.float32]
 Output = NDArray[Any]  # (h, w, channels) of a tile, as the model stores it
-Run = Callable[[Pixels], Evidence]  # one input of the model, (1, h, w, 3), to its map (h, w)
+AS_IT_IS = Scale()
+Run = Callable[[Pixels], tuple[Evidence, Scale]]  # one input of the model, (1, h, w, 3), to its map (h, w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,15 @@ class Prediction:
     `evidence`: (h, w) logits over the canvas, padding included; cell (i, j) covers the h x w'th part of it at
     row i, column j. Where tiles overlap it is the greater of theirs; cells that are masked or not in any tile
     hold the least of the others. `pooled`: logit over the cells that count; of the tiles' the greatest.
-    `score`: calibrated, 0..1. `tiles`: empty where the canvas is one input of the model.
+    `score`: calibrated, 0..1. `tiles`: empty where the canvas is one input of the model. `scale`: what a
+    cell counted for in `pooled`.
     """
 
     evidence: Evidence
     pooled: float
     score: float
     tiles: tuple[TileScore, ...] = ()
+    scale: Scale = AS_IT_IS
 
     def __post_init__(self) -> None:
         if self.evidence.ndim != 2 or self.evidence.dtype != np.float32:
@@ -101,14 +104,15 @@ class Detector:
     def read(self, model_input: ModelInput, outputs: Sequence[Output]) -> Prediction:
         """What these outputs of run() say; another thread may run the model meanwhile."""
         with self._reading:
-            maps = [self._evidence(output) for output in outputs]
-        return said(model_input.framing, maps, self._pooling, self._calibration)
+            found = [self._judge(output) for output in outputs]
+        return _said(model_input.framing, found, self._pooling, self._calibration)
 
-    def _evidence(self, output: Output) -> Evidence:
+    def _judge(self, output: Output) -> tuple[Evidence, Scale]:
         if self._memory is not None:
-            return self._memory.evidence(output)
+            return self._memory.judge(output)
         stored = output[:, :, 0]
-        return np.asarray((stored.astype(np.float32) - self._zero_point) * self._scale, np.float32)
+        evidence = (stored.astype(np.float32) - self._zero_point) * self._scale
+        return np.asarray(evidence, np.float32), AS_IT_IS
 
 
 def predict(
@@ -119,8 +123,8 @@ def predict(
     scores: ScoreCalibration,
 ) -> Prediction:
     """What a model with maps of `shape` says of a frame, run once for each tile in which a cell counts."""
-    maps = [run(tensor) for tensor in tensors(model_input, shape)]
-    return said(model_input.framing, maps, pooling, scores)
+    found = [run(tensor) for tensor in tensors(model_input, shape)]
+    return _said(model_input.framing, found, pooling, scores)
 
 
 def tensors(model_input: ModelInput, shape: tuple[int, int]) -> Iterator[Pixels]:
@@ -129,27 +133,34 @@ def tensors(model_input: ModelInput, shape: tuple[int, int]) -> Iterator[Pixels]
         yield model_input.cut(tile)
 
 
-def said(
-    framing: Framing, maps: Sequence[Evidence], pooling: Pooling, scores: ScoreCalibration
+def _said(
+    framing: Framing, found: Sequence[tuple[Evidence, Scale]], pooling: Pooling, scores: ScoreCalibration
 ) -> Prediction:
     """What the maps of these tiles say."""
+    maps, scales = [one for one, _ in found], [scale for _, scale in found]
     parts = counted_in_tiles(framing, (maps[0].shape[0], maps[0].shape[1]))
-    pooled = pooled_tiles(framing, maps, pooling)
+    pooled = pooled_tiles(framing, maps, pooling, scales)
     tiles = [
         TileScore(tile, logit, scores.score(logit)) for (tile, _, _), logit in zip(parts, pooled, strict=True)
     ]
-    worst = max(tiles, key=lambda tile: tile.pooled)
-    return Prediction(merged(framing, maps), worst.pooled, worst.score, tuple(tiles) if framing.tiled else ())
+    worst = max(range(len(tiles)), key=pooled.__getitem__)
+    shown = tuple(tiles) if framing.tiled else ()
+    return Prediction(merged(framing, maps), pooled[worst], tiles[worst].score, shown, scales[worst])
 
 
-def pooled_tiles(framing: Framing, maps: Sequence[Evidence], pooling: Pooling) -> list[float]:
+def pooled_tiles(
+    framing: Framing, maps: Sequence[Evidence], pooling: Pooling, scales: Sequence[Scale] = ()
+) -> list[float]:
     """The logit of each tile from its map, over the cells that count; the frame's is the greatest of them.
+
+    `scales`: of each map; none where they count as they are.
 
     A share of the whole map would be a larger area than the share of a tile that the score's curve was
     fitted to, and a small defect would sink in it.
     """
     parts = counted_in_tiles(framing, (maps[0].shape[0], maps[0].shape[1]))
-    return [pool(found[counted], pooling) for found, (_, _, counted) in zip(maps, parts, strict=True)]
+    pooled = [pool(found[counted], pooling) for found, (_, _, counted) in zip(maps, parts, strict=True)]
+    return [scale.of(one) for one, scale in zip(pooled, scales, strict=True)] if scales else pooled
 
 
 def merged(framing: Framing, maps: Sequence[Evidence]) -> Evidence:

@@ -324,38 +324,41 @@ def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_reject
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distances:
-    """Of a frame from a memory without it. `cells`, `images`: of each tile, pooled and as a whole.
+    """Of a frame from a memory without it. `cells`, `medians`, `images`: of each tile, pooled and as a whole.
 
-    `usual`, `greatest`: the median and the CENTRE_QUANTILE of all cells'.
+    `greatest`: the CENTRE_QUANTILE of all cells', in medians of their tile's.
     """
 
     cells: NDArray[np.float64]
+    medians: NDArray[np.float64]
     images: NDArray[np.float64]
-    usual: float
     greatest: float
 
     @classmethod
     def of(cls, seen: Seen, memory: Memory, pooling: Pooling) -> Distances:
-        maps = [memory.typical(part) for part in seen.parts]
-        usual, greatest = np.quantile(np.concatenate([one.ravel() for one in maps]), (0.5, CENTRE_QUANTILE))
+        maps = [memory.smoothed(part) for part in seen.parts]
+        medians = np.array([memories.median(one) for one in maps])
+        relative = [one.ravel() / middle for one, middle in zip(maps, medians, strict=True)]
         cells = np.array(pooled_tiles(seen.framing, maps, pooling))
         images = np.array([memory.image_distance(part) for part in seen.parts])
-        return cls(cells, images, float(usual), float(greatest))
+        return cls(cells, medians, images, float(np.quantile(np.concatenate(relative), CENTRE_QUANTILE)))
 
     def evidence(self, spec: MemorySpec) -> float:
-        """Pooled, as memory.Memory gives it: pooling is linear where all cells are moved alike."""
+        """The score's, as memory.Memory gives it: pooling is linear where all cells are moved alike."""
         whole = (self.images - spec.image_centre) / spec.image_spread
-        return float(((self.cells - spec.centre) / spec.spread + spec.image_weight * whole).max())
+        cells = self.cells * spec.usual / self.medians
+        return float(((cells - spec.centre) / spec.spread + spec.image_weight * whole).max())
 
 
 def _scaled(spec: MemorySpec, image_weight: float, distances: Sequence[Distances]) -> MemorySpec:
     """Evidence in the trainer's units: 0 is rare among good cells, and usual ones have -4."""
-    centre = statistics.median(one.greatest for one in distances)
-    usual = statistics.median(one.usual for one in distances)
+    usual = float(np.median(np.concatenate([one.medians for one in distances])))
+    centre = usual * statistics.median(one.greatest for one in distances)
     images = [float(one.images.max()) for one in distances]
     low, _, high = statistics.quantiles(images, n=4)
     return replace(
         spec,
+        usual=usual,
         centre=centre,
         spread=max((centre - usual) / 4, 1e-3),
         image_weight=image_weight,
@@ -371,13 +374,13 @@ def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> flo
 
 
 def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
-    """As many rows as `spec` has, or what each place shows; evidence is the cells' distance itself."""
+    """As many rows as `spec` has, or what each place shows; its spec says nothing of what is usual yet."""
     rng = np.random.default_rng(SEED)
     parts = np.concatenate([np.stack(one.parts) for one in seen])
     rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
     good = rememberer.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
     items = len(good.items) or len(good.means)
-    return Memory(good, replace(spec, items=items, centre=0.0, spread=1.0, image_weight=0.0))
+    return Memory(good, replace(spec, items=items))
 
 
 def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:

@@ -16,6 +16,7 @@ from device.calibration import LocalizationSpec, ScoreCalibration
 from device.detector import Evidence, Prediction
 from device.framing import Framing, content_cells
 from device.geometry import Box, Letterbox, Size, whole
+from device.memory import Scale
 from device.preprocess import ModelInput
 from device.reference import GoldenReference
 from device.verdict import Method, Region
@@ -81,12 +82,12 @@ class Localizer:
             found = [] if marked is None else _found(marked, evidence, placement, self._spec)
             if found:
                 found.sort(key=lambda one: (-one.peak, -one.area_px))
-                return tuple(self._region(one) for one in found)
+                return tuple(self._region(one, prediction.scale) for one in found)
         return ()
 
-    def _region(self, found: _Found) -> Region:
-        """Its score is the one that an image would have of which all that is pooled is like its peak."""
-        return Region(found.box, found.area_px, self._scores.score(found.peak), found.method)
+    def _region(self, found: _Found, scale: Scale) -> Region:
+        """Its score is the one that the image would have if all that is pooled were like its peak."""
+        return Region(found.box, found.area_px, self._scores.score(scale.of(found.peak)), found.method)
 
     def _by_evidence(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
         return _mark_evidence(evidence, model_input.framing, self._spec, self._method)

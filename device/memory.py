@@ -1,13 +1,17 @@
 """The memory of good parts: how far a frame's features lie from all that good frames have shown.
 
 In a bundle that has one, the model gives features instead of evidence, and memory.npz holds what good images
-showed. Two distances are taken, and added as evidence:
+showed. Two distances are taken:
 
 - of each cell to the nearest of int8 rows taken from good images (PatchCore, Roth et al., CVPR 2022). The
   features are whitened, so that every direction counts. Or, where parts lie still, of each cell to the mean
   of good images at its own place, Mahalanobis' (PaDiM, Defard et al., ICPR 2021; BLOCK x BLOCK neighbours
   share one covariance);
 - of the whole image, from the means and standard deviations of its channels (Rippel et al., ICPR 2020).
+
+The first are the map. They make the score as well, but in medians of their image, with the second added:
+what belongs to an image as a whole says nothing of a place, and in the map of an image that is strange as a
+whole it would lift every cell above the defects of the others.
 
 Whole numbers below 2**24 are exact in float32: the distances to rows are the same on every machine, whatever
 the order in which its BLAS adds them up.
@@ -39,9 +43,21 @@ DTYPES = {
 }
 BLOCK = 2  # cells on a side that share a covariance
 PRODUCTS_BYTES = 2**20  # of products at a time: they stay in a processor's cache until the least is found
-LEAST_TYPICAL = 1.0  # steps of int8: a flat image must not divide by 0
+LEAST_MEDIAN = 1.0  # steps of int8: a flat image must not divide by 0
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the evidence of a map counts for in its image's score: gain * evidence + offset. `gain` is > 0."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+
+    def of(self, evidence: float) -> float:
+        """As a logit of the score."""
+        return self.gain * evidence + self.offset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,23 +150,34 @@ class Memory:
 
     def evidence(self, stored: NDArray[np.int8]) -> Floats:
         """The map (h, w) for features int8 (h, w, channels)."""
-        spec = self.spec
-        cells = (self.typical(stored) - np.float32(spec.centre)) / np.float32(spec.spread)
-        if spec.image_weight:
-            image = (self.image_distance(stored) - spec.image_centre) / spec.image_spread
-            cells += np.float32(spec.image_weight * image)
+        return self._map(stored, self.smoothed(stored))
+
+    def judge(self, stored: NDArray[np.int8]) -> tuple[Floats, Scale]:
+        """The map, and what it counts for in the image's score."""
+        distances = self.smoothed(stored)
+        return self._map(stored, distances), self._scale(stored, distances)
+
+    def _map(self, stored: NDArray[np.int8], distances: Floats) -> Floats:
+        cells = (distances - np.float32(self.spec.centre)) / np.float32(self.spec.spread)
         if len(self.good.head):
             cells += stored.astype(np.float32) @ self.good.head[:-1] + self.good.head[-1]
         return np.asarray(cells, np.float32)
 
-    def typical(self, stored: NDArray[np.int8]) -> Floats:
-        """The distances of the cells (h, w), smoothed, in medians of the image's where they are relative."""
+    def _scale(self, stored: NDArray[np.int8], distances: Floats) -> Scale:
+        spec = self.spec
+        gain = spec.usual / median(distances)
+        offset = (gain - 1) * spec.centre / spec.spread
+        if spec.image_weight:
+            image = (self.image_distance(stored) - spec.image_centre) / spec.image_spread
+            offset += spec.image_weight * image
+        return Scale(gain, offset)
+
+    def smoothed(self, stored: NDArray[np.int8]) -> Floats:
+        """The distances of the cells (h, w)."""
         distances = self.distances(stored[:, :, : self.spec.row_channels])
         if self.spec.sigma_cells:
             distances = np.asarray(cv2.GaussianBlur(distances, (0, 0), self.spec.sigma_cells), np.float32)
-        if self.spec.relative:
-            distances = distances / np.float32(max(float(np.median(distances)), LEAST_TYPICAL))
-        return np.asarray(distances, np.float32)
+        return distances
 
     def image_distance(self, stored: NDArray[np.int8]) -> float:
         """Of the whole image from good ones, Mahalanobis', in standard deviations of one direction."""
@@ -173,6 +200,11 @@ class Memory:
         products = np.matmul(cells, self._doubled, out=self._products[: len(cells)])
         np.subtract(self._squares, products, out=products)
         return np.asarray(products.min(1), np.float32)
+
+
+def median(distances: Floats) -> float:
+    """Of an image's distances (h, w), which they count in; never 0."""
+    return max(float(np.median(distances)), LEAST_MEDIAN)
 
 
 def described(stored: NDArray[np.int8]) -> Floats:

@@ -44,8 +44,9 @@ class Seen:
 
     def pooled(self, against: Memory, pooling: Pooling) -> float:
         """Against a memory, as the device pools it."""
-        maps = [against.evidence(part) for part in self.parts]
-        return max(pooled_tiles(self.framing, maps, pooling))
+        found = [against.judge(part) for part in self.parts]
+        maps, scales = [one for one, _ in found], [scale for _, scale in found]
+        return max(pooled_tiles(self.framing, maps, pooling, scales))
 
 
 class Sight:
@@ -95,7 +96,7 @@ class Sight:
         """What a bundle with this memory says of a golden image: the station's own region is none of its."""
         model_input: ModelInput = Preprocessor(self._preprocess).prepare(frame)
         return predict(
-            model_input, self._cells, lambda tensor: memory.evidence(self._run(tensor)), self.pooling, scores
+            model_input, self._cells, lambda tensor: memory.judge(self._run(tensor)), self.pooling, scores
         ).score
 
     def _run(self, tensor: Pixels) -> Features:

@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
 VERSION_1 = GOLDEN.with_name("calibration-1.json")
 VERSION_2 = GOLDEN.with_name("calibration-2.json")
 FREE = ("training", "metrics")  # of any content
-MEMORY = MemorySpec("nearest", 32, 16, 900, False, 1.0, 3.5, 0.25, 0.0, 1.0, 2.0)
+MEMORY = MemorySpec("nearest", 32, 16, 900, 1.0, 2.0, 3.5, 0.25, 0.0, 1.0, 2.0)
 
 
 def content() -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_a_file_of_version_2_has_no_memory() -> None:
 
 
 def test_a_memory_comes_back() -> None:
-    calibration = make_calibration(memory=replace(MEMORY, relative=True, image_weight=0.5))
+    calibration = make_calibration(memory=replace(MEMORY, image_weight=0.5))
     assert Calibration.from_json(calibration.to_json()) == calibration
 
 

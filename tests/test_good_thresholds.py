@@ -12,6 +12,8 @@ from trainer.good_thresholds import choose, images_needed
 from trainer.metrics import interval
 from trainer.thresholds import scored
 
+MADE = np.full(8, 50.0)
+
 
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.1])
 def test_so_many_images_show_a_rate(rate: float) -> None:
@@ -21,7 +23,7 @@ def test_so_many_images_show_a_rate(rate: float) -> None:
 
 def test_as_many_good_images_are_rejected_as_may_be() -> None:
     pooled = np.random.default_rng(1).normal(0, 1, 400)
-    scores, chosen = choose(pooled, wish(false_reject_rate=0.05, marginal_share=0.1))
+    scores, chosen = choose(pooled, MADE, wish(false_reject_rate=0.05, marginal_share=0.1))
     judged = scored(pooled, scores)
     assert chosen.ng == 0.5
     assert (judged >= chosen.ng).sum() == 20
@@ -34,7 +36,7 @@ def test_as_many_good_images_are_rejected_as_may_be() -> None:
 def test_few_images_say_what_they_cannot_show(caplog: pytest.LogCaptureFixture) -> None:
     pooled = np.arange(10.0)
     with caplog.at_level(logging.WARNING):
-        scores, chosen = choose(pooled, wish())
+        scores, chosen = choose(pooled, MADE, wish())
     assert "10 good images cannot show" in caplog.text
     assert "up to 30.85%; 368 images would be needed" in caplog.text
     assert "which 368 images would be needed to show" in chosen.rule
@@ -42,11 +44,19 @@ def test_few_images_say_what_they_cannot_show(caplog: pytest.LogCaptureFixture) 
 
 
 def test_enough_images_warn_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    chosen = choose(np.random.default_rng(2).normal(0, 1, 400), wish(false_reject_rate=0.05))[1]
+    chosen = choose(np.random.default_rng(2).normal(0, 1, 400), MADE, wish(false_reject_rate=0.05))[1]
     assert not caplog.records
-    assert chosen.rule.endswith("confidence 3.08% to 7.62% of good parts are rejected; wanted 5.00%")
+    assert "confidence 3.08% to 7.62% of good parts are rejected; wanted 5.00%" in chosen.rule
+    assert chosen.rule.endswith("8 of 8 defects made from good images reach it")
+
+
+def test_a_wish_that_lets_defects_pass_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    pooled = np.append(np.random.default_rng(2).normal(0, 1, 400), [50.0] * 9)
+    chosen = choose(pooled, np.linspace(0, 60, 20), wish(false_reject_rate=0.01))[1]
+    assert "at NG 4 of 20 defects made from good images are found" in caplog.text
+    assert chosen.rule.endswith("4 of 20 defects made from good images reach it")
 
 
 def test_equal_scores_of_all_images() -> None:
-    scores, chosen = choose(np.full(20, 3.0), wish(false_reject_rate=0.05))
+    scores, chosen = choose(np.full(20, 3.0), MADE, wish(false_reject_rate=0.05))
     assert (scored(np.full(20, 3.0), scores) < chosen.ng).all()

@@ -15,7 +15,7 @@ from device.memory import FILE, Memory, described
 from device.remember import remember
 
 CHANNELS = 6
-SPEC = MemorySpec("nearest", CHANNELS, CHANNELS, 700, False, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0)
+SPEC = MemorySpec("nearest", CHANNELS, CHANNELS, 700, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)
 
 
 def features(*shape: int, seed: int = 0) -> np.ndarray:
@@ -70,32 +70,37 @@ def test_evidence_is_centred_and_scaled() -> None:
     assert found == pytest.approx((plain - 30) / 4, rel=1e-6)
 
 
-def test_what_is_strange_about_the_whole_image_is_added_everywhere() -> None:
+def test_what_is_strange_about_the_whole_image_is_in_the_score_and_not_in_the_map() -> None:
     items, stored = features(50, 6), features(8, 8, 6, seed=1)
-    plain = make_memory(items).evidence(stored)
+    plain, alone = make_memory(items).judge(stored)
     kept = make_memory(items, image_weight=2.0, image_centre=3.0, image_spread=5.0)
     distance = np.linalg.norm(described(stored))
     assert kept.image_distance(stored) == pytest.approx(distance, rel=1e-5)
-    assert kept.evidence(stored) - plain == pytest.approx(2 * (distance - 3) / 5, rel=1e-4)
+    evidence, scale = kept.judge(stored)
+    assert np.array_equal(evidence, plain)
+    assert scale.gain == alone.gain
+    assert scale.offset - alone.offset == pytest.approx(2 * (distance - 3) / 5, rel=1e-4)
 
 
 def test_rows_may_have_the_first_channels_alone() -> None:
     items, stored = features(50, 4), features(8, 8, 6, seed=1)
     kept = make_memory(items, 6)
-    assert np.array_equal(kept.typical(stored), make_memory(items).distances(stored[:, :, :4]))
+    assert np.array_equal(kept.smoothed(stored), make_memory(items).distances(stored[:, :, :4]))
 
 
-def test_relative_distances_do_not_know_how_strong_the_image_is() -> None:
+def test_a_score_does_not_know_how_strong_the_image_is() -> None:
     items, stored = np.zeros((1, 3), np.int8), np.ones((8, 8, 3), np.int8)
     stored[3, 4] = 10
-    kept = make_memory(items, relative=True)
-    assert kept.evidence(stored)[3, 4] == pytest.approx(10)
-    assert kept.evidence(stored * 3)[3, 4] == pytest.approx(10)
+    kept = make_memory(items, usual=2 * 3**0.5, centre=5.0, spread=2.0)
+    for image in (stored, stored * 3):
+        evidence, scale = kept.judge(image)
+        assert scale.of(float(evidence[3, 4])) == pytest.approx((20 * 3**0.5 - 5) / 2)
+    assert kept.evidence(stored * 3)[3, 4] == pytest.approx((30 * 3**0.5 - 5) / 2)  # the map does
 
 
-def test_a_flat_image_has_no_infinite_evidence() -> None:
-    kept = make_memory(np.zeros((1, 3), np.int8), relative=True)
-    assert np.isfinite(kept.evidence(np.zeros((4, 4, 3), np.int8))).all()
+def test_a_flat_image_has_no_infinite_score() -> None:
+    evidence, scale = make_memory(np.zeros((1, 3), np.int8)).judge(np.zeros((4, 4, 3), np.int8))
+    assert np.isfinite([scale.gain, scale.offset, *evidence.ravel()]).all()
 
 
 def test_smoothing_spreads_a_peak() -> None:

@@ -120,8 +120,8 @@ def test_where_the_memory_has_seen_good_images_all_are_judged_by_one_that_has_no
         assert memory is not None
         same = np.array(
             [
-                np.array_equal(maps[0], memory.evidence(one.parts[0]))
-                for maps, one in zip(ground.distances, ground.seen, strict=True)
+                np.array_equal(found, memory.evidence(one.parts[0]))
+                for [(found, _)], one in zip(ground.judged, ground.seen, strict=True)
             ]
         )
         good = np.array([not sample.label for sample in ground.samples])

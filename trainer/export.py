@@ -17,10 +17,10 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from device.bundle import Pooling, Quantization, ScoreCalibration
-from device.detector import Prediction, predict
+from device.detector import AS_IT_IS, Prediction, predict
 from device.errors import InterpreterError
 from device.interpreter import default_threads
-from device.memory import Memory
+from device.memory import Memory, Scale
 from device.preprocess import ModelInput
 from trainer.network import scaled
 
@@ -164,9 +164,12 @@ class Int8Model:
 
     def evidence(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first channel of the first output, float32 (h, w), for a uint8 (1, h, w, 3)."""
+        return self._judge(tensor)[0]
+
+    def _judge(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Scale]:
         if self._memory is not None:
-            return self._memory.evidence(self.stored(tensor))
-        return next(self.run(tensor))[:, :, 0]
+            return self._memory.judge(self.stored(tensor))
+        return next(self.run(tensor))[:, :, 0], AS_IT_IS
 
     def stored(self, tensor: NDArray[np.uint8]) -> NDArray[np.int8]:
         """The first output as it is stored, int8 (h, w, channels)."""
@@ -181,7 +184,7 @@ class Int8Model:
     def predict(self, model_input: ModelInput, pooling: Pooling, scores: ScoreCalibration) -> Prediction:
         """What the device would say of it."""
         _, height, width, _ = self._outputs[0]["shape"]
-        return predict(model_input, (int(height), int(width)), self.evidence, pooling, scores)
+        return predict(model_input, (int(height), int(width)), self._judge, pooling, scores)
 
     def run_batch(self, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first output for each of (n, h, w, 3): float32 (n, h', w', channels)."""

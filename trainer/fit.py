@@ -130,7 +130,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     with steps.at("model"):
         learned = good_only.learn(good, specs, config.good_only, weights, options.seed)
     with steps.at("thresholds"):
-        scores, chosen = good_thresholds.choose(learned.pooled, config.threshold)
+        scores, chosen = good_thresholds.choose(learned.pooled, learned.made, config.threshold)
         golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
         calibration = contract.calibration(
             learned,

@@ -21,7 +21,7 @@ from device.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.calibration import MemoryKind
 from device.detector import pool
 from device.frame import Frame, frame_from_file
-from device.memory import BLOCK, Memory
+from device.memory import BLOCK, Memory, median
 from device.preprocess import Preprocessor
 from device.remember import remember
 from trainer import metrics, network
@@ -30,7 +30,7 @@ from trainer.data import Sample
 from trainer.export import Int8Model, to_int8
 from trainer.made_defects import with_defect
 from trainer.network import scaled
-from trainer.probe import Quality, gain_error
+from trainer.probe import Quality
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ STRIDE = 8
 ROW_CHANNELS = (32, 96)  # of the first cut, and of the first two
 PLACES_MOST = 32  # channels: a covariance for each place takes the square of them
 WHITENING_IMAGES = 24
-SURE = 2.0  # standard errors by which a way must be better
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 SHOWN = 8
 
@@ -81,7 +80,6 @@ class Way:
 
     kind: MemoryKind
     row_channels: int
-    relative: bool
     sigma_cells: float
     image_weight: float
     pooling: Pooling
@@ -91,7 +89,6 @@ class Way:
         return {
             "kind": self.kind,
             "cuts": list(CUTS[: 1 + (self.row_channels > CHANNELS[0])]),
-            "relative": self.relative,
             "sigma_cells": self.sigma_cells,
             "image_weight": self.image_weight,
             "pooling_share": self.pooling.share,
@@ -100,11 +97,10 @@ class Way:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """A way, and what it said of good images and of made defects, in this order."""
+    """A way, and how well it told made defects from good images."""
 
     way: Way
     quality: Quality
-    pooled: NDArray[np.float64]
 
     def describe(self) -> dict[str, object]:
         """For the log, and for the record in a bundle."""
@@ -129,8 +125,7 @@ def learn(
     made_masks: list[NDArray[np.bool_]] = []
     made = _features(model, [judged[index] for index in few], spec, (seed, made_masks))
     fold_of = _folds(judged, config.folds)
-    groups = [judged[index].group for index in (*range(len(judged)), *few)]
-    search = _Search(good, made, made_masks, fold_of, fold_of[list(few)], groups, config, seed)
+    search = _Search(good, made, made_masks, fold_of, fold_of[list(few)], config, seed)
     way, compared = search.choose()
     log.info("chosen: %s", way.describe())
     memory, pooled, pooled_made = search.finish(way)
@@ -273,39 +268,25 @@ class _Search:
         masks: Sequence[NDArray[np.bool_]],
         fold_of: NDArray[np.intp],
         fold_of_made: NDArray[np.intp],
-        groups: Sequence[str],
         config: GoodOnlyConfig,
         seed: int,
     ) -> None:
-        """`groups`: of the good images, then of those that the defects were made from."""
         self._good, self._made, self._masks = good, made, masks
         self._fold_of, self._fold_of_made = fold_of, fold_of_made
         self._config, self._seed = config, seed
         self._labels = np.repeat([0, 1], [len(good), len(made)])
-        self._groups = groups
         cells = good.shape[1:3]
         self._marked = np.stack([_on_cells(mask, (cells[0], cells[1])) for mask in masks])
 
     def choose(self) -> tuple[Way, list[Compared]]:
-        """(the way to take, all that were compared, best first).
-
-        Good images and made defects are of the same light, and a line's light changes: of ways that they
-        cannot tell apart for sure, one whose distances are relative is taken.
-        """
+        """(the way to take, all that were compared, best first)."""
         compared: list[Compared] = []
         for kind, row_channels in self._kinds():
             compared += self._compare(kind, row_channels)
         compared.sort(key=lambda one: -one.quality.merit)
         for one in compared[:5]:
             log.info("%s", one.describe())
-        best = compared[0]
-        relative = next(one for one in compared if one.way.relative)
-        if relative is not best:
-            gain = best.quality.merit - relative.quality.merit
-            error = gain_error(self._labels, best.pooled, relative.pooled, self._groups)
-            log.info("relative distances do %.3f worse, standard error %.3f", gain, error)
-            best = relative if gain <= SURE * error else best
-        return best.way, compared
+        return compared[0].way, compared
 
     def _kinds(self) -> list[tuple[MemoryKind, int]]:
         nearest: list[tuple[MemoryKind, int]] = [("nearest", channels) for channels in ROW_CHANNELS]
@@ -320,18 +301,16 @@ class _Search:
         raw_good, raw_made, image_good, image_made = self._distances(kind, row_channels)
         whole = _standardized(image_good, image_made)
         found = []
-        for relative in (False, True):
-            for sigma in self._config.sigmas:
-                good, made = (_shaped(raw, relative, sigma) for raw in (raw_good, raw_made))
-                centre, spread = _scale(good)
-                place = _place((made - centre) / spread, self._marked)
-                for share in self._config.pooling_shares:
-                    pooling = Pooling("top", share)
-                    cells = np.array([pool((one - centre) / spread, pooling) for one in (*good, *made)])
-                    for weight in self._config.image_weights:
-                        pooled = cells + weight * whole
-                        way = Way(kind, row_channels, relative, sigma, weight, pooling)
-                        found.append(Compared(way, Quality.of(self._labels, pooled, place), pooled))
+        for sigma in self._config.sigmas:
+            (good, _), (made, _) = (_relative(raw, sigma) for raw in (raw_good, raw_made))
+            centre, spread = _scale(good)
+            place = _place(made, self._marked)
+            for share in self._config.pooling_shares:
+                pooling = Pooling("top", share)
+                cells = np.array([pool((one - centre) / spread, pooling) for one in (*good, *made)])
+                for weight in self._config.image_weights:
+                    quality = Quality.of(self._labels, cells + weight * whole, place)
+                    found.append(Compared(Way(kind, row_channels, sigma, weight, pooling), quality))
         return found
 
     def _distances(self, kind: MemoryKind, row_channels: int) -> tuple[Floats, Floats, Floats, Floats]:
@@ -357,7 +336,7 @@ class _Search:
             items = int(self._config.search_macs_per_px * STRIDE**2 / row_channels)
             items = min(items, self._config.max_bytes // (2 * bytes_each), 65536)
         return MemorySpec(
-            kind, self._good.shape[3], row_channels, max(1, items), False, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0
+            kind, self._good.shape[3], row_channels, max(1, items), 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0
         )
 
     def _memory(self, features: Features, spec: MemorySpec) -> Memory:
@@ -369,18 +348,19 @@ class _Search:
     def finish(self, way: Way) -> tuple[Memory, NDArray[np.float64], NDArray[np.float64]]:
         """(the memory of all good images, pooled logits of good ones and of made defects without it)."""
         raw_good, raw_made, image_good, image_made = self._distances(way.kind, way.row_channels)
-        good, made = (_shaped(raw, way.relative, way.sigma_cells) for raw in (raw_good, raw_made))
+        (good, medians), (made, _) = (_relative(raw, way.sigma_cells) for raw in (raw_good, raw_made))
         centre, spread = _scale(good)
+        usual = float(np.median(medians))
         whole = _standardized(image_good, image_made)
         cells = np.array([pool((one - centre) / spread, way.pooling) for one in (*good, *made)])
         pooled = cells + way.image_weight * whole
         memory = self._memory(self._good, self._spec(way.kind, way.row_channels))
         spec = replace(
             memory.spec,
-            relative=way.relative,
             sigma_cells=way.sigma_cells,
-            centre=centre,
-            spread=spread,
+            usual=usual,
+            centre=usual * centre,
+            spread=usual * spread,
             image_weight=way.image_weight,
             image_centre=float(np.median(image_good)),
             image_spread=_robust(image_good),
@@ -388,12 +368,11 @@ class _Search:
         return Memory(memory.good, spec), pooled[: len(good)], pooled[len(good) :]
 
 
-def _shaped(raw: Floats, relative: bool, sigma: float) -> Floats:
-    """As Memory.typical makes them of distances (n, h, w)."""
+def _relative(raw: Floats, sigma: float) -> tuple[Floats, Floats]:
+    """(distances (n, h, w) as they count for the score, in medians (n,) of their image's; these)."""
     smooth = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in raw]) if sigma else raw
-    if not relative:
-        return smooth
-    return np.asarray(smooth / np.maximum(np.median(smooth, axis=(1, 2), keepdims=True), 1.0), np.float32)
+    medians = np.array([median(one) for one in smooth], np.float32)
+    return smooth / medians[:, np.newaxis, np.newaxis], medians
 
 
 def _scale(good: Floats) -> tuple[float, float]:

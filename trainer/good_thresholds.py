@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 STEEPNESS = 4.0  # logits from the typical good image to the threshold: its score is 0.018
 BEYOND = 0.25  # of the way from the typical to the strangest good image: the margin beyond the latter
+LEAST_FOUND = 0.5  # of the made defects, at NG: fewer are worth a warning
 ROUND_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -25,12 +26,13 @@ def images_needed(rate: float, confidence: float) -> int:
     return math.ceil(math.log((1 - confidence) / 2) / math.log1p(-rate))
 
 
-def choose(pooled: Values, wish: ThresholdConfig) -> tuple[ScoreCalibration, Thresholds]:
+def choose(pooled: Values, made: Values, wish: ThresholdConfig) -> tuple[ScoreCalibration, Thresholds]:
     """Where NG and MARGINAL begin, and the scores that go with it: NG is 0.5.
 
     `pooled`: logits of good images that the memory had not seen. At most the wish's `false_reject_rate` of
     them reach NG, at most its `marginal_share` MARGINAL. Where not one may, NG lies beyond the strangest by
-    a margin: unlike trainer.wish, this refuses nothing, since ten good images are a beginning.
+    a margin: unlike trainer.wish, this refuses nothing, since ten good images are a beginning. `made`:
+    logits of defects made from good images, which say what such a threshold costs.
     """
     rate, confidence = wish.false_reject_rate, wish.confidence
     ranked = np.sort(pooled)[::-1]
@@ -57,6 +59,16 @@ def choose(pooled: Values, wish: ThresholdConfig) -> tuple[ScoreCalibration, Thr
             needed,
         )
         rule += f", which {needed} images would be needed to show"
+    found = int((made >= ng).sum())
+    rule += f"; {found} of {len(made)} defects made from good images reach it"
+    if found < LEAST_FOUND * len(made):
+        log.warning(
+            "at NG %d of %d defects made from good images are found, the others are not stranger than the "
+            "strangest good images: look at these in the report, allow more false rejects ([threshold] "
+            "false_reject_rate), learn from more good images, or from a few known defects (--from)",
+            found,
+            len(made),
+        )
     judged = scored(pooled, scores)
     at = {0.5, scores.score(marginal), *ROUND_THRESHOLDS}
     table = tuple(_row(judged, threshold) for threshold in sorted(at))

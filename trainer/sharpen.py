@@ -33,7 +33,7 @@ from device.detector import pooled_tiles
 from device.errors import BundleError
 from device.frame import frame_from_file
 from device.learning import drift_reference, remember
-from device.memory import Memory
+from device.memory import Memory, Scale
 from device.pipeline import Pipeline
 from device.sight import Seen, Sight
 from trainer import contract, data, metrics, probe, provenance, thresholds
@@ -53,13 +53,13 @@ Map = NDArray[np.float32]
 class Ground:
     """Labelled images as the model saw them.
 
-    `distances`: of each image the maps of its tiles, from a memory that has not seen it.
+    `judged`: of each image, for each of its tiles the map and its scale, from a memory that has not seen it.
     """
 
     samples: tuple[Sample, ...]
     seen: tuple[Seen, ...]
     fold_of: NDArray[np.int64]
-    distances: tuple[tuple[Map, ...], ...]
+    judged: tuple[tuple[tuple[Map, Scale], ...], ...]
     pooling: Pooling
 
     @property
@@ -70,10 +70,11 @@ class Ground:
         """Of each image, with a share of further maps."""
         found = []
         for index, one in enumerate(self.seen):
-            maps = list(self.distances[index])
+            maps = [own for own, _ in self.judged[index]]
+            scales = [scale for _, scale in self.judged[index]]
             if added is not None:
                 maps = [own + np.float32(share) * more for own, more in zip(maps, added[index], strict=True)]
-            found.append(max(pooled_tiles(one.framing, maps, self.pooling)))
+            found.append(max(pooled_tiles(one.framing, maps, self.pooling, scales)))
         return np.array(found)
 
 
@@ -169,14 +170,13 @@ def _ground(start: Bundle, samples: Sequence[Sample], k: int, seed: int) -> Grou
             for one, sample, of in zip(seen, samples, fold_of, strict=True)
             if of != fold and not sample.label
         ]
-        made = remember(others, kept.spec)
-        against.append(Memory(made.good, replace(kept.spec, items=made.spec.items)))
+        against.append(remember(others, kept.spec))
     new = not any(sample.sha256 in taught for sample in samples)
-    distances = tuple(
-        tuple((kept if new else against[fold]).evidence(part) for part in one.parts)
+    judged = tuple(
+        tuple((kept if new else against[fold]).judge(part) for part in one.parts)
         for one, fold in zip(seen, fold_of, strict=True)
     )
-    return Ground(tuple(samples), seen, fold_of, distances, sight.pooling)
+    return Ground(tuple(samples), seen, fold_of, judged, sight.pooling)
 
 
 def _taught(start: Bundle) -> set[str]:
