@@ -10,8 +10,8 @@ inspected depends on who can wait:
                                 wait, a further one is dropped at once and its part gets an ERROR verdict
                                 instead, in its turn; when MOST_PARTS wait, the event is dropped and counted.
 
-What will be inspected for certain, which is all but the frames of a live camera that runs freely, is prepared
-for the model here, while the model is at work on the one before.
+A frame is prepared for the model here, while the model is at work on the one before. Not so where frames of a
+live camera come faster than they are inspected: after one that was skipped, the next may be as well.
 
 Everything taken has a number, `seq`, that only grows: one verdict or one counted loss for each. A camera that
 runs freely may leave gaps in it, which are frames that it lost itself. A frame that could not be read, a
@@ -71,6 +71,7 @@ class HandOver:
         self._changed = threading.Condition()  # guards all that follows
         self._waiting: deque[Taken] = deque()
         self._closed = False
+        self._overtaken = False
         self._skipped = 0
         self._dropped = 0
 
@@ -84,6 +85,7 @@ class HandOver:
             if taken.trigger != FREE_RUN:
                 kept = self._queue(taken)
             elif self._live:
+                self._overtaken = bool(self._waiting)
                 self._skipped += len(self._waiting)
                 self._waiting.clear()
                 self._waiting.append(taken)
@@ -121,6 +123,11 @@ class HandOver:
             self._dropped += len(waiting) - len(parts)
             self._waiting.clear()
         return [not_inspected(part, "the station ended by a fault") for part in parts]
+
+    @property
+    def overtaken(self) -> bool:
+        """The last frame of a live camera that runs freely took the place of one that waited."""
+        return self._overtaken
 
     @property
     def empty(self) -> bool:
@@ -327,8 +334,8 @@ class Capture:
         return True
 
     def _ahead(self, frame: Frame) -> Taken:
-        """The frame, prepared for the model where it will be inspected for certain."""
-        if self._prepare is None or (self._camera.live and frame.trigger == FREE_RUN):
+        """The frame, prepared for the model unless it is likely to be skipped."""
+        if self._prepare is None or (frame.trigger == FREE_RUN and self._handed.overtaken):
             return frame
         try:
             return self._prepare(frame)

@@ -329,7 +329,7 @@ def test_a_camera_that_runs_freely_never_waits_for_a_part(make_capture: Callable
     assert not capture.waits_for_part
 
 
-def test_what_is_inspected_for_certain_is_prepared_ahead(
+def test_what_is_inspected_is_prepared_ahead(
     make_capture: Callable[..., Capture], tiny_bundle: Bundle
 ) -> None:
     pipeline = Pipeline(tiny_bundle, "press-4", "5e55", threads=1)
@@ -339,7 +339,22 @@ def test_what_is_inspected_for_certain_is_prepared_ahead(
     part, _ = take_all(make_capture(Scripted(frame), commanded(*"AB"), prepare=pipeline.prepare))
     assert (type(part), part.frame.part_id) == (Prepared, "A")
     free = take_all(make_capture(Scripted(frame), prepare=pipeline.prepare))
-    assert [type(item) for item in free] == [Frame]
+    assert [type(item) for item in free] == [Prepared]
+
+
+def test_frames_that_come_faster_than_they_are_inspected_are_not_prepared_ahead(
+    make_capture: Callable[..., Capture],
+) -> None:
+    prepared: list[int] = []
+
+    def prepare(frame: Frame) -> Prepared:
+        prepared.append(frame.seq)
+        raise BundleError("noted")
+
+    camera = Scripted(*[frame] * 20)
+    make_capture(camera, prepare=prepare)
+    assert camera.closed.wait(DEADLINE_S)  # nobody has taken any
+    assert prepared == [0, 1]  # the second took the first one's place
 
 
 def test_a_frame_that_cannot_be_prepared_is_handed_on_as_it_is(make_capture: Callable[..., Capture]) -> None:
