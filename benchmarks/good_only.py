@@ -43,6 +43,7 @@ from device.errors import DataError
 from device.frame import frame_from_file, read_image
 from device.interpreter import Interpreter
 from device.localizer import evidence_in_frame
+from device.memory import Turned
 from device.pipeline import Pipeline
 from device.preprocess import Preprocessor
 from trainer import config as configs
@@ -79,11 +80,12 @@ def measured(bundle: Bundle, samples: list[Sample]) -> tuple[float, float, float
     preprocessor = Preprocessor(bundle.calibration.preprocess)
     invoke_ms, search_ms = [], []
     for number, sample in enumerate(samples):
-        stored = interpreter.run(preprocessor.prepare(frame_from_file(sample.path, number)).tensor)[0]
+        tensor = preprocessor.prepare(frame_from_file(sample.path, number)).tensor
+        seen = Turned.of(tensor, lambda pixels: interpreter.run(pixels)[0], upright=memory.spec.upright)
         begin = time.perf_counter()
         interpreter.invoke()
         invoked = time.perf_counter()
-        memory.judge(stored)
+        memory.judge(seen)
         search_ms.append((time.perf_counter() - invoked) * 1e3)
         invoke_ms.append((invoked - begin) * 1e3)
     return float(np.median(invoke_ms)), float(np.median(search_ms)), memory.nbytes / 2**20

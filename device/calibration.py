@@ -256,7 +256,8 @@ class MemorySpec:
     `kind` "nearest": a cell's distance is that to the nearest row; "position": to the row of its own place,
     row by row of the map, for parts that lie still. `channels`: of the features; rows have the first
     `row_channels` of them. `items`: how many rows. `sigma_cells`: of the Gaussian over the distances; 0 for
-    none. `centre`, `spread`: of a cell's distance, `usual`: of the median of an image's, `image_centre`,
+    none. `upright`: the part of an image is turned before the model sees it (upright.py).
+    `centre`, `spread`: of a cell's distance, `usual`: of the median of an image's, `image_centre`,
     `image_spread`: of the distance of the whole image.
     The evidence of a cell is (cell - centre) / spread. The score's is pooled from cells * usual / median,
     which takes out light and focus, plus image_weight * (image - image_centre) / image_spread.
@@ -266,6 +267,7 @@ class MemorySpec:
     channels: int
     row_channels: int
     items: int
+    upright: bool
     sigma_cells: float
     usual: float
     centre: float

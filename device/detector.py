@@ -17,12 +17,12 @@ from device.errors import InterpreterError
 from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.geometry import Box, Size
 from device.interpreter import Interpreter, Tensor
-from device.memory import BLOCK, Memory, Scale
+from device.memory import BLOCK, Memory, Scale, Turned
 from device.preprocess import ModelInput, Pixels
 from device.tiles import STEP
 
 Evidence = NDArray[np.float32]
-Output = NDArray[Any]  # (h, w, channels) of a tile, as the model stores it
+Output = Turned  # of a tile, as the model stores it
 AS_IT_IS = Scale()
 Run = Callable[[Pixels], tuple[Evidence, Scale]]  # one input of the model, (1, h, w, 3), to its map (h, w)
 
@@ -76,6 +76,7 @@ class Detector:
         _require(source, "input dtype", "uint8", model_input.dtype)
         _require_quantization(source, "input", calibration.input_quantization, model_input)
         self._memory = bundle.memory()
+        self._upright = self._memory is not None and self._memory.spec.upright
         _require_map(source, output, self._memory)
         if calibration.preprocess.tiles is not None:
             _require_whole_cells(source, size, output.shape)
@@ -99,7 +100,13 @@ class Detector:
     def run(self, model_input: ModelInput) -> list[Output]:
         """The model's outputs, one for each tile in which a cell counts. Raises InterpreterError."""
         with self._running:
-            return [self._interpreter.run(tensor)[0] for tensor in tensors(model_input, self._cells)]
+            return [
+                Turned.of(tensor, self._run, upright=self._upright)
+                for tensor in tensors(model_input, self._cells)
+            ]
+
+    def _run(self, tensor: Pixels) -> NDArray[Any]:
+        return np.asarray(self._interpreter.run(tensor)[0])
 
     def read(self, model_input: ModelInput, outputs: Sequence[Output]) -> Prediction:
         """What these outputs of run() say; another thread may run the model meanwhile."""
@@ -110,7 +117,7 @@ class Detector:
     def _judge(self, output: Output) -> tuple[Evidence, Scale]:
         if self._memory is not None:
             return self._memory.judge(output)
-        stored = output[:, :, 0]
+        stored = output.stored[:, :, 0]
         evidence = (stored.astype(np.float32) - self._zero_point) * self._scale
         return np.asarray(evidence, np.float32), AS_IT_IS
 

@@ -340,7 +340,7 @@ class Distances:
         medians = np.array([memories.median(one) for one in maps])
         relative = [one.ravel() / middle for one, middle in zip(maps, medians, strict=True)]
         cells = np.array(pooled_tiles(seen.framing, maps, pooling))
-        images = np.array([memory.image_distance(part) for part in seen.parts])
+        images = np.array([memory.image_distance(part.stored) for part in seen.parts])
         return cls(cells, medians, images, float(np.quantile(np.concatenate(relative), CENTRE_QUANTILE)))
 
     def evidence(self, spec: MemorySpec) -> float:
@@ -376,7 +376,7 @@ def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> flo
 def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
     """As many rows as `spec` has, or what each place shows; its spec says nothing of what is usual yet."""
     rng = np.random.default_rng(SEED)
-    parts = np.concatenate([np.stack(one.parts) for one in seen])
+    parts = np.stack([part.stored for one in seen for part in one.parts])
     rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
     good = rememberer.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
     items = len(good.items) or len(good.means)

@@ -20,6 +20,7 @@ the order in which its BLAS adds them up.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 from device.calibration import MemorySpec
 from device.errors import BundleError
+from device.upright import Turn, find
 
 FILE = "memory.npz"
 DTYPES = {
@@ -46,6 +48,7 @@ PRODUCTS_BYTES = 2**20  # of products at a time: they stay in a processor's cach
 LEAST_MEDIAN = 1.0  # steps of int8: a flat image must not divide by 0
 
 Floats = NDArray[np.float32]
+Run = Callable[[NDArray[np.uint8]], NDArray[np.int8]]  # the model: (1, h, w, 3) to (h, w, channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,28 @@ class Good:
         return cls(**content)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Turned:
+    """`stored`: features int8 (h, w, channels) of an image. `turn`: how it was turned before; None if not."""
+
+    stored: NDArray[np.int8]
+    turn: Turn | None = None
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8], run: Run, *, upright: bool) -> Turned:
+        """What the model `run` gives for an image (1, h, w, 3), turned first where that is asked for."""
+        turn = find(image[0]) if upright else None
+        return cls(run(image if turn is None else turn.turned(image[0])[np.newaxis]), turn)
+
+    def back(self, values: Floats) -> Floats:
+        """A map (h, w) of what the model saw as one of the image."""
+        return values if self.turn is None else self.turn.back(values)
+
+    def linear(self, head: Floats) -> Floats:
+        """(h, w): the features times `head` (channels + 1,), with its constant."""
+        return self.back(np.asarray(self.stored.astype(np.float32) @ head[:-1] + head[-1], np.float32))
+
+
 class Memory:
     """What good images showed, ready to compare a frame with. One frame at a time."""
 
@@ -148,19 +173,19 @@ class Memory:
         kept = [getattr(self.good, name) for name in DTYPES]
         return sum(array.nbytes for array in (*own, *kept))
 
-    def evidence(self, stored: NDArray[np.int8]) -> Floats:
-        """The map (h, w) for features int8 (h, w, channels)."""
-        return self._map(stored, self.smoothed(stored))
+    def evidence(self, seen: Turned) -> Floats:
+        """The map (h, w) for the features of an image."""
+        return self._map(seen, self.smoothed(seen))
 
-    def judge(self, stored: NDArray[np.int8]) -> tuple[Floats, Scale]:
+    def judge(self, seen: Turned) -> tuple[Floats, Scale]:
         """The map, and what it counts for in the image's score."""
-        distances = self.smoothed(stored)
-        return self._map(stored, distances), self._scale(stored, distances)
+        distances = self.smoothed(seen)
+        return self._map(seen, distances), self._scale(seen.stored, distances)
 
-    def _map(self, stored: NDArray[np.int8], distances: Floats) -> Floats:
+    def _map(self, seen: Turned, distances: Floats) -> Floats:
         cells = (distances - np.float32(self.spec.centre)) / np.float32(self.spec.spread)
         if len(self.good.head):
-            cells += stored.astype(np.float32) @ self.good.head[:-1] + self.good.head[-1]
+            cells += seen.linear(self.good.head)
         return np.asarray(cells, np.float32)
 
     def _scale(self, stored: NDArray[np.int8], distances: Floats) -> Scale:
@@ -172,9 +197,9 @@ class Memory:
             offset += spec.image_weight * image
         return Scale(gain, offset)
 
-    def smoothed(self, stored: NDArray[np.int8]) -> Floats:
+    def smoothed(self, seen: Turned) -> Floats:
         """The distances of the cells (h, w)."""
-        distances = self.distances(stored[:, :, : self.spec.row_channels])
+        distances = seen.back(self.distances(seen.stored[:, :, : self.spec.row_channels]))
         if self.spec.sigma_cells:
             distances = np.asarray(cv2.GaussianBlur(distances, (0, 0), self.spec.sigma_cells), np.float32)
         return distances

@@ -17,7 +17,7 @@ from device.errors import BundleError
 from device.frame import Frame
 from device.framing import Framing, counted_in_tiles
 from device.interpreter import Interpreter
-from device.memory import Memory
+from device.memory import Memory, Turned
 from device.preprocess import ModelInput, Pixels, Preprocessor
 from device.region_of_interest import EVERYTHING, RegionOfInterest
 
@@ -26,20 +26,24 @@ Features = NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A frame's features, int8 (h, w, channels) of each tile in which a cell counts."""
+    """A frame's features, of each tile in which a cell counts."""
 
     path: Path
     sha256: str
     framing: Framing
-    parts: tuple[Features, ...]
+    parts: tuple[Turned, ...]
     checks: Checks
 
     @property
     def rows(self) -> Features:
-        """Of the cells that count, (n, channels)."""
-        height, width, channels = self.parts[0].shape
+        """Of the cells that count, (n, channels); where the part was turned, of all."""
+        height, width, channels = self.parts[0].stored.shape
+        if any(part.turn for part in self.parts):
+            return np.concatenate([part.stored.reshape(-1, channels) for part in self.parts])
         counted = [cells for _, _, cells in counted_in_tiles(self.framing, (height, width))]
-        found = [part[cells].reshape(-1, channels) for part, cells in zip(self.parts, counted, strict=True)]
+        found = [
+            part.stored[cells].reshape(-1, channels) for part, cells in zip(self.parts, counted, strict=True)
+        ]
         return np.concatenate(found)
 
     def pooled(self, against: Memory, pooling: Pooling) -> float:
@@ -86,7 +90,7 @@ class Sight:
         """Run the model, once for each tile. Raises InterpreterError."""
         model_input = self._preprocessor.prepare(frame)
         parts = tuple(
-            self._run(model_input.cut(tile)).copy()
+            self._turned(model_input.cut(tile))
             for tile, _, _ in counted_in_tiles(model_input.framing, self._cells)
         )
         checks = measure(model_input)
@@ -96,11 +100,14 @@ class Sight:
         """What a bundle with this memory says of a golden image: the station's own region is none of its."""
         model_input: ModelInput = Preprocessor(self._preprocess).prepare(frame)
         return predict(
-            model_input, self._cells, lambda tensor: memory.judge(self._run(tensor)), self.pooling, scores
+            model_input, self._cells, lambda tensor: memory.judge(self._turned(tensor)), self.pooling, scores
         ).score
 
+    def _turned(self, tensor: Pixels) -> Turned:
+        return Turned.of(tensor, self._run, upright=self.spec.upright)
+
     def _run(self, tensor: Pixels) -> Features:
-        return np.asarray(self._interpreter.run(tensor)[0], np.int8)
+        return np.array(self._interpreter.run(tensor)[0], np.int8)
 
     @property
     def _cells(self) -> tuple[int, int]:

@@ -113,7 +113,7 @@ def make_memory(
         np.eye(both, dtype=np.float32),
         np.zeros(0, np.float32) if head is None else head,
     )
-    spec = MemorySpec("nearest", channels or own, own, count, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)
+    spec = MemorySpec("nearest", channels or own, own, count, False, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)
     return Memory(good, replace(spec, **changes))
 
 

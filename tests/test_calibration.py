@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
 VERSION_1 = GOLDEN.with_name("calibration-1.json")
 VERSION_2 = GOLDEN.with_name("calibration-2.json")
 FREE = ("training", "metrics")  # of any content
-MEMORY = MemorySpec("nearest", 32, 16, 900, 1.0, 2.0, 3.5, 0.25, 0.0, 1.0, 2.0)
+MEMORY = MemorySpec("nearest", 32, 16, 900, True, 1.0, 2.0, 3.5, 0.25, 0.0, 1.0, 2.0)
 
 
 def content() -> dict[str, Any]:

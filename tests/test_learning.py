@@ -247,7 +247,7 @@ def test_each_place_has_its_mean_where_parts_lie_still(config: Path) -> None:
     seen = teacher.look(sorted((config.parent / "images").iterdir()))
     spec = replace(SPEC, kind="position", items=64)
     means = teach(seen, spec, teacher.sight.pooling, 0.01).memory.good.means
-    expected = np.mean([one.parts[0] for one in seen], axis=0)
+    expected = np.mean([one.parts[0].stored for one in seen], axis=0)
     assert means.reshape(8, 8, 1) == pytest.approx(expected, abs=0.05)
 
 

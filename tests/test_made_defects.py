@@ -42,3 +42,16 @@ def test_defects_lie_where_there_is_structure() -> None:
     image[:, :40] = a_texture()[:96].repeat(2, axis=0)[:128, :40]
     columns = [np.nonzero(with_defect(image, np.random.default_rng(seed))[1])[1].mean() for seed in range(30)]
     assert np.mean(np.array(columns) < 50) > 0.6
+
+
+def test_on_a_part_a_defect_does_not_leave_it() -> None:
+    image = np.full((80, 80, 3), 200, np.uint8)
+    part = np.zeros((80, 80), np.bool_)
+    part[30:40, 10:70] = True
+    image[part] = np.random.default_rng(0).integers(40, 90, (int(part.sum()), 3))
+    for seed in range(12):
+        made, _ = with_defect(image, np.random.default_rng(seed), part)
+        changed = (made != image).any(2)
+        assert changed.any()
+        assert not changed[:24].any()
+        assert not changed[46:].any()

@@ -12,7 +12,7 @@ from device.calibration import MemorySpec
 from device.memory import Memory, described
 from device.remember import remember, shrunk_covariance, whole_images
 
-SPEC = MemorySpec("nearest", 8, 8, 20, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)
+SPEC = MemorySpec("nearest", 8, 8, 20, False, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)
 
 
 def seen(count: int, *, level: float = 0.0, seed: int = 0) -> np.ndarray:

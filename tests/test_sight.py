@@ -32,7 +32,7 @@ def test_it_pools_and_scores_as_the_detector_does(bundle: Bundle) -> None:
     expected = Detector(bundle).detect(Preprocessor(bundle.calibration.preprocess).prepare(frame))
     sight = Sight(bundle)
     seen = sight.see(frame)
-    assert [part.shape for part in seen.parts] == [(8, 8, 1)]
+    assert [part.stored.shape for part in seen.parts] == [(8, 8, 1)]
     assert seen.rows.shape == (64, 1)
     assert seen.pooled(MEMORY, sight.pooling) == expected.pooled
     assert sight.score(frame, MEMORY, bundle.calibration.score_calibration) == expected.score

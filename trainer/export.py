@@ -20,7 +20,7 @@ from device.bundle import Pooling, Quantization, ScoreCalibration
 from device.detector import AS_IT_IS, Prediction, predict
 from device.errors import InterpreterError
 from device.interpreter import default_threads
-from device.memory import Memory, Scale
+from device.memory import Memory, Scale, Turned
 from device.preprocess import ModelInput
 from trainer.network import scaled
 
@@ -168,8 +168,12 @@ class Int8Model:
 
     def _judge(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Scale]:
         if self._memory is not None:
-            return self._memory.judge(self.stored(tensor))
+            return self._memory.judge(self.turned(tensor, upright=self._memory.spec.upright))
         return next(self.run(tensor))[:, :, 0], AS_IT_IS
+
+    def turned(self, tensor: NDArray[np.uint8], *, upright: bool) -> Turned:
+        """The first output as it is stored, for a part that is turned first where that is asked for."""
+        return Turned.of(tensor, self.stored, upright=upright)
 
     def stored(self, tensor: NDArray[np.uint8]) -> NDArray[np.int8]:
         """The first output as it is stored, int8 (h, w, channels)."""

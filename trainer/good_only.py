@@ -21,9 +21,11 @@ from device.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.calibration import MemoryKind
 from device.detector import pool
 from device.frame import Frame, frame_from_file
-from device.memory import BLOCK, Memory, median
+from device.memory import BLOCK, Memory, Turned, median
 from device.preprocess import Preprocessor
 from device.remember import remember
+from device.upright import find
+from device.upright import part as part_of
 from trainer import metrics, network
 from trainer.config import GoodOnlyConfig
 from trainer.data import Sample
@@ -42,6 +44,8 @@ PLACES_MOST = 32  # channels: a covariance for each place takes the square of th
 WHITENING_IMAGES = 24
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 SHOWN = 8
+MOST_STRETCHED = 0.02  # of one side against the other: turning a stretched image is no turning
+LEAST_UPRIGHT = 0.95  # of the images must show a part that can be turned
 
 One = TypeVar("One")
 Features = NDArray[np.int8]  # (images, h, w, channels)
@@ -80,6 +84,7 @@ class Way:
 
     kind: MemoryKind
     row_channels: int
+    upright: bool
     sigma_cells: float
     image_weight: float
     pooling: Pooling
@@ -89,6 +94,7 @@ class Way:
         return {
             "kind": self.kind,
             "cuts": list(CUTS[: 1 + (self.row_channels > CHANNELS[0])]),
+            "upright": self.upright,
             "sigma_cells": self.sigma_cells,
             "image_weight": self.image_weight,
             "pooling_share": self.pooling.share,
@@ -120,15 +126,25 @@ def learn(
     judged = _spread(samples, config.images)
     content = _model(judged, spec, weights, seed)
     model = Int8Model(content)
-    good = _features(model, judged, spec, None)
     few = _spread(range(len(judged)), config.made_defects)
-    made_masks: list[NDArray[np.bool_]] = []
-    made = _features(model, [judged[index] for index in few], spec, (seed, made_masks))
     fold_of = _folds(judged, config.folds)
-    search = _Search(good, made, made_masks, fold_of, fold_of[list(few)], config, seed)
-    way, compared = search.choose()
+    searches = []
+    turnable = _lies_anyhow(judged, spec)
+    for upright in (False, True)[: 1 + turnable]:
+        good = _features(model, judged, spec, None, upright=upright)
+        how = Made(seed, turnable, [])
+        made = _features(model, [judged[index] for index in few], spec, how, upright=upright)
+        searches.append(
+            _Search(good, made, how.masks, fold_of, fold_of[list(few)], config, seed, upright=upright)
+        )
+    compared = sorted(
+        (one for search in searches for one in search.compared()), key=lambda one: -one.quality.merit
+    )
+    for one in compared[:5]:
+        log.info("%s", one.describe())
+    way = compared[0].way
     log.info("chosen: %s", way.describe())
-    memory, pooled, pooled_made = search.finish(way)
+    memory, pooled, pooled_made = searches[way.upright].finish(way)
     return Remembered(
         content,
         spec,
@@ -172,7 +188,7 @@ def _model(samples: Sequence[Sample], spec: PreprocessSpec, weights: str, seed: 
     base = network.tapped(spec.size, weights, CUTS)
     few = _spread(samples, WHITENING_IMAGES)
     tensors = list(_tensors(few, spec, None))
-    made = list(_tensors(few, spec, (seed, [])))
+    made = list(_tensors(few, spec, Made(seed, False, [])))
     stats = [_Moments(channels) for channels in CHANNELS]
     for tensor in tqdm(tensors, desc="whitening", unit="image"):
         for moments, found in zip(stats, base.predict_on_batch(scaled(tensor)), strict=True):
@@ -224,7 +240,16 @@ def features_model(base: keras.Model, linear: Sequence[tuple[Floats, Floats]]) -
 # ---- its features
 
 
-Made = tuple[int, list[NDArray[np.bool_]]]  # (seed, where to put the masks on the model's input)
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """How defects are made. `on_part`: on the part that lies on a plain ground, not beside it.
+
+    `masks`: of those made so far, on the model's input.
+    """
+
+    seed: int
+    on_part: bool
+    masks: list[NDArray[np.bool_]]
 
 
 def _tensors(
@@ -237,10 +262,25 @@ def _tensors(
         if made is None:
             yield preprocessor.prepare(frame).tensor
             continue
-        image, mask = with_defect(frame.image, np.random.default_rng((made[0], number)))
+        image, mask = with_defect(
+            frame.image,
+            np.random.default_rng((made.seed, number)),
+            part_of(frame.image) if made.on_part else None,
+        )
         marks = np.repeat(mask[:, :, np.newaxis], 3, 2).astype(np.uint8) * np.uint8(255)
-        made[1].append(preprocessor.prepare(_with_image(frame, marks)).tensor[0, :, :, 1] > 127)
+        made.masks.append(preprocessor.prepare(_with_image(frame, marks)).tensor[0, :, :, 1] > 127)
         yield preprocessor.prepare(_with_image(frame, image)).tensor
+
+
+def _lies_anyhow(samples: Sequence[Sample], spec: PreprocessSpec) -> bool:
+    """Whether a part can be turned upright in nearly all images, without being stretched."""
+    few = _spread(samples, WHITENING_IMAGES)
+    placements = [Preprocessor(spec).prepare(frame_from_file(one.path, 0)).placement for one in few]
+    if any(abs(one.scale_x / one.scale_y - 1) > MOST_STRETCHED for one in placements):
+        return False
+    found = sum(find(tensor[0]) is not None for tensor in _tensors(few, spec, None))
+    log.info("a part that can be turned upright: in %d of %d images", found, len(few))
+    return found >= LEAST_UPRIGHT * len(few)
 
 
 def _with_image(frame: Frame, image: NDArray[np.uint8]) -> Frame:
@@ -248,11 +288,11 @@ def _with_image(frame: Frame, image: NDArray[np.uint8]) -> Frame:
 
 
 def _features(
-    model: Int8Model, samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None
-) -> Features:
+    model: Int8Model, samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None, *, upright: bool
+) -> list[Turned]:
     why = "features" if made is None else "made defects"
     tensors = tqdm(_tensors(samples, spec, made), desc=why, unit="image", total=len(samples))
-    return np.stack([model.stored(tensor) for tensor in tensors])
+    return [model.turned(tensor, upright=upright) for tensor in tensors]
 
 
 # ---- which way
@@ -263,34 +303,31 @@ class _Search:
 
     def __init__(
         self,
-        good: Features,
-        made: Features,
+        good: Sequence[Turned],
+        made: Sequence[Turned],
         masks: Sequence[NDArray[np.bool_]],
         fold_of: NDArray[np.intp],
         fold_of_made: NDArray[np.intp],
         config: GoodOnlyConfig,
         seed: int,
+        *,
+        upright: bool,
     ) -> None:
-        self._good, self._made, self._masks = good, made, masks
+        self._good, self._made, self._upright = good, made, upright
+        self._features = np.stack([one.stored for one in good])
         self._fold_of, self._fold_of_made = fold_of, fold_of_made
         self._config, self._seed = config, seed
         self._labels = np.repeat([0, 1], [len(good), len(made)])
-        cells = good.shape[1:3]
+        cells = self._features.shape[1:3]
         self._marked = np.stack([_on_cells(mask, (cells[0], cells[1])) for mask in masks])
 
-    def choose(self) -> tuple[Way, list[Compared]]:
-        """(the way to take, all that were compared, best first)."""
-        compared: list[Compared] = []
-        for kind, row_channels in self._kinds():
-            compared += self._compare(kind, row_channels)
-        compared.sort(key=lambda one: -one.quality.merit)
-        for one in compared[:5]:
-            log.info("%s", one.describe())
-        return compared[0].way, compared
+    def compared(self) -> list[Compared]:
+        """All ways."""
+        return [one for kind, channels in self._kinds() for one in self._compare(kind, channels)]
 
     def _kinds(self) -> list[tuple[MemoryKind, int]]:
         nearest: list[tuple[MemoryKind, int]] = [("nearest", channels) for channels in ROW_CHANNELS]
-        height, width, channels = self._good.shape[1:]
+        height, width, channels = self._features.shape[1:]
         each = PLACES_MOST + PLACES_MOST**2 // BLOCK**2  # numbers for a place, in float16 and float32
         taken = 6 * height * width * each + 4 * (2 * channels) ** 2
         if height % BLOCK or width % BLOCK or taken > self._config.max_bytes:
@@ -310,33 +347,36 @@ class _Search:
                 cells = np.array([pool((one - centre) / spread, pooling) for one in (*good, *made)])
                 for weight in self._config.image_weights:
                     quality = Quality.of(self._labels, cells + weight * whole, place)
-                    found.append(Compared(Way(kind, row_channels, sigma, weight, pooling), quality))
+                    found.append(
+                        Compared(Way(kind, row_channels, self._upright, sigma, weight, pooling), quality)
+                    )
         return found
 
     def _distances(self, kind: MemoryKind, row_channels: int) -> tuple[Floats, Floats, Floats, Floats]:
         """(maps of good ones, of made defects, image distances of good ones, of made defects)."""
         plain = self._spec(kind, row_channels)
-        maps = [np.empty(part.shape[:3], np.float32) for part in (self._good, self._made)]
+        cells = self._features.shape[1:3]
+        maps = [np.empty((len(part), *cells), np.float32) for part in (self._good, self._made)]
         images = [np.empty(len(part), np.float32) for part in (self._good, self._made)]
         for fold in range(int(self._fold_of.max()) + 1):
-            memory = self._memory(self._good[self._fold_of != fold], plain)
+            memory = self._memory(self._features[self._fold_of != fold], plain)
             for index, (part, folds) in enumerate(
                 ((self._good, self._fold_of), (self._made, self._fold_of_made))
             ):
                 for number in np.flatnonzero(folds == fold):
-                    maps[index][number] = memory.distances(part[number][:, :, :row_channels])
-                    images[index][number] = memory.image_distance(part[number])
+                    maps[index][number] = memory.smoothed(part[number])
+                    images[index][number] = memory.image_distance(part[number].stored)
         return maps[0], maps[1], images[0], images[1]
 
     def _spec(self, kind: MemoryKind, row_channels: int) -> MemorySpec:
-        height, width = self._good.shape[1:3]
+        height, width, channels = self._features.shape[1:]
         items = height * width
         if kind == "nearest":
             bytes_each = 4 * row_channels
             items = int(self._config.search_macs_per_px * STRIDE**2 / row_channels)
             items = min(items, self._config.max_bytes // (2 * bytes_each), 65536)
         return MemorySpec(
-            kind, self._good.shape[3], row_channels, max(1, items), 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0
+            kind, channels, row_channels, max(1, items), self._upright, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0
         )
 
     def _memory(self, features: Features, spec: MemorySpec) -> Memory:
@@ -354,7 +394,7 @@ class _Search:
         whole = _standardized(image_good, image_made)
         cells = np.array([pool((one - centre) / spread, way.pooling) for one in (*good, *made)])
         pooled = cells + way.image_weight * whole
-        memory = self._memory(self._good, self._spec(way.kind, way.row_channels))
+        memory = self._memory(self._features, self._spec(way.kind, way.row_channels))
         spec = replace(
             memory.spec,
             sigma_cells=way.sigma_cells,

@@ -20,17 +20,25 @@ Maker = Callable[[NDArray[np.float32], Shares, np.random.Generator], NDArray[np.
 LEAST_CONTRAST = 12.0  # gray levels
 STRENGTHS = (0.25, 1.2)  # of the image's contrast
 SIDES = (0.02, 0.4)  # of the image's lesser side; every doubling is as likely: no size is favoured
+EDGE_SIGMA_PX = 1.5  # of a part, beyond which a defect does not reach
 VISIBLE = 0.3  # from this share on a pixel belongs to the mask
 
 
-def with_defect(image: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_]]:
-    """(a copy of the RGB image (h, w, 3) with one defect, its mask (h, w))."""
+def with_defect(
+    image: Pixels, rng: np.random.Generator, part: NDArray[np.bool_] | None = None
+) -> tuple[Pixels, NDArray[np.bool_]]:
+    """(a copy of the RGB image (h, w, 3) with one defect, its mask (h, w)).
+
+    `part`: (h, w), where the defect lies: dirt on the ground beside a part is none of it. None: anywhere.
+    """
     height, width = image.shape[:2]
     side = max(4.0, float(np.exp(rng.uniform(*np.log(SIDES)))) * min(height, width))
-    row, column = _place(image, rng)
+    row, column = _place(image, rng) if part is None else _place_on(part, rng)
     number = int(rng.integers(len(MAKERS)))
     shape = _line if MAKERS[number] is _scratched else _blob
     shares = shape((height, width), (row, column), side, rng)
+    if part is not None:
+        shares *= cv2.GaussianBlur(part.astype(np.float32), (0, 0), EDGE_SIGMA_PX)
     changed = MAKERS[number](image.astype(np.float32), shares, rng)
     mixed = image + shares[:, :, np.newaxis] * (changed - image)
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8), shares >= VISIBLE
@@ -48,6 +56,12 @@ def _place(image: Pixels, rng: np.random.Generator) -> tuple[int, int]:
     row = (cell // side + rng.uniform()) * height / side
     column = (cell % side + rng.uniform()) * width / side
     return min(int(row), height - 1), min(int(column), width - 1)
+
+
+def _place_on(part: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    pixels = np.flatnonzero(part)
+    row, column = divmod(int(pixels[rng.integers(len(pixels))]), part.shape[1])
+    return row, column
 
 
 # ---- shapes

@@ -220,7 +220,7 @@ class Heads:
         fold_of = self._ground.fold_of
         heads = [self.fit(fold_of != fold, strength) for fold in range(int(fold_of.max()) + 1)]
         return [
-            [part.astype(np.float32) @ heads[fold][:-1] + heads[fold][-1] for part in one.parts]
+            [part.linear(heads[fold]) for part in one.parts]
             for one, fold in zip(self._ground.seen, fold_of, strict=True)
         ]
 
