@@ -1,7 +1,7 @@
 """What each element of the classic fine-tuning recipe does, from a frozen base to all of it.
 
     python benchmarks/recipe.py --data PATH --weights FILE [--input-size N] [--seeds N] [--epochs N]
-                                [--fine-tune-epochs N] [--only TEXT] [--json FILE]
+                                [--fine-tune-epochs N] [--only TEXT] [--without TEXT] [--json FILE]
 
 The recipe: MobileNetV2, global average pooling, Dense 64 and 32 with BatchNorm and dropout, a sigmoid; focal
 loss; defective images repeated, flipped, until they are as many as the good ones; random flips, rotation,
@@ -73,7 +73,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the frozen layers see of n images in c copies: `maps` (c, n, h, w, 96), `means` (c, n, 1280)."""
+    """What the frozen layers see of n images in c copies: `maps` (c, n, h, w, 96), `means` (c, n, 1280).
+
+    `maps` are empty where nothing is fine-tuned.
+    """
 
     maps: NDArray[np.float16]
     means: NDArray[np.float32]
@@ -93,8 +96,19 @@ def rows() -> tuple[Row, ...]:
 # ---- what the frozen layers see
 
 
-def look(base: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, copies: int, seed: int) -> Seen:
-    """With `copies` 0: the images as they are; else with their flips and so many augmentations."""
+def look(
+    base: keras.Model,
+    samples: Sequence[Sample],
+    spec: PreprocessSpec,
+    copies: int,
+    seed: int,
+    *,
+    keep_maps: bool,
+) -> Seen:
+    """With `copies` 0: the images as they are; else with their flips and so many augmentations.
+
+    `keep_maps`: whether what fine-tuning needs is kept; at 512 px it takes 2 MB an image.
+    """
     watch = keras.Model(
         base.input,
         [
@@ -114,7 +128,7 @@ def look(base: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, cop
             many = np.repeat(image, copies, axis=0).astype(np.float32)
             shown.append(np.asarray(change(many, training=True)).clip(0, 255).astype(np.uint8))
         cut, mean = watch.predict_on_batch(scaled(np.concatenate(shown)))
-        maps.append(cut.astype(np.float16))
+        maps.append(cut.astype(np.float16) if keep_maps else np.zeros((len(cut), 0), np.float16))
         means.append(mean)
     labels = np.array([sample.label for sample in samples], np.float32)
     return Seen(np.stack(maps, axis=1), np.stack(means, axis=1), labels)
@@ -250,6 +264,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=40, metavar="N", help="of the head, default 40")
     parser.add_argument("--fine-tune-epochs", type=int, default=10, metavar="N", help="default 10")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names hold it; default all")
+    parser.add_argument(
+        "--without", metavar="TEXT", help='rows whose names do not; "fine-tuning" saves most time'
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="every seed's figures, too")
     return parser.parse_args(arguments)
 
@@ -259,18 +276,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     start = time.monotonic()
+    chosen = [
+        row
+        for row in rows()
+        if options.only in row.name and (options.without is None or options.without not in row.name)
+    ]
+    tuned = any("fine-tuning" in row.elements for row in chosen)
     try:
         dataset = load(options.data, protocol="given")
         size = Size(options.input_size, options.input_size)
         spec = PreprocessSpec(size, "stretch", "gray", 0)
         base = keras.Model(*ends(backbone(size, options.weights)))
-        seen = look(base, dataset.train, spec, COPIES, seed=0)
-        test = look(base, dataset.test, spec, 0, seed=0)
+        seen = look(base, dataset.train, spec, COPIES, seed=0, keep_maps=tuned)
+        test = look(base, dataset.test, spec, 0, seed=0, keep_maps=tuned)
     except EdgeVisionError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     found: dict[str, list[tuple[float, float]]] = {}
-    chosen = [row for row in rows() if options.only in row.name]
     for row in tqdm(chosen, desc="rows", unit="row"):
         found[row.name] = []
         for seed in range(options.seeds):

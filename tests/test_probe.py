@@ -241,7 +241,7 @@ def test_images_of_a_group_are_judged_by_the_same_head(tmp_path):
     ("good", "bad", "k", "expected"), [(20, 20, 5, 5), (20, 3, 5, 3), (2, 9, 5, 2), (9, 1, 5, 2)]
 )
 def test_as_many_folds_as_groups_of_the_rarer_label(tmp_path, good, bad, k, expected):
-    assert probe.fold_count(numbered(tmp_path, [0] * good + [1] * bad), k) == expected
+    assert probe.fold_count(numbered(tmp_path, [0] * [*good, 1] * bad), k) == expected
 
 
 def test_one_group_of_defective_images_is_too_few(tmp_path):
@@ -345,6 +345,32 @@ def test_ranking_comes_before_the_place_and_the_place_before_the_distance():
     assert Quality(0.99, 0.9, 2.0).merit > Quality(0.99, 0.3, 2.0).merit
     assert Quality(0.99, 0.9, 3.0).merit > Quality(0.99, 0.9, 2.0).merit
     assert Quality(0.99, 0.0, 2.0).merit > Quality(0.90, 1.0, 2.0).merit
+
+
+def candidate(name: str, pooled: list[float], place: float) -> Judged:
+    """Of ten good images and ten defective ones; only its name tells how it was fitted."""
+    found = np.array(pooled)
+    return Judged(name, Pooling("mean", 1.0), Quality.of(np.repeat([0, 1], 10), found, place), found)
+
+
+def test_of_those_that_rank_alike_the_one_that_shows_the_place_is_best():
+    """A misses one defect, B two and shows more, C most of them and shows all."""
+    good, bad = list(range(10)), list(range(20, 30))
+    a = ("A", [*good, 4.5, *bad[1:]])
+    b = ("B", [*good, 4.5, 5.5, *bad[2:]])
+    c = ("C", [*good, -3, -2, -1, 0.5, 1.5, 2.5, 3.5, 4.5, *bad[8:]])
+    labels, groups = np.repeat([0, 1], 10), [str(index) for index in range(20)]
+
+    def order(*places: float) -> str:
+        found = [candidate(*one, place) for one, place in zip((a, b, c), places, strict=True)]
+        aps = [one.quality.ap for one in found]
+        assert aps[0] > aps[1] > aps[0] - probe.ap_error(labels, found[0].pooled, groups) > aps[2]
+        assert found[0].quality.merit > found[1].quality.merit
+        return "".join(one.fitted for one in probe.ranked(found, labels, groups))
+
+    assert order(0.3, 0.5, 1.0) == "BAC"
+    assert order(0.5, 0.5, 1.0) == "ABC"
+    assert order(0.0, 0.0, 0.0) == "ABC"  # no masks: by merit
 
 
 def test_the_place_of_a_perfect_map_and_of_one_that_points_elsewhere():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,6 +91,21 @@ def gain_error(
     `first`, `second`: pooled logits of the same images. By the bootstrap (Efron, 1979): images of either
     label are drawn anew, whole groups at a time.
     """
+    gains = []
+    for drawn in _drawn(labels, groups):
+        merits = [Quality.of(labels[drawn], pooled[drawn]).merit for pooled in (first, second)]
+        gains.append(merits[0] - merits[1])
+    return float(np.std(gains))
+
+
+def ap_error(labels: NDArray[np.int64], pooled: NDArray[np.float64], groups: Sequence[str]) -> float:
+    """The standard error of the average precision, by the same bootstrap."""
+    aps = [metrics.average_precision(labels[drawn], pooled[drawn]) or 0.0 for drawn in _drawn(labels, groups)]
+    return float(np.std(aps))
+
+
+def _drawn(labels: NDArray[np.int64], groups: Sequence[str]) -> Iterator[NDArray[np.intp]]:
+    """Indices of images, drawn anew RESAMPLES times."""
     rng = np.random.default_rng(0)
     parts: list[list[NDArray[np.intp]]] = []
     for label in (0, 1):
@@ -98,12 +113,8 @@ def gain_error(
         for index in np.flatnonzero(labels == label):
             members.setdefault(groups[index], []).append(int(index))
         parts.append([np.array(one) for one in members.values()])
-    gains = []
     for _ in range(RESAMPLES):
-        drawn = np.concatenate([part[at] for part in parts for at in rng.integers(0, len(part), len(part))])
-        merits = [Quality.of(labels[drawn], pooled[drawn]).merit for pooled in (first, second)]
-        gains.append(merits[0] - merits[1])
-    return float(np.std(gains))
+        yield np.concatenate([part[at] for part in parts for at in rng.integers(0, len(part), len(part))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,11 +134,15 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Fitted heads with one pooling, and how each did on the images of its fold."""
+    """Fitted heads with one pooling, and how each did on the images of its fold.
+
+    `pooled`: the logits (images,).
+    """
 
     fitted: Fitted
     pooling: Pooling
     quality: Quality
+    pooled: NDArray[np.float64]
 
     def describe(self) -> dict[str, object]:
         """For the log, and for the record in a bundle."""
@@ -157,28 +172,44 @@ def choose(search: Search) -> tuple[Judged, list[Judged]]:
         for cuts in CANDIDATE_CUTS
         for weight in search.mask_weights(size)
     ]
-    compared = _ranked(search.judge(plain))
+    compared = search.ranked(search.judge(plain))
     finalists = list(dict.fromkeys(one.fitted for one in compared))[: search.config.finalists]
     viewed = [
         search.fit(one.size, one.cuts, count, FIRST_STRENGTH, one.mask_weight)
         for one in finalists
         for count in range(2, len(one.size.views) + 1)
     ]
-    compared = _ranked(compared + search.judge(viewed))
+    compared = search.ranked(compared + search.judge(viewed))
     best = compared[0].fitted
     strengths = [
         search.fit(best.size, best.cuts, best.views, strength, best.mask_weight)
         for strength in search.config.strengths
         if strength != FIRST_STRENGTH
     ]
-    compared = _ranked(compared + search.judge(strengths))
+    compared = search.ranked(compared + search.judge(strengths))
     for one in compared[:5]:
         log.info("%s", one.describe())
     return compared[0], compared
 
 
-def _ranked(judged: Sequence[Judged]) -> list[Judged]:
-    return sorted(judged, key=lambda one: one.quality.merit, reverse=True)
+def ranked(judged: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence[str]) -> list[Judged]:
+    """The best first.
+
+    Without masks by merit. With masks, all that rank images as well as the best ranker does, within one
+    standard error of its average precision, come first, by how well they show the defects: what is within
+    the error is luck, and a place is not (the rule is that of Breiman, Friedman, Olshen and Stone,
+    Classification and Regression Trees, 1984, who take the simplest model instead).
+    """
+    by_merit = sorted(judged, key=lambda one: one.quality.merit, reverse=True)
+    if not any(one.quality.place for one in judged):
+        return by_merit
+    best = max(by_merit, key=lambda one: one.quality.ap)
+    enough = best.quality.ap - ap_error(labels, best.pooled, groups)
+
+    def key(one: Judged) -> tuple[bool, float]:
+        return one.quality.ap >= enough, one.quality.place if one.quality.ap >= enough else 0.0
+
+    return sorted(by_merit, key=key, reverse=True)
 
 
 class InputSize:
@@ -266,6 +297,10 @@ class Search:
             for part in parts
         ]
 
+    def ranked(self, judged: Sequence[Judged]) -> list[Judged]:
+        """The best first."""
+        return ranked(judged, self.labels, [sample.group for sample in self.samples])
+
     def judge(self, fitted: Sequence[Fitted]) -> list[Judged]:
         """All heads on the images that they have not seen, with every pooling."""
         judged: list[Judged] = []
@@ -318,7 +353,7 @@ class _Seen:
     def judged(self, labels: NDArray[np.int64]) -> list[Judged]:
         place = float(np.mean(self._places or 0.0))
         return [
-            Judged(self._fitted, pooling, Quality.of(labels, pooled, place))
+            Judged(self._fitted, pooling, Quality.of(labels, pooled, place), pooled)
             for pooling, pooled in zip(self._poolings, np.array(self._pooled).T, strict=True)
         ]
 
