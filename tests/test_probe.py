@@ -241,7 +241,7 @@ def test_images_of_a_group_are_judged_by_the_same_head(tmp_path):
     ("good", "bad", "k", "expected"), [(20, 20, 5, 5), (20, 3, 5, 3), (2, 9, 5, 2), (9, 1, 5, 2)]
 )
 def test_as_many_folds_as_groups_of_the_rarer_label(tmp_path, good, bad, k, expected):
-    assert probe.fold_count(numbered(tmp_path, [0] * [*good, 1] * bad), k) == expected
+    assert probe.fold_count(numbered(tmp_path, [0] * good + [1] * bad), k) == expected
 
 
 def test_one_group_of_defective_images_is_too_few(tmp_path):
