@@ -6,10 +6,11 @@ For each bundle, in one run:
 
     speed   The whole service in this process (capture thread, inspection, outbox on the disk, a Mosquitto on
             this machine), fed from memory as fast as it takes frames, against a loop that only calls the
-            interpreter's invoke() with the same threads right before and right after. Rounds alternate; the
-            median of their ratios counts.
-    delay   From a frame to its verdict, with a live camera at 80 % of that speed. (At full speed a frame
-            waits for the one before it, by construction.)
+            interpreter's invoke() with the same threads. The camera stops for the loop every so often, for
+            machines change their speed from second to second: each round of frames is compared with the
+            loops right before and right after it.
+    delay   From a frame to its verdict, with a live camera at 80 % of that speed, in such rounds. (At full
+            speed a frame waits for the one before it, by construction.)
             A stage's share is of the time from one verdict to the next; they overlap. `health` is what each
             verdict costs health.py, beside the stage `checks`.
     tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations: inspected by itself, and in the whole
@@ -29,6 +30,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -39,9 +41,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +69,8 @@ from device.trigger import FreeRun
 from device.verdict import Verdict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WARM_UP = 20  # frames of a round that are not counted
+WARM_UP = 10  # frames of a round that are not counted
+SETTLE_S = 0.2  # after a round: what waits gets its verdict, and the archive its pictures
 LARGE = Size(4000, 3000)
 BLOCKS = 40
 BARE = """
@@ -78,21 +82,32 @@ Interpreter(Path(sys.argv[1]), int(sys.argv[2])).invoke()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 SERVED = 20  # large frames of a session
+SERVED_S = 8.0  # of the daemon whose memory is looked at
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Of a bundle; durations in ms, of the round in the middle. `ratio`: invoke / frame, all rounds."""
+    """Of a bundle; medians over rounds. `ratio`: invoke / frame, with its standard error. Times in ms."""
 
     invoke_ms: float
     frame_ms: float
     ratio: float
+    ratio_error: float
     ratios: tuple[float, ...]
     stages_ms: dict[str, float]
-    delay_p50_ms: float
-    delay_p99_ms: float
-    delay_frames: int
+    live: Delay
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """From a frame of a live camera to its verdict, and of invoke() alone in the same seconds; ms."""
+
+    frames: int
     skipped: int
+    p50_ms: float
+    p99_ms: float
+    invoke_p50_ms: float
+    invoke_p99_ms: float
 
 
 class MemoryCamera:
@@ -101,10 +116,20 @@ class MemoryCamera:
     name = "memory"
     dropped = 0
 
-    def __init__(self, images: Sequence[Pixels], frames: int, period_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        images: Sequence[Pixels],
+        frames: int,
+        period_s: float = 0.0,
+        between: Callable[[], None] | None = None,
+        every: int = sys.maxsize,
+    ) -> None:
+        """`between`: what is done before the first frame, before each `every` frames and after the last."""
         self._images = images
         self._frames = frames
         self._period_s = period_s
+        self._between = between
+        self._every = every
         self._seq = 0
         self.given_ns: list[int] = []
 
@@ -116,6 +141,9 @@ class MemoryCamera:
         self._due_s = time.monotonic() + self._period_s
 
     def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
+        if self._between is not None and (self._seq % self._every == 0 or self._seq == self._frames):
+            self._between()
+            self._due_s = time.monotonic() + self._period_s
         if self._seq == self._frames:
             return None
         if self._period_s:
@@ -190,34 +218,48 @@ def invoke_ms(pipeline: Pipeline, seconds: float) -> list[float]:
 
 
 def speed(settings: Config, images: Sequence[Pixels], rounds: int, seconds: float) -> Speed:
-    """Rounds of invoke, service, invoke; then one with a live camera."""
+    """Rounds of frames as fast as they are taken, invoke() between them; then with a live camera."""
     bare = Pipeline(bundles.load(settings.bundle), "bench", "bench", threads=settings.model.threads)
     bare.inspect(Frame(images[0], 0, 0, 0, "memory", None, None))
-    alone = statistics.median(invoke_ms(bare, 1.0))
-    frames = WARM_UP + int(seconds * 1000 / alone)
+    alone_ms = statistics.median(invoke_ms(bare, 1.0))
+    frames = WARM_UP + int(seconds * 1000 / alone_ms)
+    station, loops, _ = _in_rounds(settings, bare, images, rounds, frames, seconds)
     found = []
-    for _ in range(rounds):
-        before = invoke_ms(bare, seconds / 2)
-        station = run_service(settings, MemoryCamera(images, frames))
-        after = invoke_ms(bare, seconds / 2)
-        at_ns = [at for at, _ in station.verdicts]
-        frame_ms = (at_ns[-1] - at_ns[WARM_UP]) / 1e6 / (len(at_ns) - 1 - WARM_UP)
-        mean_ms = statistics.fmean(before + after)
-        found.append((mean_ms / frame_ms, mean_ms, frame_ms, _stages(station)))
-    found.sort(key=lambda one: one[0])
-    ratio, mean_ms, frame_ms, stages = found[len(found) // 2]
-    delays, skipped, live = _delays(settings, images, frame_ms / 0.8 / 1000, seconds * 2)
+    for at in range(rounds):
+        verdicts = station.verdicts[at * frames + WARM_UP : (at + 1) * frames]
+        frame_ms = (verdicts[-1][0] - verdicts[0][0]) / 1e6 / (len(verdicts) - 1)
+        found.append((statistics.fmean(loops[at] + loops[at + 1]) / frame_ms, frame_ms))
+    ratios = [ratio for ratio, _ in found]
+    frame_ms = statistics.median(frame_ms for _, frame_ms in found)
     return Speed(
-        invoke_ms=round(statistics.median(invoke_ms(bare, seconds)), 3),
+        invoke_ms=round(statistics.median(chain.from_iterable(loops)), 3),
         frame_ms=round(frame_ms, 3),
-        ratio=round(ratio, 4),
-        ratios=tuple(round(one[0], 4) for one in found),
-        stages_ms=stages,
-        delay_p50_ms=round(statistics.median(delays), 3),
-        delay_p99_ms=round(_p99(delays), 3),
-        delay_frames=live,
-        skipped=skipped,
+        ratio=round(statistics.median(ratios), 4),
+        ratio_error=round(1.25 * statistics.stdev(ratios) / math.sqrt(rounds), 4),  # of a median
+        ratios=tuple(round(one, 3) for one in ratios),
+        stages_ms=_stages(station),
+        live=_delays(settings, bare, images, rounds, frame_ms / 0.8 / 1000, seconds),
     )
+
+
+def _in_rounds(
+    settings: Config,
+    bare: Pipeline,
+    images: Sequence[Pixels],
+    rounds: int,
+    frames: int,
+    seconds: float,
+    period_s: float = 0.0,
+) -> tuple[TimedService, list[list[float]], MemoryCamera]:
+    """(the session; ms of the invocations before the first round, between them, after the last; camera)."""
+    loops: list[list[float]] = []
+
+    def between() -> None:
+        time.sleep(SETTLE_S)
+        loops.append(invoke_ms(bare, seconds / 2))
+
+    camera = MemoryCamera(images, rounds * frames, period_s, between, frames)
+    return run_service(settings, camera), loops, camera
 
 
 def _stages(station: TimedService) -> dict[str, float]:
@@ -228,13 +270,26 @@ def _stages(station: TimedService) -> dict[str, float]:
 
 
 def _delays(
-    settings: Config, images: Sequence[Pixels], period_s: float, seconds: float
-) -> tuple[list[float], int, int]:
-    """(from a frame to its verdict in ms, skipped frames, verdicts)."""
-    camera = MemoryCamera(images, WARM_UP + int(seconds / period_s), period_s)
-    station = run_service(settings, camera)
-    delays = [(at - camera.given_ns[verdict.seq]) / 1e6 for at, verdict in station.verdicts[WARM_UP:]]
-    return delays, station.losses.skipped, len(delays)
+    settings: Config,
+    bare: Pipeline,
+    images: Sequence[Pixels],
+    rounds: int,
+    period_s: float,
+    seconds: float,
+) -> Delay:
+    frames = WARM_UP + int(seconds / period_s)
+    station, loops, camera = _in_rounds(settings, bare, images, rounds, frames, seconds, period_s)
+    counted = [(at, verdict.seq) for at, verdict in station.verdicts if verdict.seq % frames >= WARM_UP]
+    delays = [(at - camera.given_ns[seq]) / 1e6 for at, seq in counted]
+    alone = list(chain.from_iterable(loops))
+    return Delay(
+        frames=len(delays),
+        skipped=station.losses.skipped,
+        p50_ms=round(statistics.median(delays), 3),
+        p99_ms=round(_p99(delays), 3),
+        invoke_p50_ms=round(statistics.median(alone), 3),
+        invoke_p99_ms=round(_p99(alone), 3),
+    )
 
 
 def _p99(values: Sequence[float]) -> float:
@@ -332,13 +387,13 @@ class Daemon:
         self._systemd.close()
 
 
-def daemon(settings: Config, folder: Path, seconds: float) -> tuple[list[float], float]:
+def daemon(settings: Config, folder: Path) -> tuple[list[float], float]:
     """(seconds from start to the first verdict, three times; peak resident MB)."""
     starts = []
     for _ in range(3):
         one = Daemon(settings, folder)
         starts.append(round(one.start_s, 3))
-        time.sleep(seconds if len(starts) == 3 else 0.2)
+        time.sleep(SERVED_S if len(starts) == 3 else 0.2)
         peak_mb = one.kib("VmHWM") * 1024 / 1e6
         one.end()
     return starts, round(peak_mb, 1)
@@ -425,13 +480,18 @@ def settings_of(folder: Path, bundle: Path, images: Path, port: int, threads: in
 def report(found: Speed) -> None:
     """The table of a bundle's speed."""
     print(f"  invoke alone {found.invoke_ms:.2f} ms; a verdict every {found.frame_ms:.2f} ms")
-    print(f"  ratio {found.ratio:.3f} (rounds {', '.join(f'{one:.3f}' for one in found.ratios)})")
+    print(
+        f"  ratio {found.ratio:.3f} +- {found.ratio_error:.3f} "
+        f"(rounds {min(found.ratios)} to {max(found.ratios)})"
+    )
     for stage, duration_ms in found.stages_ms.items():
         print(f"    {stage:<13} {duration_ms:7.3f} ms  {duration_ms / found.frame_ms:6.1%}")
+    live = found.live
     print(
-        f"  frame to verdict, live at 80 %: p50 {found.delay_p50_ms:.2f}, p99 {found.delay_p99_ms:.2f} ms "
-        f"= invoke + {found.delay_p99_ms - found.invoke_ms:.2f} ms; "
-        f"{found.skipped} of {found.delay_frames + found.skipped} skipped"
+        f"  frame to verdict, live at 80 %: p50 {live.p50_ms:.2f}, p99 {live.p99_ms:.2f} ms; "
+        f"invoke alone p50 {live.invoke_p50_ms:.2f}, p99 {live.invoke_p99_ms:.2f} ms; "
+        f"p99 = invoke's median + {live.p99_ms - live.invoke_p50_ms:.2f} ms; "
+        f"{live.skipped} of {live.frames + live.skipped} skipped"
     )
 
 
@@ -454,7 +514,7 @@ def measure(options: argparse.Namespace, folder: Path, port: int) -> dict[str, o
             f"  12 megapixels, {count} tiles: {taken_ms:.1f} ms = {times / count:.3f} invokes a tile; "
             f"in the service {served / count:.3f}"
         )
-        starts, peak_mb = daemon(settings, folder, options.seconds * 2)
+        starts, peak_mb = daemon(settings, folder)
         bare = bare_mb(settings)
         print(
             f"  daemon: first verdict after {starts} s; peak resident {peak_mb} MB, of which bare {bare} MB",
@@ -481,8 +541,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--images", type=Path, required=True, metavar="DIR", help="images of the bundle's kind"
     )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the interpreter, default 1")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of the speed, default 5")
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of a round, default 4")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="of frames, default 20")
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="of a round, default 1")
     parser.add_argument("--growth", type=int, default=0, metavar="N", help="frames to watch the memory over")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(arguments)
