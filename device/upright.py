@@ -14,6 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device.geometry import Size
+from device.resize import resized
+
+SEEN_PX = 256  # the image's lesser side when the part is looked for: its axis needs no more
 SMOOTH_SHARE = 0.003  # of the image's lesser side: the Gaussian before levels are compared
 CLOSED_SHARE = 0.025  # of it: gaps in the part as wide as that are closed
 AREAS = (0.005, 0.5)  # of the image: a part is neither smaller nor larger
@@ -58,11 +62,13 @@ class Turn:
 def find(image: Pixels) -> Turn | None:
     """How to turn the part of an image (h, w, 3) upright; None where there is none to turn."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    mask = part(image)
+    height, width = image.shape[:2]
+    mask = _largest(_seen(image))
     if mask is None:
         return None
     rows, columns = np.nonzero(mask)
-    points = np.stack([columns, rows], axis=1).astype(np.float64)
+    points = np.stack([columns, rows], axis=1) + 0.5  # the pixels' middles, in px of the image
+    points = points * (width / mask.shape[1], height / mask.shape[0]) - 0.5
     centre = points.mean(0)
     points -= centre
     values, vectors = np.linalg.eigh(points.T @ points)
@@ -74,14 +80,28 @@ def find(image: Pixels) -> Turn | None:
     if np.quantile(across[along >= high], WIDE) > np.quantile(across[along <= low], WIDE):
         axis = -axis
     matrix = np.array([[axis[0], axis[1], 0.0], [-axis[1], axis[0], 0.0]])
-    height, width = image.shape[:2]
     matrix[:, 2] = np.array([width / 2, height / 2]) - matrix[:, :2] @ centre
     return Turn(matrix, tuple(float(level) for level in np.median(border, axis=0)), (width, height))
 
 
 def part(image: Pixels) -> NDArray[np.bool_] | None:
     """(h, w), the largest piece of an image (h, w, 3) that differs from the border's level."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    mask = _largest(_seen(image))
+    if mask is None:
+        return None
+    height, width = image.shape[:2]
+    return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _seen(image: Pixels) -> Pixels:
+    """In gray, and no larger than it needs to be."""
+    gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    height, width = gray.shape
+    shrink = max(1.0, min(height, width) / SEEN_PX)
+    return resized(gray, Size(round(width / shrink), round(height / shrink)))
+
+
+def _largest(gray: Pixels) -> NDArray[np.bool_] | None:
     side = min(gray.shape)
     smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), max(SMOOTH_SHARE * side, 0.5))
     level = np.median(np.concatenate([smooth[0], smooth[-1], smooth[:, 0], smooth[:, -1]]))
