@@ -36,13 +36,14 @@ main() {
 # Half of the tests wait, for brokers, machines and clocks: the fits of real images take the time that these leave, and
 # stand below the others when all is done.
 run_all_tests() {
-    local fits real=0 others=0
+    local real=0 others=0
     mkdir -p build
     nice -n 19 "$VENV/bin/python" -m pytest -q -p no:cacheprovider tests/test_real_images.py >build/real-images.log 2>&1 &
     fits=$!
-    trap 'kill "$fits" 2>/dev/null || true' EXIT # they do not outlive a Ctrl-C
+    trap 'kill "$fits" 2>/dev/null' EXIT # they do not outlive a Ctrl-C
     run "$VENV/bin/python" -m pytest -q --ignore=tests/test_real_images.py || others=$?
     wait "$fits" || real=$?
+    trap - EXIT
     echo "+ python -m pytest -q tests/test_real_images.py (meanwhile, in the background)" >&2
     cat build/real-images.log
     return $((others ? others : real))
