@@ -71,12 +71,13 @@ def test_thresholds_are_set_kept_over_a_restart_and_taken_back(
     assert model(subscriber)["thresholds"] == thresholds
     assert commander.ask("threshold", {"ng": None, "marginal": None})["change"]["new"]["ng"] == 0.6
     subscriber.wait(lambda _: model(subscriber)["thresholds"]["source"] == "bundle", "the bundle's own")
-    audited = [
-        json.loads(line) for line in (running.folder / "state" / "audit.jsonl").read_text().splitlines()
-    ]
-    assert [(r["phase"], r["by"], r["ok"]) for r in audited if r["phase"] == "done"] == [
-        ("done", "ann", True)
-    ] * 2
+    wait_for(lambda: _done(running) == [("ann", True)] * 2)  # the audit follows the answer
+
+
+def _done(station: Station) -> list[tuple[str, bool]]:
+    """By whom each command was executed, and whether it could be, as the audit log says."""
+    lines = (station.folder / "state" / "audit.jsonl").read_text().splitlines()
+    return [(r["by"], r["ok"]) for r in map(json.loads, lines) if r["phase"] == "done"]
 
 
 def _inspections(subscriber: Subscriber) -> list[dict[str, Any]]:
