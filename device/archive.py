@@ -31,7 +31,7 @@ from device.verdict import Verdict
 log = logging.getLogger(__name__)
 
 STOP_S = 5.0  # how long stop() waits for what is queued
-_NICENESS = 10  # of the thread: inspection comes first
+_NICENESS = 19  # of the thread: inspection comes first, and may take both cores
 _TIDY_EVERY_S = 600.0  # how often is looked for what has become too old while nothing new comes
 
 Publish = Callable[[str, bytes], object]  # (topic below the station, payload)

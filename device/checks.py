@@ -41,11 +41,10 @@ def measure(model_input: ModelInput) -> Checks:
     """Brightness and focus of the image in the model's input, its padding left out.
 
     Focus as by Pech-Pacheco et al. (ICPR 2000). Both are taken from BANDS bands of BAND_ROWS rows, spread
-    evenly; from the whole where it has no more rows than that. Luma is that of ITU-R BT.601.
+    evenly; from the whole where it has no more rows than that.
     """
-    content = model_input.content
-    rows, inner = _sample(*content.shape[:2])
-    luma = cv2.cvtColor(content[rows], cv2.COLOR_RGB2GRAY)
+    rows, inner = _sample(*model_input.content.shape[:2])
+    luma = model_input.luma(rows)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S), mask=inner)
     return Checks(brightness_ratio=min(cv2.mean(luma)[0] / 255, 1.0), focus=float(deviation[0, 0]) ** 2)
 

@@ -58,9 +58,10 @@ class Covering:
                 self._lone.append(_nearest(piece, ignored))
 
     def cover(self, image: Pixels) -> None:
-        """Cover them in place, (h, w, 3), C-contiguous."""
-        flat = image.reshape(-1, 3)
-        levels = flat[:, 1]  # green, nearest to luma
+        """Cover them in place, (h, w, 3) or (h, w), C-contiguous."""
+        height, width = image.shape[:2]
+        flat = image.reshape(height * width, *image.shape[2:])
+        levels = flat if image.ndim == 2 else flat[:, 1]  # green, nearest to luma
         for pixels, neighbours in self._lone:
             flat[pixels] = flat[neighbours]
         for piece in self._pieces:

@@ -100,7 +100,7 @@ class Localizer:
         spec, reference = self._spec.reference, self._reference
         if spec is None or reference is None:
             return None
-        content = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
+        content = model_input.luma()
         if content.shape != reference.mean.shape:
             self._tell(f"the frame is {content.shape} on the model's input, not {reference.mean.shape}")
             return None
@@ -176,8 +176,7 @@ def _seen(framing: Framing, grid: Letterbox, part: Box) -> Mask:
 
 def _mark_difference(model_input: ModelInput, spec: LocalizationSpec) -> _Marked:
     """Where the image differs from its Gaussian background by the cut or more, px by px of the canvas."""
-    gray = cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY)
-    difference = background_difference(np.asarray(gray, np.uint8), spec.difference_sigma_px)
+    difference = background_difference(model_input.luma(), spec.difference_sigma_px)
     mask = (difference >= spec.difference_cut).astype(np.uint8)
     return _marked_on_canvas(mask, model_input, "difference")
 

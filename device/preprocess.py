@@ -17,20 +17,25 @@ from device.region_of_interest import EVERYTHING, RegionOfInterest
 from device.resize import resized
 
 Pixels = NDArray[np.uint8]
+Rows = slice | NDArray[np.intp]
+
+EVERY_ROW = slice(None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelInput:
     """What the model sees, and how it lies on the frame. The canvas may share the frame's memory."""
 
-    canvas: Pixels  # (h, w, 3) of framing.placement.target
+    canvas: Pixels  # of framing.placement.target: (h, w, 3), or (h, w) where the three are alike
     framing: Framing
 
     def __post_init__(self) -> None:
         canvas, target = self.canvas, self.framing.placement.target
-        expected = (target.height, target.width, 3)
-        if canvas.dtype != np.uint8 or canvas.shape != expected:
-            raise ValueError(f"canvas must be uint8 {expected}, got {canvas.dtype} {canvas.shape}")
+        expected = (target.height, target.width)
+        if canvas.dtype != np.uint8 or canvas.shape not in (expected, (*expected, 3)):
+            raise ValueError(
+                f"canvas must be uint8 {expected}, with 3 channels or none, got {canvas.dtype} {canvas.shape}"
+            )
 
     @property
     def placement(self) -> Letterbox:
@@ -39,8 +44,13 @@ class ModelInput:
 
     @property
     def content(self) -> Pixels:
-        """The canvas without its padding, (h, w, 3), not copied."""
+        """The canvas without its padding, (h, w, 3) or (h, w), not copied."""
         return self.placement.content.of(self.canvas)
+
+    def luma(self, rows: Rows = EVERY_ROW) -> Pixels:
+        """Some rows of the content as gray levels, (n, w), by ITU-R BT.601. May share the canvas's memory."""
+        content = self.content[rows]
+        return content if content.ndim == 2 else _converted(content, cv2.COLOR_RGB2GRAY)
 
     @property
     def tensor(self) -> Pixels:
@@ -50,7 +60,10 @@ class ModelInput:
 
     def cut(self, tile: Box) -> Pixels:
         """The model's input for a tile of the framing, (1, h, w, 3), C-contiguous."""
-        return np.ascontiguousarray(tile.of(self.canvas)[np.newaxis])
+        part = tile.of(self.canvas)
+        if part.ndim == 2:
+            return _converted(part, cv2.COLOR_GRAY2RGB)[np.newaxis]
+        return np.ascontiguousarray(part[np.newaxis])
 
 
 class Preprocessor:
@@ -71,8 +84,7 @@ class Preprocessor:
         content = Size(placement.content.width, placement.content.height)
         image = placement.region.of(frame.image)
         if self._spec.colour == "gray":
-            luma = resized(_converted(image, cv2.COLOR_RGB2GRAY), content)
-            image = _converted(luma, cv2.COLOR_GRAY2RGB)
+            image = resized(_converted(image, cv2.COLOR_RGB2GRAY), content)
         else:
             image = resized(image, content)
         if framing.covering is not None:
@@ -84,7 +96,7 @@ class Preprocessor:
 
     def _padded(self, image: Pixels, placement: Letterbox) -> Pixels:
         target = placement.target
-        canvas = np.full((target.height, target.width, 3), self._spec.pad_value, np.uint8)
+        canvas = np.full((target.height, target.width, *image.shape[2:]), self._spec.pad_value, np.uint8)
         placement.content.of(canvas)[:] = image
         return canvas
 

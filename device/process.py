@@ -17,9 +17,10 @@ import cv2
 
 SWITCH_S = 0.0005  # a thread that works in Python gives way so soon; Python's own 5 ms would delay verdicts
 NICENESS = 5  # of the threads beside the model's
-_M_MMAP_THRESHOLD = -3  # these two: malloc.h
+_M_TRIM_THRESHOLD = -1  # these three: malloc.h
+_M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
-_PICTURE_BYTES = 512 * 1024  # what is as large is mapped by itself; 224 x 224 pixels are not
+_PICTURE_BYTES = 4 * 1024 * 1024
 
 
 def prepare() -> None:
@@ -29,6 +30,7 @@ def prepare() -> None:
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _PICTURE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _PICTURE_BYTES)
 
 
 def step_back(niceness: int = NICENESS) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fixtures_bundle import make_image
@@ -34,6 +35,19 @@ def test_a_jpeg_is_near_and_its_channels_are_in_order(tmp_path: Path) -> None:
     found = decoded(jpeg(image, 95), tmp_path)
     assert np.abs(found.astype(int) - image).mean() < 4
     assert len(jpeg(image, 30)) < len(jpeg(image, 95))
+
+
+def test_a_picture_without_colour_has_one_channel(noise: np.ndarray, tmp_path: Path) -> None:
+    gray = np.repeat(noise[:, :, :1], 3, axis=2)
+    for content in (png(gray), jpeg(gray, 90)):
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).ndim == 2
+    assert np.array_equal(decoded(png(gray), tmp_path), gray)
+
+
+def test_one_pixel_with_colour_keeps_its_colour(tmp_path: Path) -> None:
+    image = np.full((50, 70, 3), 90, np.uint8)
+    image[17, 33] = (90, 91, 90)
+    assert np.array_equal(decoded(png(image), tmp_path), image)
 
 
 @pytest.mark.parametrize("limit", [2000, 10_000, 60_000])

@@ -155,7 +155,7 @@ def looking(samples, say):
 
     def look(index):
         given = Preprocessor(PREPROCESS).prepare(frame_from_file(samples[index].path, index))
-        cells = given.canvas.reshape(CELL, CELL, CELL, CELL, 3).mean((1, 3, 4))
+        cells = given.tensor.reshape(CELL, CELL, CELL, CELL, 3).mean((1, 3, 4))
         return given, say(cells.astype(np.float32))
 
     return look

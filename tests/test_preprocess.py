@@ -94,10 +94,20 @@ def test_any_size_fits(width: int, height: int, resize: str, colour: str) -> Non
 
 def test_a_model_input_checks_itself() -> None:
     framing = Framing.of(Size(8, 8), PreprocessSpec(Size(8, 8), "stretch", "rgb", 0))
-    with pytest.raises(ValueError, match=r"canvas must be uint8 \(8, 8, 3\), got float32 \(8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"must be uint8 \(8, 8\), with 3 .*, got float32 \(8, 8, 3\)"):
         ModelInput(np.zeros((8, 8, 3), np.float32), framing)
-    with pytest.raises(ValueError, match=r"got uint8 \(8, 8\)"):
-        ModelInput(np.zeros((8, 8), np.uint8), framing)
+    for shape in ((8, 9), (8, 8, 1)):
+        with pytest.raises(ValueError, match="got uint8"):
+            ModelInput(np.zeros(shape, np.uint8), framing)
+
+
+def test_gray_has_one_channel_until_the_model_is_shown_it() -> None:
+    image = make_image(width=20, height=10)
+    prepared = prepare(image, Size(16, 16), colour="gray")
+    assert prepared.canvas.shape == (16, 16)
+    assert prepared.content.shape == prepared.luma().shape == (8, 16)
+    assert np.array_equal(prepared.luma(slice(2, 5)), prepared.luma()[2:5])
+    assert np.array_equal(prepared.tensor[0], np.dstack([prepared.canvas] * 3))
 
 
 def test_there_is_no_one_tensor_of_a_frame_in_tiles() -> None:

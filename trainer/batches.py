@@ -128,8 +128,7 @@ class Images:
         return pixels
 
     def _decoded(self, index: int) -> Pixels:
-        canvas = self._preprocessor.prepare(frame_from_file(self._samples[index].path, index)).canvas
-        return canvas if self._channels else np.ascontiguousarray(canvas[:, :, 0])
+        return self._preprocessor.prepare(frame_from_file(self._samples[index].path, index)).canvas
 
     def _mask(self, index: int) -> Mask | None:
         box = self.content(index)

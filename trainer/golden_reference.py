@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,8 +58,7 @@ def _learned_from(
 
 
 def _grays(samples: Sequence[Sample], preprocess: PreprocessSpec) -> list[NDArray[np.uint8]]:
-    contents = (model_input.content for model_input in inputs(samples, preprocess, "golden reference"))
-    return [np.asarray(cv2.cvtColor(content, cv2.COLOR_RGB2GRAY), np.uint8) for content in contents]
+    return [model_input.luma() for model_input in inputs(samples, preprocess, "golden reference")]
 
 
 def _laid_on_their_mean(images: Sequence[NDArray[np.uint8]]) -> GoldenReference:

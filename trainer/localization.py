@@ -304,7 +304,7 @@ def of_judges(judges: Judges, pooling: Pooling) -> Saliency | None:
 
 def difference(model_input: ModelInput, spec: LocalizationSpec, reference: GoldenReference | None) -> Map:
     """Over the input's content (h, w), in units of the cut from which the device marks it."""
-    gray = np.asarray(cv2.cvtColor(model_input.content, cv2.COLOR_RGB2GRAY), np.uint8)
+    gray = model_input.luma()
     if reference is not None and spec.reference is not None and gray.shape == reference.mean.shape:
         alignment = reference.align(gray)
         if alignment is not None and alignment.response >= spec.reference.least_response:
