@@ -71,6 +71,7 @@ class Detector:
         self._calibration = calibration.score_calibration
         size = calibration.preprocess.size
         model_input, output = self._interpreter.input, self._interpreter.output
+        self._shown = np.empty((size.height, size.width, 3), np.uint8)  # one tile after the other
         source = str(bundle.model_path)
         _require(source, "input shape", (1, size.height, size.width, 3), model_input.shape)
         _require(source, "input dtype", "uint8", model_input.dtype)
@@ -102,7 +103,7 @@ class Detector:
         with self._running:
             return [
                 Turned.of(tensor, self._run, upright=self._upright)
-                for tensor in tensors(model_input, self._cells)
+                for tensor in tensors(model_input, self._cells, self._shown)
             ]
 
     def _run(self, tensor: Pixels) -> NDArray[Any]:
@@ -134,10 +135,13 @@ def predict(
     return _said(model_input.framing, found, pooling, scores)
 
 
-def tensors(model_input: ModelInput, shape: tuple[int, int]) -> Iterator[Pixels]:
-    """What a model with maps of `shape` is shown of a frame: each tile in which a cell counts."""
+def tensors(model_input: ModelInput, shape: tuple[int, int], into: Pixels | None = None) -> Iterator[Pixels]:
+    """What a model with maps of `shape` is shown of a frame: each tile in which a cell counts.
+
+    `into`: as in ModelInput.cut(); then each is there until the next is asked for.
+    """
     for tile, _, _ in counted_in_tiles(model_input.framing, shape):
-        yield model_input.cut(tile)
+        yield model_input.cut(tile, into)
 
 
 def _said(

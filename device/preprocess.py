@@ -58,11 +58,14 @@ class ModelInput:
         [tile] = self.framing.tiles
         return self.cut(tile)
 
-    def cut(self, tile: Box) -> Pixels:
-        """The model's input for a tile of the framing, (1, h, w, 3), C-contiguous."""
+    def cut(self, tile: Box, into: Pixels | None = None) -> Pixels:
+        """The model's input for a tile of the framing, (1, h, w, 3), C-contiguous.
+
+        `into`: (h, w, 3) of a tile, where three channels are made of one; else in memory of its own.
+        """
         part = tile.of(self.canvas)
         if part.ndim == 2:
-            return _converted(part, cv2.COLOR_GRAY2RGB)[np.newaxis]
+            return np.asarray(cv2.cvtColor(part, cv2.COLOR_GRAY2RGB, dst=into), np.uint8)[np.newaxis]
         return np.ascontiguousarray(part[np.newaxis])
 
 
