@@ -14,7 +14,8 @@ For each bundle, in one run:
             A stage's share is of the time from one verdict to the next; they overlap. `health` is what each
             verdict costs health.py, beside the stage `checks`.
     tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations: inspected by itself, and in the whole
-            service, where the capture thread prepares the next frame meanwhile.
+            service, where the capture thread prepares the next frame meanwhile: without the archive, and with
+            it, which makes a JPEG of such a frame for each NG that it has time for.
     daemon  `python -m device run` as its own process, on the images in DIR: from its start to READY=1, which
             is the first verdict, and its peak resident memory; and that of numpy, OpenCV, the interpreter and
             the same model without any service.
@@ -297,10 +298,10 @@ def _p99(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-len(values) * 99 // 100) - 1)]
 
 
-def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int, float, float, float]:
+def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int, float, float, list[float]]:
     """(tiles, ms for a 12-megapixel frame, ms for an invocation, frame / invocation in the whole service).
 
-    The first three are medians.
+    The first three are medians; the last without the archive, and with it.
     """
     path = _tiled(bundles.load(settings.bundle), folder)
     pipeline = Pipeline(bundles.load(path), "bench", "bench", settings.model.threads)
@@ -317,7 +318,9 @@ def tiles(settings: Config, images: Sequence[Pixels], folder: Path) -> tuple[int
         alone_ms = statistics.fmean(alone + invoke_ms(pipeline, 0.3))
         ratios.append((taken_ms / alone_ms, taken_ms, alone_ms))
     _, taken_ms, alone_ms = sorted(ratios)[len(ratios) // 2]
-    return count, taken_ms, alone_ms, _served(replace(settings, bundle=path), frame.image, pipeline)
+    off = replace(settings, bundle=path, archive=replace(settings.archive, max_bytes=0))
+    on = replace(settings, bundle=path)
+    return count, taken_ms, alone_ms, [_served(one, frame.image, pipeline) for one in (off, on)]
 
 
 def _served(settings: Config, image: Pixels, pipeline: Pipeline) -> float:
@@ -512,7 +515,7 @@ def measure(options: argparse.Namespace, folder: Path, port: int) -> dict[str, o
         times = taken_ms / alone_ms
         print(
             f"  12 megapixels, {count} tiles: {taken_ms:.1f} ms = {times / count:.3f} invokes a tile; "
-            f"in the service {served / count:.3f}"
+            f"in the service {served[0] / count:.3f}, with the archive {served[1] / count:.3f}"
         )
         starts, peak_mb = daemon(settings, folder)
         bare = bare_mb(settings)
@@ -521,7 +524,8 @@ def measure(options: argparse.Namespace, folder: Path, port: int) -> dict[str, o
             flush=True,
         )
         tiled = {"tiles": count, "frame_ms": round(taken_ms, 2), "invoke_ms": round(alone_ms, 3)}
-        tiled["served_invokes_a_tile"] = round(served / count, 4)
+        tiled["served_invokes_a_tile"] = round(served[0] / count, 4)
+        tiled["archived_invokes_a_tile"] = round(served[1] / count, 4)
         daemon_figures = {"start_s": starts, "peak_mb": peak_mb, "bare_mb": bare}
         everything[name] = {**asdict(found), "tiled": tiled, **daemon_figures}
     if options.growth:
