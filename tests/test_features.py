@@ -17,7 +17,8 @@ from trainer.data import load
 from trainer.export import Int8Model
 from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 
-ALL_VIEWS = [view for views in features.VIEWS.values() for view in views]
+MOVED = ("as is", "mirrored", "turned")
+ALL_VIEWS = [view for name in MOVED for view in features.VIEWS[name]]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,22 @@ def test_mirrors_keep_the_shape_of_an_oblong_image():
 def test_views_keep_to_a_budget_of_pixels(megapixels, turn, expected):
     spec = gray_input(Size(400, 250))
     names = features.view_names(100, spec, turn=turn, max_megapixels=megapixels)
-    assert names == ("as is", "mirrored", "turned")[:expected]
+    assert names == MOVED[:expected]
+
+
+def test_other_light_is_every_level_times_a_gain():
+    """Nothing moves, black stays black, and what is too bright is white, not dark."""
+    image = np.tile(np.array([0, 20, 100, 250], np.uint8), (1, 2, 3, 1)).transpose(0, 1, 3, 2)
+    found = [view(image)[0, 0, :, 0].tolist() for view in features.VIEWS[features.LIT]]
+    assert found == [[0, 15, 75, 188], [0, 26, 130, 255]]
+    for view in features.VIEWS[features.LIT]:
+        assert view(image).shape == image.shape
+        assert view(image).dtype == np.uint8
+
+
+@pytest.mark.parametrize(("megapixels", "expected"), [(20, True), (19, False)])
+def test_copies_in_other_light_keep_to_the_budget_as_well(megapixels, expected):
+    assert features.may_be_lit(100, gray_input(Size(400, 250)), megapixels) is expected
 
 
 # ---- extraction

@@ -325,6 +325,8 @@ def test_features_are_extracted_once_and_only_where_asked_for(tmp_path):
     assert size.features(CANDIDATE_CUTS[3], 2).shape == (4, 6, 2048)
     assert size.features(CANDIDATE_CUTS[1], 1).shape == (1, 6, 576)
     assert backbone.runs == 24
+    assert size.features(CANDIDATE_CUTS[0], 1, lit=True).shape == (3, 6, 192)
+    assert backbone.runs == 36
 
 
 # ---- how good
@@ -351,6 +353,43 @@ def candidate(name: str, pooled: list[float], place: float) -> Judged:
     """Of ten good images and ten defective ones; only its name tells how it was fitted."""
     found = np.array(pooled)
     return Judged(name, Pooling("mean", 1.0), Quality.of(np.repeat([0, 1], 10), found, place), found)
+
+
+class Lit:
+    """A search whose candidate does so well in other light, and that says what was asked of it."""
+
+    def __init__(self, found: Judged) -> None:
+        self.found, self.asked = found, []
+
+    def fit(self, *settings, lit):
+        self.asked.append((*settings, lit))
+
+    def judge(self, fitted):
+        return [self.found] * len(fitted)
+
+    ranked = staticmethod(list)
+
+
+def in_light(pooled: list[float], place: float, lit: bool) -> Judged:
+    size = probe.InputSize.__new__(probe.InputSize)
+    size.lit = True
+    fitted = probe.Fitted(size, CANDIDATE_CUTS[0], 2, 1.0, 0.1, lit, None)
+    return replace(candidate("", pooled, place), fitted=fitted)
+
+
+def test_copies_in_other_light_are_taken_where_the_merit_is_greater_though_the_place_is_not():
+    good, bad = list(range(10)), list(range(20, 30))
+    plain = in_light([*good, 4.5, *bad[1:]], 0.80, lit=False)
+    better, worse = (
+        in_light([*good, *bad], 0.78, lit=True),
+        in_light([*good, 4.5, 5.5, *bad[2:]], 0.8, lit=True),
+    )
+    search = Lit(better)
+    assert probe._in_the_better_light(search, [plain]) == ([better], [plain])
+    assert search.asked == [(plain.fitted.size, CANDIDATE_CUTS[0], 2, 1.0, 0.1, True)]
+    assert probe._in_the_better_light(Lit(worse), [plain]) == ([plain], [worse])
+    plain.fitted.size.lit = False
+    assert probe._in_the_better_light(Lit(better), [plain]) == ([plain], [])
 
 
 def test_of_those_that_rank_alike_the_one_that_shows_the_place_is_best():
@@ -391,7 +430,7 @@ def test_the_record_says_what_was_tried(tmp_path):
     judged = search.judge([search.fit(search.sizes[0], CANDIDATE_CUTS[2], 1, 10.0)])[1]
     assert isinstance(judged, Judged)
     record = judged.describe()
-    assert list(record)[:6] == ["input_px", "cuts", "views", "strength", "mask_weight", "pooling_share"]
+    assert list(record)[:6] == ["input_px", "cuts", "views", "lit", "strength", "mask_weight"]
     assert record["input_px"] == [SIDE, SIDE]
     assert record["cuts"] == ["block_13_expand_relu", "out_relu"]
     assert (record["views"], record["strength"], record["pooling_share"]) == ("as is", 10.0, 0.1)

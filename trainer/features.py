@@ -37,7 +37,16 @@ MOST_CELLS = 4096  # of each set of views, about: a fit to so many takes seconds
 Pixels = NDArray[np.uint8]
 View = Callable[[Pixels], Pixels]  # of a (1, h, w, 3) tensor
 
-# Each list is added to those before it: the image itself; mirrored; and turned by a quarter as well.
+
+def _lit(gain: float) -> View:
+    """Every level times `gain`: an exposure as much longer or shorter."""
+    levels = np.clip(np.round(np.arange(256) * gain), 0, 255).astype(np.uint8)
+    return lambda x: levels[x]
+
+
+LIT = "lit"
+# Each of the first three lists is added to those before it: the image itself; mirrored; turned by a quarter.
+# The last, the image in other light, may be added to any of them.
 VIEWS: dict[str, tuple[View, ...]] = {
     "as is": (lambda x: x,),
     "mirrored": (lambda x: x[:, :, ::-1], lambda x: x[:, ::-1], lambda x: x[:, ::-1, ::-1]),
@@ -47,24 +56,33 @@ VIEWS: dict[str, tuple[View, ...]] = {
         lambda x: x.transpose(0, 2, 1, 3)[:, ::-1],
         lambda x: x.transpose(0, 2, 1, 3)[:, ::-1, ::-1],
     ),
+    LIT: tuple(_lit(gain) for gain in (0.75, 1.3)),
 }
 
 
 def view_names(
     tiles: int, preprocess: PreprocessSpec, *, turn: bool, max_megapixels: float
 ) -> tuple[str, ...]:
-    """As many of VIEWS as the budget of pixels allows.
+    """Of the first three of VIEWS as many as the budget of pixels allows.
 
     `tiles`: of all images. `turn`: whether a quarter turn gives such an image again.
     """
-    size = preprocess.size
-    each = tiles * size.width * size.height / 1e6
+    each = _megapixels(tiles, preprocess)
     names = ["as is"]
     if 4 * each <= max_megapixels:
         names.append("mirrored")
         if turn and 8 * each <= max_megapixels:
             names.append("turned")
     return tuple(names)
+
+
+def may_be_lit(tiles: int, preprocess: PreprocessSpec, max_megapixels: float) -> bool:
+    """Whether the same budget allows copies in other light, of one size of input only."""
+    return len(VIEWS[LIT]) * _megapixels(tiles, preprocess) <= max_megapixels
+
+
+def _megapixels(tiles: int, preprocess: PreprocessSpec) -> float:
+    return tiles * preprocess.size.width * preprocess.size.height / 1e6
 
 
 def inputs(samples: Sequence[Sample], preprocess: PreprocessSpec, why: str) -> Iterator[ModelInput]:

@@ -22,7 +22,7 @@ from trainer import network, probe, scratch, tiling
 from trainer.config import Config
 from trainer.data import Sample, folds
 from trainer.export import FloatModel, Int8Model, to_float, to_int8
-from trainer.features import Kept, inputs, view_names
+from trainer.features import Kept, inputs, may_be_lit, view_names
 from trainer.logbook import Logbook
 from trainer.network import Head
 from trainer.sizing import one_aspect
@@ -125,9 +125,10 @@ def _input_size(
     model = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
     turn = (turn or spec.tiles is not None) and spec.size.width == spec.size.height
     tiles = sum(len(framing_of(sample.size, spec).tiles) for sample in samples)
-    views = view_names(tiles, spec, turn=turn, max_megapixels=config.probe.max_megapixels)
+    most = config.probe.max_megapixels
+    views = view_names(tiles, spec, turn=turn, max_megapixels=most)
     room = min(tiles, KEPT_BYTES // model.output_bytes)
-    return probe.InputSize(spec, Kept(model, room), samples, views)
+    return probe.InputSize(spec, Kept(model, room), samples, views, lit=may_be_lit(tiles, spec, most))
 
 
 # (n, h, w, 3) to the maps of all heads, (n, h', w', heads)

@@ -3,9 +3,9 @@
 A head is fitted to the means of whole images, and where there are masks to single cells as well: the means
 alone leave it open what a head says of a cell, as long as it comes out right on average.
 
-Candidates are input sizes, cuts of the backbone, mirrored or turned copies to train on, strengths of
-regularization, and poolings. Each fold's head judges the images that it has not seen; the head that ships is
-trained in the same way on all of them.
+Candidates are input sizes, cuts of the backbone, copies to train on that are mirrored, turned or in other
+light, strengths of regularization, and poolings. Each fold's head judges the images that it has not seen; the
+head that ships is trained in the same way on all of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from trainer.cells import Cells
 from trainer.config import ProbeConfig
 from trainer.data import Sample, folds, read_mask
 from trainer.export import Int8Model
-from trainer.features import Extracted, Kept, channels_of, evidence, extract, inputs
+from trainer.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
 from trainer.metrics import pointing_hit
 from trainer.network import CANDIDATE_CUTS, Cuts, Head, shift_px
 from trainer.tiling import PERHAPS, Tiles, cuts, describe
@@ -121,7 +121,8 @@ def _drawn(labels: NDArray[np.int64], groups: Sequence[str]) -> Iterator[NDArray
 class Fitted:
     """The heads of all folds for one way to build the model, trained on so many sets of views.
 
-    `mask_weight`: of the cells that masks tell about, beside the images.
+    `lit`: on copies in other light as well. `mask_weight`: of the cells that masks tell about, beside the
+    images.
     """
 
     size: InputSize
@@ -129,6 +130,7 @@ class Fitted:
     views: int
     strength: float
     mask_weight: float
+    lit: bool
     heads: Head
 
 
@@ -151,6 +153,7 @@ class Judged:
             **describe(fitted.size.preprocess),
             "cuts": list(fitted.cuts),
             "views": fitted.size.views[fitted.views - 1],
+            "lit": fitted.lit,
             "strength": fitted.strength,
             "mask_weight": fitted.mask_weight,
             "pooling_share": self.pooling.share,
@@ -164,7 +167,7 @@ def choose(search: Search) -> tuple[Judged, list[Judged]]:
     """(the best candidate, all that were compared, best first).
 
     Sizes, cuts and weights of masks are compared on the images as they are, with every pooling; the best few
-    of them with more views; the best of all with other strengths.
+    of them with more views; the best of all with copies in other light, and then with other strengths.
     """
     plain = [
         search.fit(size, cuts, 1, FIRST_STRENGTH, weight)
@@ -180,16 +183,32 @@ def choose(search: Search) -> tuple[Judged, list[Judged]]:
         for count in range(2, len(one.size.views) + 1)
     ]
     compared = search.ranked(compared + search.judge(viewed))
-    best = compared[0].fitted
+    rivals, others = _in_the_better_light(search, compared)
+    best = rivals[0].fitted
     strengths = [
-        search.fit(best.size, best.cuts, best.views, strength, best.mask_weight)
+        search.fit(best.size, best.cuts, best.views, strength, best.mask_weight, lit=best.lit)
         for strength in search.config.strengths
         if strength != FIRST_STRENGTH
     ]
-    compared = search.ranked(compared + search.judge(strengths))
+    compared = search.ranked(rivals + search.judge(strengths)) + others
     for one in compared[:5]:
         log.info("%s", one.describe())
     return compared[0], compared
+
+
+def _in_the_better_light(search: Search, compared: list[Judged]) -> tuple[list[Judged], list[Judged]]:
+    """(those among which the best is, the others): it learns from copies in other light, or it does not.
+
+    Such copies teach the head what not to look at. The merit decides, not the place first: a place shown a
+    little better or worse by luck would outweigh what they do for the ranking.
+    """
+    best = compared[0]
+    one = best.fitted
+    if not one.size.lit:
+        return compared, []
+    lit = search.judge([search.fit(one.size, one.cuts, one.views, one.strength, one.mask_weight, lit=True)])
+    merit = next(judged.quality.merit for judged in lit if judged.pooling == best.pooling)
+    return (search.ranked(lit), compared) if merit > best.quality.merit else (compared, lit)
 
 
 def ranked(judged: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence[str]) -> list[Judged]:
@@ -221,26 +240,30 @@ class InputSize:
         backbone: Int8Model | Kept,
         samples: Sequence[Sample],
         views: tuple[str, ...],
+        *,
+        lit: bool = False,
     ) -> None:
-        self.preprocess, self.backbone, self.views = preprocess, backbone, views
+        """`lit`: whether there is time for copies in other light as well."""
+        self.preprocess, self.backbone, self.views, self.lit = preprocess, backbone, views, lit
         self.tiles = Tiles.of(samples, preprocess)
         self._samples = samples
         self._features: dict[str, Extracted] = {}
 
-    def features(self, cuts: Cuts, count: int) -> NDArray[np.float32]:
-        """(views, tiles, channels of the cuts) of the first `count` sets of views."""
-        return channels_of(np.concatenate([one.means for one in self._extracted(count)]), cuts)
+    def features(self, cuts: Cuts, count: int, *, lit: bool = False) -> NDArray[np.float32]:
+        """(views, tiles, channels of the cuts) of the first `count` sets of views, and in other light."""
+        return channels_of(np.concatenate([one.means for one in self._extracted(count, lit)]), cuts)
 
-    def cells(self, cuts: Cuts, count: int) -> Cells:
+    def cells(self, cuts: Cuts, count: int, *, lit: bool = False) -> Cells:
         """Of the same views, those whose truth is known, with the channels of the cuts."""
-        found = Cells.of([one.cells for one in self._extracted(count)])
+        found = Cells.of([one.cells for one in self._extracted(count, lit)])
         return replace(found, rows=channels_of(found.rows, cuts))
 
-    def _extracted(self, count: int) -> list[Extracted]:
-        for name in self.views[:count]:
+    def _extracted(self, count: int, lit: bool) -> list[Extracted]:
+        names = (*self.views[:count], *([LIT] if lit else []))
+        for name in names:
             if name not in self._features:
                 self._features[name] = extract(self.backbone, self._samples, self.preprocess, name)
-        return [self._features[name] for name in self.views[:count]]
+        return [self._features[name] for name in names]
 
 
 class Search:
@@ -260,42 +283,24 @@ class Search:
         return self.config.mask_weights if known.tell else [0.0]
 
     def fit(
-        self, size: InputSize, cuts: Cuts, views: int, strength: float, mask_weight: float = 0.0
-    ) -> Fitted:
-        """A head for each fold, trained on the other folds."""
-        parts = [self.fold_of[size.tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
-        fits = self._fits(size, cuts, views, strength, mask_weight, parts)
-        return Fitted(size, cuts, views, strength, mask_weight, _head(cuts, fits))
-
-    def fit_on_all(self, fitted: Fitted) -> Head:
-        """The head to ship: the same, trained on every image."""
-        one, every = fitted, np.ones(len(fitted.size.tiles), np.bool_)
-        return _head(
-            one.cuts, self._fits(one.size, one.cuts, one.views, one.strength, one.mask_weight, [every])
-        )
-
-    def _fits(
         self,
         size: InputSize,
         cuts: Cuts,
         views: int,
         strength: float,
-        mask_weight: float,
-        parts: Sequence[NDArray[np.bool_]],
-    ) -> list[tuple[NDArray[np.float32], np.float32]]:
-        """To each of some parts of the tiles, (tiles,)."""
-        seen = size.features(cuts, views)
-        known = size.cells(cuts, views) if mask_weight else None
-        return [
-            _fit_to_tiles(
-                seen[:, part],
-                size.tiles.part(part),
-                strength,
-                known.part(part) if known else None,
-                mask_weight,
-            )
-            for part in parts
-        ]
+        mask_weight: float = 0.0,
+        *,
+        lit: bool = False,
+    ) -> Fitted:
+        """A head for each fold, trained on the other folds."""
+        parts = [self.fold_of[size.tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
+        heads = _heads(size, cuts, views, strength, mask_weight, parts, lit=lit)
+        return Fitted(size, cuts, views, strength, mask_weight, lit, heads)
+
+    def fit_on_all(self, fitted: Fitted) -> Head:
+        """The head to ship: the same, trained on every image."""
+        one, every = fitted, np.ones(len(fitted.size.tiles), np.bool_)
+        return _heads(one.size, one.cuts, one.views, one.strength, one.mask_weight, [every], lit=one.lit)
 
     def ranked(self, judged: Sequence[Judged]) -> list[Judged]:
         """The best first."""
@@ -369,7 +374,25 @@ def fold_count(samples: Sequence[Sample], k: int) -> int:
     return max(2, min(k, *groups))
 
 
-def _head(cuts: Cuts, fits: Sequence[tuple[NDArray[np.float32], np.float32]]) -> Head:
+def _heads(
+    size: InputSize,
+    cuts: Cuts,
+    views: int,
+    strength: float,
+    mask_weight: float,
+    parts: Sequence[NDArray[np.bool_]],
+    *,
+    lit: bool,
+) -> Head:
+    """One for each of some parts of the tiles, (tiles,)."""
+    seen = size.features(cuts, views, lit=lit)
+    known = size.cells(cuts, views, lit=lit) if mask_weight else None
+    fits = [
+        _fit_to_tiles(
+            seen[:, part], size.tiles.part(part), strength, known.part(part) if known else None, mask_weight
+        )
+        for part in parts
+    ]
     weights = np.stack([weights for weights, _ in fits], axis=1)
     return Head(cuts, weights, np.array([bias for _, bias in fits]))
 
