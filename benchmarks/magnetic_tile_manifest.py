@@ -1,13 +1,17 @@
 """Write a CSV manifest of the magnetic tile surface defect set, for `python -m trainer.fit --data FILE`.
 
     python benchmarks/magnetic_tile_manifest.py --images DIR --out FILE [--no-split | --test-share R]
-                                                [--seed N]
+                                                [--near N] [--seed N]
 
 DIR holds MT_Free/Imgs, MT_Crack/Imgs and so on: an image expE_num_N.jpg, its mask expE_num_N.png. The same
-tile N was taken at several exposures E, so N is the group and no tile lies on both sides of the split. The
-split column is filled here: tiles stratified by kind of defect, R of them (default 0.5) in test. --no-split
-leaves it to trainer.fit, whose --mode good-only takes good tiles alone for train. The grain of a tile is
-vertical: train without 90-degree rotation.
+tile N was taken at several exposures E, so N is the group and no N lies on both sides of the split. The
+images of one tile mostly have numbers of their own all the same, 10 to 100 apart: --near 100 makes one
+group of numbers that follow one another no further apart, and only such a split asks about tiles that were
+never seen.
+
+The split column is filled here: tiles stratified by kind of defect, R of them (default 0.5) in test.
+--no-split leaves it to trainer.fit, whose --mode good-only takes good tiles alone for train. The grain of a
+tile is vertical: train without 90-degree rotation.
 
 Exit codes: 0 done, 2 wrong command line, 8 no such images, 9 cannot write.
 """
@@ -21,7 +25,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find trainer
@@ -62,6 +66,16 @@ def _tile(path: Path) -> Tile:
     return Tile(path, mask if label and mask.is_file() else None, label, kind, match["tile"])
 
 
+def together(found: Sequence[Tile], near: int) -> list[Tile]:
+    """The same, with one group for all numbers that follow one another at most `near` apart: its first."""
+    group: dict[int, int] = {}
+    last = None
+    for number in sorted({int(tile.group) for tile in found}):
+        group[number] = number if last is None or number - last > near else group[last]
+        last = number
+    return [replace(tile, group=str(group[int(tile.group)])) for tile in found]
+
+
 def manifest(found: Sequence[Tile], folder: Path, test_share: float | None, seed: int) -> str:
     """The CSV text, paths relative to `folder`; `test_share` None: without a split."""
     testing = frozenset() if test_share is None else held_out(found, test_share, seed)
@@ -83,10 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share = parser.add_mutually_exclusive_group()
     share.add_argument("--test-share", type=float, default=0.5, metavar="R", help="default 0.5")
     share.add_argument("--no-split", action="store_true", help="leave it to trainer.fit")
+    parser.add_argument(
+        "--near", type=int, default=0, metavar="N", help="numbers of one group, default 0: one"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     options = parser.parse_args(arguments)
     try:
         found = tiles(options.images.resolve())
+        if options.near:
+            found = together(found, options.near)
         test_share = None if options.no_split else options.test_share
         text = manifest(found, options.out.resolve().parent, test_share, options.seed)
         _write(options.out, text)

@@ -506,5 +506,10 @@ def test_a_tile_manifest_keeps_the_exposures_of_a_tile_together(tmp_path, monkey
     given = ["--images", str(tmp_path / "tiles"), "--out", str(manifest), "--no-split"]
     assert magnetic_tile_manifest.main(given) == 0
     assert {sample.split for sample in load(manifest, protocol="given").samples} == {"unassigned"}
+    found = [
+        magnetic_tile_manifest.Tile(tmp_path, None, 0, "free", group) for group in ("40", "9", "31", "52")
+    ]
+    near = magnetic_tile_manifest.together(found, 10)
+    assert [tile.group for tile in near] == ["31", "9", "31", "52"]
     assert magnetic_tile_manifest.main(["--images", str(tmp_path), "--out", str(manifest)]) == 8
     assert "no MT_*/Imgs/*.jpg" in capsys.readouterr().err
