@@ -87,7 +87,7 @@ def by_probe(
 ) -> Learned:
     """Choose among linear heads on the frozen backbone by cross-validation; see trainer.probe."""
     turn = one_aspect(samples)
-    sizes = [_input_size(samples, spec, config, weights, turn=turn) for spec in specs]
+    sizes = [input_size(samples, spec, config, weights, turn=turn) for spec in specs]
     search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)
     best, compared = probe.choose(search)
     log.info("chosen: %s", best.describe())
@@ -119,9 +119,10 @@ def by_probe(
     )
 
 
-def _input_size(
+def input_size(
     samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, *, turn: bool
 ) -> probe.InputSize:
+    """A size to compare at, with the backbone quantized for it; `turn`: whether the images may be turned."""
     model = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
     turn = (turn or spec.tiles is not None) and spec.size.width == spec.size.height
     tiles = sum(len(framing_of(sample.size, spec).tiles) for sample in samples)
