@@ -25,6 +25,7 @@ from trainer.export import FloatModel, Int8Model, to_float, to_int8
 from trainer.features import Kept, inputs, may_be_lit, view_names
 from trainer.logbook import Logbook
 from trainer.network import Head
+from trainer.rounding import rounded
 from trainer.sizing import one_aspect
 from trainer.tiling import Tiles, cuts, framing_of
 
@@ -91,15 +92,16 @@ def by_probe(
     search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)
     best, compared = probe.choose(search)
     log.info("chosen: %s", best.describe())
-    spec, heads = best.fitted.size.preprocess, best.fitted.heads
+    chosen = best.fitted
+    spec = chosen.size.preprocess
     base = network.backbone(spec.size, weights)
-    seen = best.fitted.size.features(best.fitted.cuts, 1)[0]
-    judges = network.evidence_model(base, heads, seen.mean(0))
+    seen, cells = chosen.size.features(chosen.cuts, 1)[0], chosen.size.cells(chosen.cuts, 1).rows
+    judges = network.evidence_model(base, rounded(chosen.heads, seen, cells), seen.mean(0))
     judges_content = quantized(judges, samples, spec, config)
-    head = search.fit_on_all(best.fitted)
+    head = rounded(search.fit_on_all(chosen), seen, cells)
     shipped = network.evidence_model(base, head, seen.mean(0))
     content = quantized(shipped, samples, spec, config)
-    means = [cells.mean((0, 1)) for cells in _cells(Int8Model(content).run_batch, best, search)]
+    means = [one.mean((0, 1)) for one in _cells(Int8Model(content).run_batch, best, search)]
     shipped_offset = _offsets(np.array(means), best, head)[0]
     return Learned(
         content=content,
