@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
+from device.geometry import Size
+from trainer import network
+from trainer.export import to_int8
 from trainer.network import CANDIDATE_CUTS, CHANNELS, Head
 from trainer.rounding import MOST, rounded
 
@@ -82,3 +87,31 @@ def test_each_cut_has_a_scale_of_its_own_and_one_without_weights_keeps_none(seen
     assert not np.abs(found.weights[: counts[0]]).max() > 1e-30
     assert np.isfinite(found.weights).all()
     assert np.abs(found.weights[counts[0] :]).max() == np.abs(weights).max()
+
+
+def test_the_converter_leaves_them_as_they_are() -> None:
+    """Whole numbers in the int8 file, times its scales, are the weights."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    base = network.backbone(Size(64, 64), "none")
+    maps = [network.called(keras.Model(base.input, each), network.scaled(images)) for each in base.outputs]
+    rows = np.concatenate([each.mean((1, 2)) for each in maps], axis=1)
+    weights = rng.standard_t(3, size=(rows.shape[1], 2)).astype(np.float32)
+    found = rounded(Head(CANDIDATE_CUTS[3], weights, np.zeros(2, np.float32)), rows, rows[:0])
+    content = to_int8(network.evidence_model(base, found, rows.mean(0)), list(images[:, np.newaxis]))
+    assert len(stored := heads_in(content)) == 3
+    parts = np.split(found.weights, np.cumsum([CHANNELS[cut] for cut in CANDIDATE_CUTS[3]])[:-1])
+    for expected in parts:
+        assert stored[len(expected)] == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
+
+
+def heads_in(content: bytes) -> dict[int, np.ndarray]:
+    """The kernels (channels, 2) of the heads, by their channels."""
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    found = {}
+    for tensor in interpreter.get_tensor_details():
+        if tensor["shape"].tolist()[:3] == [2, 1, 1] and tensor["dtype"] == np.int8:
+            stored = interpreter.get_tensor(tensor["index"])[:, 0, 0].T
+            found[len(stored)] = stored * tensor["quantization_parameters"]["scales"]
+    return found
