@@ -52,7 +52,7 @@ LIMITS: Limits = {
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
     ("inspection", "roi"): Within(0, 65535),
     ("inspection", "ignore"): Within(0, 65535),
-    ("model", "latency_budget_ms"): Within(0.1, 60_000, or_zero=True),
+    ("model", "latency_budget_ms"): Within(0.001, 60_000, or_zero=True),
     ("verdict", "votes_needed"): Within(1, 100),
     ("verdict", "votes_of"): Within(1, 100),
     ("verdict", "hysteresis_ratio"): Within(0, 0.9),

@@ -233,7 +233,7 @@ def test_a_model_that_is_too_slow_is_rolled_back_without_a_missed_frame(site: Si
     active = site.active()
     config = site.machine.path(CONFIG)
     text = config.read_text()
-    config.write_text(f"{text}[model]\nlatency_budget_ms = 0.1\n")
+    config.write_text(f"{text}[model]\nlatency_budget_ms = 0.001\n")
     site.machine.run("systemctl", "restart", UNIT)
     try:
         with site.no_verdict_missing():
