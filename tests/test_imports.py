@@ -13,7 +13,11 @@ import device
 
 ROOT = Path(device.__file__).parent
 HEAVY = ("tensorflow", "keras", "trainer", "sklearn", "scipy", "pandas", "matplotlib")
-MODULES = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "__main__")
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in ROOT.rglob("*.py")
+    if path.stem not in ("__main__", "__init__")
+)
 
 LOADED = """
 import importlib, json, sys

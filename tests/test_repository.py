@@ -66,6 +66,11 @@ def named(*patterns: str) -> list[Path]:
     return found
 
 
+def modules(package: str) -> list[Path]:
+    """All Python files of a package, in whichever room."""
+    return [path for path in named("*.py") if path.is_relative_to(REPOSITORY / package)]
+
+
 def short(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
 
@@ -93,16 +98,21 @@ def test_no_file_is_large() -> None:
 
 
 def test_the_device_imports_nothing_of_the_trainer() -> None:
-    for path in named("device/*.py"):
+    for path in modules("device"):
         strangers = imported(path) - sys.stdlib_module_names - OF_THE_DEVICE
         assert strangers == set(), short(path)
 
 
 @pytest.mark.parametrize("package", ["device", "trainer"])
 def test_every_module_has_its_tests(package: str) -> None:
-    tests = {path.name for path in named("tests/test_*.py")}
-    modules = [path.stem for path in named(f"{package}/*.py") if not path.stem.startswith("__")]
-    assert [stem for stem in modules if f"test_{stem}.py" not in tests] == []
+    tests = {path.name for path in modules("tests")}
+    stems = [path.stem for path in modules(package) if not path.stem.startswith("__")]
+    assert [stem for stem in stems if f"test_{stem}.py" not in tests] == []
+
+
+def test_tests_import_no_tests() -> None:
+    for path in modules("tests"):
+        assert {name for name in imported(path) if name.startswith("test_")} == set(), short(path)
 
 
 def test_scripts_can_be_run_and_stop_at_the_first_fault() -> None:
