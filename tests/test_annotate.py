@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_verdict import ERROR, NG, OK
+from fixtures_verdict import ERROR, NG, OK
 
 from device.annotate import COLOURS, annotate, headline, heat_map
 from device.geometry import Box, Size

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY, write_images
+from fixtures_signature import make_key
 from fixtures_systemd import WHEELS, Machine, ssh_config
-from test_signature import make_key
 
 STATE = "/var/lib/edgevision"
 USER = "technician"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_broker import Broker, Subscriber, free_port
-from test_publisher import mqtt_config
+from fixtures_mqtt import mqtt_config
 
 from device.broker import try_broker
 from device.errors import BrokerError

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from fixtures_broker import Broker, Subscriber, free_port
 from fixtures_certificates import Certificates
-from test_publisher import mqtt_config
+from fixtures_mqtt import mqtt_config
 
 from device.config import TlsConfig
 from device.connection import Bell, Connection, ProtocolRefused, Unanswered, Will

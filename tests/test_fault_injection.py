@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from fixtures_daemon import REPOSITORY
-from test_verdict import ERROR, NG, OK
+from fixtures_verdict import ERROR, NG, OK
 
 from device.capture import Losses
 from device.trigger import Commanded, FreeRun

@@ -8,31 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pytest
 from fixtures_daemon import REPOSITORY
 from fixtures_disk import fill, remount
+from fixtures_image_store import DAY_NS, IMAGE, NOON, SIZE, opened, picture
 
 from device import image_store
-from device.image_store import ImageStore, Picture, Quotas
-
-IMAGE = bytes(3000)
-SIZE = 3002  # with the side-car of picture()
-NOON = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
-DAY_NS = 24 * 3600 * 10**9
-PLENTY = Quotas(10**9, 90, 0)
-
-
-def picture(event_id: str, captured_ns: int = NOON, *, synced: bool = True, image: bytes = IMAGE) -> Picture:
-    return Picture(event_id, captured_ns, synced, image, ".jpg", "{}")
-
-
-def opened(folder: Path, quotas: Quotas = PLENTY) -> ImageStore:
-    store = ImageStore(folder, quotas)
-    store.open()
-    return store
+from device.image_store import Quotas
 
 
 def files(folder: Path) -> set[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_daemon import REPOSITORY
-from test_verdict import ERROR, NG, OK
+from fixtures_verdict import ERROR, NG, OK
 
 from device import journal
 from device.journal import PER_MINUTE, VerdictLog, fields
@@ -31,7 +31,7 @@ if sys.argv[1] == "under-systemd":
 elif sys.argv[1] == "redirected":
     os.environ["JOURNAL_STREAM"] = f"{stderr.st_dev}:{stderr.st_ino + 1}"
 from device import journal
-from test_verdict import ERROR, NG, OK
+from fixtures_verdict import ERROR, NG, OK
 journal.start("info")
 log = journal.VerdictLog()
 for verdict in (OK, NG, ERROR):

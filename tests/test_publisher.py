@@ -15,34 +15,19 @@ from pathlib import Path
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
 from fixtures_certificates import Certificates
+from fixtures_mqtt import mqtt_config
 from fixtures_peer import QUOTA_EXCEEDED, Peer, Published
 from fixtures_verdict import SESSION, verdict, wait_for
 from paho.mqtt.client import MQTTMessage
 
 from device import publisher as publishers
 from device import reconnect
-from device.config import MqttConfig, OutboxConfig, TlsConfig
+from device.config import OutboxConfig, TlsConfig
 from device.connection import Connection, Incoming
 from device.errors import StorageError
 from device.publisher import Publisher
 
 ROOT = "edgevision/press-4"
-
-
-def mqtt_config(port: int, **changes: object) -> MqttConfig:
-    values = {
-        "host": "127.0.0.1",
-        "port": port,
-        "prefix": "edgevision",
-        "client_id": "edgevision-press-4",
-        "protocol": "auto",
-        "keepalive_s": 5,
-        "username": None,
-        "password": None,
-        "tls": None,
-        "message_expiry_s": 0,
-    }
-    return MqttConfig(**(values | changes))
 
 
 @pytest.fixture

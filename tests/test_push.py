@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY, write_images
+from fixtures_signature import make_key, sign
 from fixtures_systemd import SOURCE, WHEELS, Machine, ssh_config
-from test_signature import make_key, sign
 
 from device import manifest
 from device.bundle import GoldenSpec

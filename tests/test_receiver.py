@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import run_device
-from test_signature import make_key, sign
+from fixtures_signature import make_key, sign
 
 from device import bundle as bundles
 from device import config, origin

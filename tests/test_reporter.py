@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_health import REFERENCE, Bench
-from test_verdict import OK
+from fixtures_health import REFERENCE, Bench
+from fixtures_verdict import OK
 
 from device import reporter, status_file
 from device.health import Links

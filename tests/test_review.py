@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fixtures_daemon import REPOSITORY, run_device
 from fixtures_disk import fill
-from test_image_store import SIZE, opened, picture
+from fixtures_image_store import SIZE, opened, picture
 
 from device import image_store
 from device.errors import ReviewError, StorageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fixtures_broker import free_port
 from fixtures_bundle import make_frame
-from test_verdict import ERROR, NG
+from fixtures_verdict import ERROR, NG
 
 from device import config, status_file
 from device.archive import Archive

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures_board import FakeBoard
-from test_verdict import ERROR, OK
+from fixtures_verdict import ERROR, OK
 
 from device.board import Reading
 from device.stats import Histogram, Queues, Stats

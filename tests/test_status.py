@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
 from fixtures_daemon import ROOT, Station, errors, run_device
-from test_health import Bench
+from fixtures_health import Bench
 
 from device import health, status
 from device.status_file import Found, StatusFile

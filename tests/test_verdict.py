@@ -10,72 +10,14 @@ from typing import Any
 
 import fastjsonschema
 import pytest
+from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
 from device import verdict as verdicts
-from device.calibration import Thresholds
-from device.checks import Checks
-from device.geometry import Box, Size
-from device.verdict import Model, Region, Tile, Verdict, Votes, decide
+from device.geometry import Box
+from device.verdict import Tile, Verdict, Votes, decide
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEMA = json.loads(Path(verdicts.__file__).with_name("verdict.schema.json").read_text())
-THRESHOLDS = Thresholds(0.6, 0.3, "by hand", ())
-
-NG = Verdict(
-    event_id="5e55-00000012",
-    session_id="5e55",
-    seq=12,
-    historical=False,
-    captured_ns=1_790_000_000_123_999_999,
-    clock_synced=True,
-    station="press-4",
-    part_id="A-0042",
-    trigger="free-run",
-    verdict="NG",
-    score=0.9375,
-    threshold=0.6,
-    model=Model("tiny", "20260304T050607Z-abcdef01", "abcdef01" * 8),
-    regions=(
-        Region(Box(10, 20, 30, 40), 900, 0.96875, "evidence"),
-        Region(Box(0, 0, 7, 5), 35, 0.5, "reference"),
-    ),
-    image_size=Size(640, 480),
-    image_sha256="0123456789abcdef" * 4,
-    image_path="part 12.png",
-    timing_ms={"preprocess": 0.125, "checks": 0.0625, "inference": 3.5, "localization": 0.25, "total": 4.0},
-    camera="replay",
-    checks=Checks(0.5, 123.25, -4.25),
-    votes=Votes(2, 3, 2),
-    tiles=(Tile(Box(0, 0, 320, 480), 0.9375), Tile(Box(320, 0, 320, 480), 0.25)),
-    camera_metadata={"exposure_us": 4000, "analogue_gain": 1.5, "sensor": "imx296"},
-)
-OK = replace(
-    NG,
-    verdict="OK",
-    score=0.0625,
-    regions=(),
-    part_id=None,
-    image_sha256=None,
-    image_path=None,
-    votes=None,
-    tiles=(),
-    camera_metadata={},
-)
-ERROR = replace(
-    OK,
-    image_path="part 12.png",
-    verdict="ERROR",
-    reason="part 12.png: truncated PNG",
-    score=None,
-    regions=(),
-    part_id=None,
-    image_size=None,
-    image_sha256=None,
-    timing_ms={},
-    checks=None,
-    clock_synced=False,
-    historical=True,
-)
 PAYLOADS = {"verdict-ng.json": NG, "verdict-ok.json": OK, "verdict-error.json": ERROR}
 
 

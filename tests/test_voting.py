@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from test_verdict import ERROR, NG, OK, THRESHOLDS
+from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
 from device.config import VerdictConfig
 from device.verdict import Verdict, Votes, decide

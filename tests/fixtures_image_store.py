@@ -1,0 +1,24 @@
+"""An image store, and small pictures to put in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device.image_store import ImageStore, Picture, Quotas
+
+IMAGE = bytes(3000)
+SIZE = 3002  # with the side-car of picture()
+NOON = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
+DAY_NS = 24 * 3600 * 10**9
+PLENTY = Quotas(10**9, 90, 0)
+
+
+def picture(event_id: str, captured_ns: int = NOON, *, synced: bool = True, image: bytes = IMAGE) -> Picture:
+    return Picture(event_id, captured_ns, synced, image, ".jpg", "{}")
+
+
+def opened(folder: Path, quotas: Quotas = PLENTY) -> ImageStore:
+    store = ImageStore(folder, quotas)
+    store.open()
+    return store
