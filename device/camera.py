@@ -1,4 +1,4 @@
-"""What a camera is to the service: the protocol, the fault of one frame, the camera that is configured."""
+"""What a camera is to the service: the protocol, and the camera that is configured."""
 
 from __future__ import annotations
 
@@ -7,36 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from device.config import CameraConfig
-from device.errors import FrameError
 from device.faults import FaultScript
-from device.frame import FREE_RUN, Frame
-
-
-class BadFrame(FrameError):
-    """One frame could not be read; the next may well be. The service gives it an ERROR verdict and goes on.
-
-    `seq` is the number that the frame would have had, `path` its file as in Frame.path, `captured_ns` when
-    the fault was met (UTC); `part_id` and `trigger` as in Frame.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        seq: int,
-        path: str | None,
-        captured_ns: int,
-        camera: str,
-        part_id: str | None = None,
-        trigger: str = FREE_RUN,
-    ) -> None:
-        super().__init__(message)
-        self.seq = seq
-        self.path = path
-        self.captured_ns = captured_ns
-        self.camera = camera
-        self.part_id = part_id
-        self.trigger = trigger
+from device.frame import Frame
 
 
 class Camera(Protocol):

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 
 from device import durable
-from device.camera import BadFrame, Camera
+from device.camera import Camera
 from device.checks import Checks
 from device.config import HealthConfig
 from device.errors import FrameError, StorageError
-from device.frame import FREE_RUN, Frame
+from device.frame import FREE_RUN, BadFrame, Frame
 from device.health import BLACK_RATIO
 from device.trigger import Trigger
 

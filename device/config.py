@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from device import faults
 from device.errors import ConfigError
 from device.geometry import Polygon
 from device.region_of_interest import RegionOfInterest
@@ -40,6 +39,10 @@ _KINDS_OF = {  # what only some cameras can do
         ("picamera2",),
     ),
 }
+_FAULT_SECONDS = r"(?:stall|slow):\d{1,4}(?:\.\d{1,3})?"
+_FAULT_SIZE = r"size:[1-9]\d{0,4}x[1-9]\d{0,4}"
+FAULT = rf"(\d{{1,9}}|\d{{1,3}}(?:\.\d{{1,4}})?%):({_FAULT_SECONDS}|drop|fail|die|black|{_FAULT_SIZE})"
+FAULT_EXPECTED = '"WHEN:WHAT" as "120:stall:2.0", "7:drop" or "1.5%:fail" (device/faults.py)'
 _PIN = Within(0, 27)  # GPIO0 to GPIO27 lead to the header of every Pi
 _PIN_OR_NONE = Within(-1, 27)
 LIMITS: Limits = {
@@ -68,7 +71,7 @@ LIMITS: Limits = {
     ("camera", "gain_ratio"): Within(1, 64, or_zero=True),
     ("camera", "colour_gains"): Within(0.1, 32, or_zero=True),
     ("camera", "latency_ms"): Within(0, 10_000),
-    ("camera", "faults"): Matching(faults.PATTERN, faults.EXPECTED),
+    ("camera", "faults"): Matching(FAULT, FAULT_EXPECTED),
     ("camera", "fault_seed"): Within(0, 2**31),
     ("camera", "rate_hz"): Within(0.05, 1000, or_zero=True),
     ("camera", "timeout_s"): Within(0.1, 60),

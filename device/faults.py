@@ -19,13 +19,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from device.config import FAULT, FAULT_EXPECTED
 from device.errors import ConfigError
 from device.geometry import Size
-
-_SECONDS = r"(?:stall|slow):\d{1,4}(?:\.\d{1,3})?"
-_SIZE = r"size:[1-9]\d{0,4}x[1-9]\d{0,4}"
-PATTERN = rf"(\d{{1,9}}|\d{{1,3}}(?:\.\d{{1,4}})?%):({_SECONDS}|drop|fail|die|black|{_SIZE})"
-EXPECTED = '"WHEN:WHAT" as "120:stall:2.0", "7:drop" or "1.5%:fail" (device/faults.py)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +59,8 @@ class FaultScript:
 
 
 def _line(text: str) -> _Line:
-    if re.fullmatch(PATTERN, text) is None:
-        raise ConfigError(f"[camera] faults: every item must be {EXPECTED}, got {text!r}")
+    if re.fullmatch(FAULT, text) is None:
+        raise ConfigError(f"[camera] faults: every item must be {FAULT_EXPECTED}, got {text!r}")
     when, _, what = text.partition(":")
     kind, _, value = what.partition(":")
     fault = Fault(

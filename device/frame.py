@@ -1,4 +1,4 @@
-"""A captured frame, and how one is read from an image file."""
+"""A captured frame or the fault of one, and how a frame is read from an image file."""
 
 from __future__ import annotations
 
@@ -54,6 +54,33 @@ class Frame:
     @property
     def size(self) -> Size:
         return Size(self.image.shape[1], self.image.shape[0])
+
+
+class BadFrame(FrameError):
+    """One frame could not be read; the next may well be. The service gives it an ERROR verdict and goes on.
+
+    `seq` is the number that the frame would have had, `path` its file as in Frame.path, `captured_ns` when
+    the fault was met (UTC); `part_id` and `trigger` as in Frame.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        seq: int,
+        path: str | None,
+        captured_ns: int,
+        camera: str,
+        part_id: str | None = None,
+        trigger: str = FREE_RUN,
+    ) -> None:
+        super().__init__(message)
+        self.seq = seq
+        self.path = path
+        self.captured_ns = captured_ns
+        self.camera = camera
+        self.part_id = part_id
+        self.trigger = trigger
 
 
 def read_image(path: str | Path) -> tuple[Pixels, str]:

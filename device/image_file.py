@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 
 FORMATS = "a PNG, JPEG, BMP, TIFF or WebP image"
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # stuffed bytes and restarts belong to the data

@@ -12,10 +12,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device.camera import BadFrame
 from device.capture import Capture, Taken
 from device.errors import InterpreterError
-from device.frame import Frame
+from device.frame import BadFrame, Frame
 from device.pipeline import Detected, Pipeline, Prepared
 
 AHEAD = 2  # frames that the model has seen and that wait for their verdict

@@ -18,10 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from device.camera import BadFrame
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.frame import Frame, Pixels
+from device.frame import BadFrame, Frame, Pixels
 
 log = logging.getLogger(__name__)
 

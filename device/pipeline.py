@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from device import bundle as bundles
 from device.bundle import Bundle, Thresholds
-from device.camera import BadFrame
 from device.checks import Checks, measure
 from device.clock import clock_synced
 from device.detector import Detector, Output, Prediction, mean_evidence
-from device.frame import Frame, frame_from_file
+from device.frame import BadFrame, Frame, frame_from_file
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
 from device.region_of_interest import EVERYTHING, RegionOfInterest

@@ -14,15 +14,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.camera import BadFrame
 from device.errors import FrameError
 from device.faults import Fault, FaultScript
-from device.frame import REPLAY, Frame, Pixels, read_image
+from device.frame import REPLAY, BadFrame, Frame, Pixels, read_image
+from device.image_file import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
 _NOTHING = Fault("none")
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, slots=True)

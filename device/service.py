@@ -42,12 +42,12 @@ from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
 from device.birth import birth
-from device.camera import BadFrame, Camera, make_camera
+from device.camera import Camera, make_camera
 from device.capture import Capture, Losses, Taken, not_inspected
 from device.config import Config
 from device.counters import Counters
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
-from device.frame import FREE_RUN, Frame
+from device.frame import FREE_RUN, BadFrame, Frame
 from device.inference import Inference, Undetected
 from device.outputs import Outputs
 from device.pipeline import Detected, Pipeline, Prepared

@@ -21,11 +21,11 @@ from fixtures_camera import (
     write_pictures,
 )
 
-from device.camera import BadFrame, Camera, make_camera
+from device.camera import Camera, make_camera
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.fake_picamera2 import Platform, World
-from device.frame import Frame
+from device.frame import BadFrame, Frame
 
 FRAMES = 12
 SLACK_S = 5.0  # a loaded machine's

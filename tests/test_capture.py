@@ -16,10 +16,9 @@ from fixtures_daemon import REPOSITORY
 
 from device import capture as module
 from device.bundle import Bundle
-from device.camera import BadFrame
 from device.capture import AHEAD, Capture, HandOver, Losses
 from device.errors import BundleError, FrameError
-from device.frame import Frame
+from device.frame import BadFrame, Frame
 from device.pipeline import Pipeline, Prepared
 from device.trigger import Commanded, FreeRun
 

@@ -20,7 +20,7 @@ from device.pipeline import Pipeline
 from trainer import contract, thresholds
 from trainer.export import Int8Model
 from trainer.features import inputs
-from trainer.learn import Judges, Learned
+from trainer.learned import Judges, Learned
 
 
 def spotted(folder, count):

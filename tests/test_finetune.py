@@ -14,10 +14,10 @@ from trainer import config, finetune, learn
 from trainer.batches import Batches
 from trainer.export import Int8Model
 from trainer.features import inputs
-from trainer.learn import Judges, Learned
+from trainer.learned import Judges, Learned
 from trainer.logbook import Logbook
 from trainer.network import scaled
-from trainer.probe import Quality
+from trainer.quality import Quality
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

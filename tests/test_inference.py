@@ -12,10 +12,9 @@ from fixtures_bundle import make_frame, make_image
 
 from device import inference as module
 from device.bundle import Bundle
-from device.camera import BadFrame
 from device.capture import Capture, Losses, Taken
 from device.errors import FrameError, InterpreterError
-from device.frame import Frame
+from device.frame import BadFrame, Frame
 from device.inference import AHEAD, Inference, Seen, Undetected
 from device.pipeline import Detected, Pipeline, Prepared
 from device.trigger import Commanded, FreeRun

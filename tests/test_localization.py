@@ -16,7 +16,7 @@ from device.geometry import Size
 from device.preprocess import Preprocessor
 from device.reference import GoldenReference
 from trainer import localization
-from trainer.learn import Judges
+from trainer.learned import Judges
 from trainer.localization import Measured, Place
 
 SIDE, CELL = 64, 8

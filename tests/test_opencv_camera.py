@@ -23,9 +23,9 @@ from fixtures_camera import (
 
 from device.annotate import annotate
 from device.bundle import Bundle
-from device.camera import BadFrame
 from device.config import CameraConfig
 from device.errors import FrameError
+from device.frame import BadFrame
 from device.opencv_camera import OpenCvCamera, without_password
 from device.pipeline import Pipeline
 

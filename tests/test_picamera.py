@@ -14,9 +14,9 @@ import pytest
 from fixtures_camera import HEIGHT, WIDTH, camera_config
 
 from device import fake_picamera2, picamera
-from device.camera import BadFrame
 from device.errors import FrameError
 from device.fake_picamera2 import Platform, World
+from device.frame import BadFrame
 from device.picamera import LENT, Picamera
 
 Make = Callable[..., Picamera]

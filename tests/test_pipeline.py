@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from device import bundle as bundles
 from device.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
-from device.camera import BadFrame
 from device.errors import BundleError, ConfigError, InterpreterError
-from device.frame import frame_from_file
+from device.frame import BadFrame, frame_from_file
 from device.geometry import Box, Polygon, Size
 from device.pipeline import Pipeline
 from device.region_of_interest import RegionOfInterest

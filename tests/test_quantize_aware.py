@@ -11,7 +11,7 @@ from fixtures_trainer import gray_input
 
 from trainer import config, learn, quantize_aware
 from trainer.export import require_all_int8
-from trainer.learn import Judges, Learned
+from trainer.learned import Judges, Learned
 from trainer.logbook import Logbook
 
 LABELS = np.arange(24) % 2

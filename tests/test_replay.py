@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from device import config
-from device.camera import BadFrame, make_camera
+from device.camera import make_camera
 from device.errors import FrameError
 from device.faults import FaultScript
-from device.frame import Frame
+from device.frame import BadFrame, Frame
 from device.replay import ReplayCamera, image_files
 
 

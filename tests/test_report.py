@@ -23,7 +23,7 @@ from trainer import page as pages
 from trainer.data import Dataset
 from trainer.export import Int8Model
 from trainer.features import inputs
-from trainer.learn import Judges, Learned
+from trainer.learned import Judges, Learned
 
 NASTY = '<img src=x onerror="alert(1)">&$title'
 RECORD = {

@@ -15,7 +15,7 @@ from device.geometry import Size
 from trainer import config, scratch
 from trainer.logbook import Logbook
 from trainer.network import STRIDES
-from trainer.probe import Quality
+from trainer.quality import Quality
 
 CONFIG = replace(config.load(None).scratch, epochs=3, batch_size=4)
 STRIDE = STRIDES[scratch.CUT]

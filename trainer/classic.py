@@ -27,7 +27,8 @@ from trainer.data import Sample, folds
 from trainer.features import inputs
 from trainer.finetune import Cached
 from trainer.hardware import Hardware
-from trainer.learn import Judges, Learned, representative
+from trainer.learn import representative
+from trainer.learned import Judges, Learned
 from trainer.learner import Learner, Phase, Teaching
 from trainer.logbook import Logbook
 from trainer.network import HEAD, called, scaled

@@ -33,7 +33,7 @@ from trainer.data import Sample
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.good_only import Remembered
-from trainer.learn import Learned
+from trainer.learned import Learned
 from trainer.network import shift_px
 from trainer.thresholds import scored
 

@@ -26,7 +26,7 @@ from trainer.batches import Batch
 from trainer.checkpoint import Arrays, Checkpoints
 from trainer.learner import Learner, Phase
 from trainer.logbook import Logbook
-from trainer.probe import Quality
+from trainer.quality import Quality
 
 log = logging.getLogger(__name__)
 

@@ -31,12 +31,13 @@ from trainer.data import Sample, read_mask
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.hardware import Hardware
-from trainer.learn import Judges, Learned, quantized, representative
+from trainer.learn import quantized, representative
+from trainer.learned import Judges, Learned
 from trainer.learner import Learner, Phase, Teaching
 from trainer.logbook import Logbook
 from trainer.losses import alpha_of_balance
 from trainer.network import HEAD, called, scaled
-from trainer.probe import Quality, place
+from trainer.quality import Quality, place
 from trainer.tiling import framing_of
 
 log = logging.getLogger(__name__)
@@ -255,7 +256,7 @@ def beats(one: Learned, other: Learned) -> bool:
 
 
 def _place(learned: Learned) -> float:
-    """How well the int8 judges' maps show the defects that have masks; see probe.Quality."""
+    """How well the int8 judges' maps show the defects that have masks; see Quality."""
     int8 = Int8Model(learned.judges.content)
     prepared = inputs(learned.judged, learned.preprocess, "comparing places")
     found = []

@@ -39,7 +39,7 @@ from trainer.logbook import Logbook
 from trainer.steps import Steps
 
 if TYPE_CHECKING:
-    from trainer.learn import Learned  # it brings TensorFlow
+    from trainer.learned import Learned  # it brings TensorFlow
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from trainer.data import Sample
 from trainer.export import Int8Model, to_int8
 from trainer.made_defects import with_defect
 from trainer.network import scaled
-from trainer.probe import Quality
+from trainer.quality import Quality
 
 log = logging.getLogger(__name__)
 
@@ -439,7 +439,7 @@ def _on_cells(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.boo
 
 
 def _place(maps: Floats, marked: NDArray[np.bool_]) -> float:
-    """How well maps (n, h, w) show where the defects are, 0..1: as probe.Quality has it."""
+    """How well maps (n, h, w) show where the defects are, 0..1: as Quality has it."""
     found = []
     for values, cells in zip(maps, marked, strict=True):
         if cells.any():

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,8 +21,10 @@ from trainer.config import Config
 from trainer.data import Sample, folds
 from trainer.export import FloatModel, Int8Model, to_float, to_int8
 from trainer.features import Kept, inputs, may_be_lit, view_names
+from trainer.learned import Judges, Learned
 from trainer.logbook import Logbook
 from trainer.network import Head
+from trainer.quality import Quality
 from trainer.rounding import rounded
 from trainer.sizing import one_aspect
 from trainer.tiling import Tiles, cuts, framing_of
@@ -34,50 +34,6 @@ log = logging.getLogger(__name__)
 SHOWN = 12  # candidates kept in the record
 KEPT_BYTES = 800_000_000  # of what the backbone sees at one size, for the candidates that are judged on it
 BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds the memory
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judges:
-    """Who judged images that they had not seen: one network, or a head for each fold on one network.
-
-    `network`: float, (n, h, w, 3) in [-1, 1] to (n, h', w', heads) logits. `content`: the same as an int8
-    .tflite. `head_of` (images,): which of the heads judged an image. `folds`: the networks behind the heads,
-    where each has one of its own.
-    """
-
-    network: keras.Model
-    content: bytes
-    head_of: NDArray[np.int64]
-    folds: tuple[keras.Model, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """A model, and what was said of images that had not been seen.
-
-    `content`: the int8 .tflite. `network`: the same in float, (n, h, w, 3) in [-1, 1] to (n, h', w', 1)
-    logits. `judged`: the n images. `pooled`, `pooled_float`: their pooled logits (n,), from int8 and from
-    float. `judges`: who gave them. `record`: how the model was chosen, for people to read.
-    """
-
-    content: bytes
-    network: keras.Model
-    preprocess: PreprocessSpec
-    pooling: Pooling
-    judged: tuple[Sample, ...]
-    pooled: NDArray[np.float64]
-    pooled_float: NDArray[np.float64]
-    judges: Judges
-    record: dict[str, Any]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        return np.array([sample.label for sample in self.judged])
-
-    @property
-    def memory(self) -> None:
-        """The network gives evidence itself."""
-        return
 
 
 # ---- the probe
@@ -228,7 +184,7 @@ def _best_pooling(
         (pooling, np.array([max(pooled_tiles(framing, tiles, pooling)) for framing, tiles in maps]))
         for pooling in probe.poolings(config.probe)
     ]
-    return max(tried, key=lambda pair: probe.Quality.of(labels, pair[1]).merit)
+    return max(tried, key=lambda pair: Quality.of(labels, pair[1]).merit)
 
 
 # ---- both

@@ -47,7 +47,7 @@ from device.reference import GoldenReference
 from trainer import command, evaluate, metrics
 from trainer.data import Sample, load, read_mask
 from trainer.evaluate import map_size
-from trainer.learn import Judges
+from trainer.learned import Judges
 from trainer.network import scaled
 
 COPIES = 8  # noisy ones of an image

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
@@ -26,95 +25,22 @@ from threadpoolctl import threadpool_limits
 from device.bundle import Pooling, PreprocessSpec
 from device.detector import merged, pooled_tiles
 from device.framing import Framing
-from device.geometry import Letterbox
-from device.localizer import evidence_in_frame
 from device.preprocess import ModelInput
-from trainer import metrics
 from trainer.cells import Cells
 from trainer.config import ProbeConfig
 from trainer.data import Sample, folds, read_mask
 from trainer.export import Int8Model
 from trainer.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
-from trainer.metrics import pointing_hit
-from trainer.network import CANDIDATE_CUTS, Cuts, Head, shift_px
+from trainer.network import CANDIDATE_CUTS, Cuts, Head
+from trainer.quality import Quality, ap_error, place
 from trainer.tiling import PERHAPS, Tiles, cuts, describe
 
 log = logging.getLogger(__name__)
 
 FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
 ITERATIONS = 100
-RESAMPLES = 200  # of the bootstrap
 OWN_CONSTANT = 10.0  # of cells: so large that regularization does not hold on to the weight that goes with it
 WORST_ROUNDS = 3  # in which the defective tile of an image without a mask is looked for
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """How well unseen images were ranked and their defects found.
-
-    `ap`: average precision. `place`: 0..1, how well the maps show the defects that have masks, the mean of
-    the pointing hit rate and of each map's own AUROC; 0 without masks. `separation`: of good from defective
-    in standard deviations (d'; Green and Swets, 1966), which still tells candidates apart where all rank
-    without a fault.
-    """
-
-    ap: float
-    place: float
-    separation: float
-
-    @property
-    def merit(self) -> float:
-        """Ranking comes first: to show every place instead of none is worth 0.05 of average precision.
-
-        One more standard deviation between good and defective, which int8 and a change of light eat into, is
-        worth 0.005.
-        """
-        return self.ap + 0.05 * self.place + 0.005 * self.separation
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int64], pooled: NDArray[np.float64], place: float = 0.0) -> Quality:
-        """Of one pooled logit an image."""
-        ap = metrics.average_precision(labels, pooled)
-        good, bad = pooled[labels == 0], pooled[labels == 1]
-        spread = np.sqrt((good.var() + bad.var()) / 2) + 1e-9
-        return cls(ap or 0.0, place, float((bad.mean() - good.mean()) / spread))
-
-
-def gain_error(
-    labels: NDArray[np.int64],
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    groups: Sequence[str],
-) -> float:
-    """The standard error of the gain in merit of one way to judge images over another, places left out.
-
-    `first`, `second`: pooled logits of the same images. By the bootstrap (Efron, 1979): images of either
-    label are drawn anew, whole groups at a time.
-    """
-    gains = []
-    for drawn in _drawn(labels, groups):
-        merits = [Quality.of(labels[drawn], pooled[drawn]).merit for pooled in (first, second)]
-        gains.append(merits[0] - merits[1])
-    return float(np.std(gains))
-
-
-def ap_error(labels: NDArray[np.int64], pooled: NDArray[np.float64], groups: Sequence[str]) -> float:
-    """The standard error of the average precision, by the same bootstrap."""
-    aps = [metrics.average_precision(labels[drawn], pooled[drawn]) or 0.0 for drawn in _drawn(labels, groups)]
-    return float(np.std(aps))
-
-
-def _drawn(labels: NDArray[np.int64], groups: Sequence[str]) -> Iterator[NDArray[np.intp]]:
-    """Indices of images, drawn anew RESAMPLES times."""
-    rng = np.random.default_rng(0)
-    parts: list[list[NDArray[np.intp]]] = []
-    for label in (0, 1):
-        members: dict[str, list[int]] = {}
-        for index in np.flatnonzero(labels == label):
-            members.setdefault(groups[index], []).append(int(index))
-        parts.append([np.array(one) for one in members.values()])
-    for _ in range(RESAMPLES):
-        yield np.concatenate([part[at] for part in parts for at in rng.integers(0, len(part), len(part))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -463,12 +389,3 @@ def _balanced(labels: NDArray[Any]) -> NDArray[np.float64]:
     """The weight of each, with which both labels weigh the same and all together their number."""
     share = np.mean(labels == 1)
     return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share))
-
-
-def place(values: NDArray[np.float32], placement: Letterbox, mask: NDArray[np.bool_]) -> float:
-    """How well a map (h, w) shows the defect of a mask in the image's pixels, 0..1; see Quality."""
-    height, width = values.shape
-    shown = evidence_in_frame(values, placement, shift_px(placement.target.width // width))
-    coverage = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    cells = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
-    return (pointing_hit(shown, mask) + (metrics.auroc((coverage > 0).ravel(), cells.ravel()) or 0.0)) / 2

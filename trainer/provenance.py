@@ -30,7 +30,7 @@ PACKAGES = (
 def record(
     choice: Mapping[str, Any], dataset: Dataset, config: Config, *, weights: str, seed: int
 ) -> dict[str, Any]:
-    """`choice`: how the model was chosen (learn.Learned.record). `weights`: imagenet, none or a file."""
+    """`choice`: how the model was chosen (Learned.record). `weights`: imagenet, none or a file."""
     return {
         **choice,
         "seed": seed,

@@ -20,7 +20,8 @@ from trainer.config import Config
 from trainer.course import Course, Plan
 from trainer.features import inputs
 from trainer.hardware import Hardware
-from trainer.learn import Learned, representative
+from trainer.learn import representative
+from trainer.learned import Learned
 from trainer.learner import Phase
 from trainer.logbook import Logbook
 from trainer.network import scaled

@@ -42,7 +42,7 @@ from trainer.config import ReportConfig
 from trainer.data import Dataset, Sample, load, read_mask
 from trainer.export import Int8Model
 from trainer.good_only import Remembered
-from trainer.learn import Learned
+from trainer.learned import Learned
 from trainer.localization import Look, Measured, Saliency
 from trainer.page import Markup
 from trainer.thresholds import scored

@@ -27,7 +27,7 @@ from trainer.learner import TopMean
 from trainer.logbook import Logbook
 from trainer.losses import ImageLoss, MapLoss
 from trainer.network import STRIDES, backbone, scaled, trainable_model
-from trainer.probe import Quality
+from trainer.quality import Quality
 from trainer.schedule import WarmUpCosine, warm_up_steps
 from trainer.tiling import GOOD, Tiles, cuts, mask_on_canvas
 

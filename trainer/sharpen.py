@@ -39,6 +39,7 @@ from device.sight import Seen, Sight
 from trainer import contract, data, metrics, probe, provenance, thresholds
 from trainer.config import Config
 from trainer.data import Dataset, Sample
+from trainer.quality import Quality, gain_error
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Judged:
 
     strength: float
     share: float
-    quality: probe.Quality
+    quality: Quality
     pooled: NDArray[np.float64]
 
 
@@ -234,13 +235,13 @@ def choose(ground: Ground, heads: Heads) -> Choice:
         tried += [_judged(ground, strength, share, maps) for share in SHARES]
     best = max(tried, key=lambda one: one.quality.merit)
     groups = [sample.group for sample in ground.samples]
-    error = probe.gain_error(ground.labels, best.pooled, alone.pooled, groups)
+    error = gain_error(ground.labels, best.pooled, alone.pooled, groups)
     return Choice(alone, best, best.quality.merit - alone.quality.merit, error)
 
 
 def _judged(ground: Ground, strength: float, share: float, maps: Sequence[Sequence[Map]] | None) -> Judged:
     pooled = ground.pooled(maps, share)
-    return Judged(strength, share, probe.Quality.of(ground.labels, pooled), pooled)
+    return Judged(strength, share, Quality.of(ground.labels, pooled), pooled)
 
 
 # ---- what the bundle says
