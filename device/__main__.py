@@ -168,7 +168,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from device import check
+    from device.cli import check
 
     _log_to_stderr("warning")
     return check.check(options.config)
@@ -181,12 +181,12 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from device import inspection
+    from device.cli import inspect
 
     if options.heat_map and options.annotate is None:
         options.fail("--heat-map: needs --annotate DIR, where the pictures go")
     _log_to_stderr("warning")
-    return inspection.inspect_images(
+    return inspect.inspect_images(
         options.images,
         options.bundle,
         as_json=options.json,
@@ -272,7 +272,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from device import bench
+    from device.cli import bench
 
     _log_to_stderr("warning")
     return bench.bench(options.bundle, options.threads, options.frames, as_json=options.json)

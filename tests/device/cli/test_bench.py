@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fixtures_daemon import errors, run_device
 
-from device.bench import _quantiles, measure
+from device.cli.bench import _quantiles, measure
 
 
 def test_the_figures_belong_together(bundles_folder: Path) -> None:

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from device import bundle, config, status_file
 from device.board import MIB, Board, Reading
-from device.broker import try_broker
 from device.camera import make_camera
+from device.cli.broker import try_broker
 from device.clock import clock_synced
 from device.config import Config
 from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError

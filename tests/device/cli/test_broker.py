@@ -11,7 +11,7 @@ import pytest
 from fixtures_broker import Broker, Subscriber, free_port
 from fixtures_mqtt import mqtt_config
 
-from device.broker import try_broker
+from device.cli.broker import try_broker
 from device.errors import BrokerError
 
 

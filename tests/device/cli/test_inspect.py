@@ -19,7 +19,7 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY, command_line, errors, run_device, write_images
 
-from device import inspection
+from device.cli import inspect
 from device.errors import BundleError, StorageError
 from device.geometry import Polygon
 from device.verdict import Verdict
@@ -85,7 +85,7 @@ def test_annotated_pictures_of_one_name_do_not_clash(
     write_images(other, "nn")
     sources = [images / "part1.png", other / "part1.png", other / "part2.png"]
     out = tmp_path / "deep" / "out"
-    assert inspection.inspect_images(sources, bundles_folder, as_json=False, annotated=out) == 0
+    assert inspect.inspect_images(sources, bundles_folder, as_json=False, annotated=out) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     names = sorted(path.name for path in out.iterdir())
     assert [name.rsplit("-", 1)[0] for name in names] == ["part1", "part1", "part2"]
@@ -130,7 +130,7 @@ def test_a_picture_that_cannot_be_written_leaves_nothing_behind(
     blocked = out / f"part1-{digest}.png"
     blocked.mkdir(parents=True)
     with pytest.raises(StorageError, match="cannot be written: Is a directory"):
-        inspection.inspect_images([images], bundles_folder, as_json=False, annotated=out)
+        inspect.inspect_images([images], bundles_folder, as_json=False, annotated=out)
     assert list(out.iterdir()) == [blocked]
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_bundle_is_refused_before_any_image(
     shutil.copytree((bundles_folder / "current").resolve(), damaged)
     (damaged / "calibration.json").write_text("{}")
     with pytest.raises(BundleError, match=r"calibration\.json"):
-        inspection.inspect_images([images], damaged, as_json=False, annotated=None)
+        inspect.inspect_images([images], damaged, as_json=False, annotated=None)
     done = run_device("inspect", images, "--bundle", damaged)
     assert (done.returncode, done.stdout) == (4, "")
     assert len(errors(done)) == 1

@@ -1,0 +1,1 @@
+"""The commands of `python -m device` that a person waits for."""
