@@ -29,7 +29,7 @@ from device import bundle as bundles
 from device.archive import Archive
 from device.config import ArchiveConfig
 from device.encode import jpeg, png
-from device.frame import Frame, frame_from_file
+from device.image.frame import Frame, frame_from_file
 from device.image_store import ImageStore, Quotas
 from device.pipeline import Pipeline
 from device.replay import image_files

@@ -60,8 +60,8 @@ from device.bundle import Bundle, GoldenSpec, GoldenVector
 from device.config import Config
 from device.detector import Detector
 from device.errors import BrokerError, EdgeVisionError
-from device.frame import Frame, Pixels, frame_from_file, read_image
-from device.geometry import Size
+from device.image.frame import Frame, Pixels, frame_from_file, read_image
+from device.image.geometry import Size
 from device.pipeline import Pipeline
 from device.preprocess import Preprocessor
 from device.replay import image_files

@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from device import bundle, capture, config, publisher, service
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
-from device.frame import BadFrame, Frame
+from device.image.frame import BadFrame, Frame
 from device.pipeline import Detected, Pipeline, Prepared
 from device.signals import StopSignal
 from device.trigger import Commanded, FreeRun, Trigger

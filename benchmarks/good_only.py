@@ -40,7 +40,7 @@ from patch_baselines import HEAD, METHODS, Row, auroc_figure, figures, row
 from device import bundle as bundles
 from device.bundle import Bundle
 from device.errors import DataError
-from device.frame import frame_from_file, read_image
+from device.image.frame import frame_from_file, read_image
 from device.interpreter import Interpreter
 from device.localizer import evidence_in_frame
 from device.memory import Turned

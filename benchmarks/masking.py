@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from device import bundle as bundles
 from device.bundle import Bundle, PreprocessSpec
 from device.detector import Detector
-from device.frame import Frame, frame_from_file
-from device.geometry import Polygon
+from device.image.frame import Frame, frame_from_file
+from device.image.geometry import Polygon
 from device.preprocess import ModelInput, Pixels, Preprocessor
 from trainer.data import Sample, load, read_mask
 

@@ -36,9 +36,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find trainer
 
-from device.frame import read_image
-from device.geometry import Size
-from device.resize import resized
+from device.image.frame import read_image
+from device.image.geometry import Size
+from device.image.resize import resized
 from trainer import metrics
 from trainer.data import Sample, load, read_mask
 

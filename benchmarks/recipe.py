@@ -39,8 +39,8 @@ from tqdm import tqdm
 
 from device.bundle import PreprocessSpec
 from device.errors import EdgeVisionError
-from device.frame import frame_from_file
-from device.geometry import Size
+from device.image.frame import frame_from_file
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 from trainer import metrics
 from trainer.data import Sample, load

@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from device import bundle as bundles
 from device.bundle import Bundle, GoldenSpec, GoldenVector
 from device.detector import Detector
-from device.frame import Frame, frame_from_file, read_image
-from device.geometry import Size
+from device.image.frame import Frame, frame_from_file, read_image
+from device.image.geometry import Size
 from device.localizer import Localizer
 from device.pipeline import Pipeline
 from device.preprocess import Preprocessor

@@ -35,7 +35,7 @@ import keras
 import numpy as np
 
 from device.bundle import Pooling, PreprocessSpec
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import config, data, hardware, network, synthetic
 from trainer.augment import Augmentation
 from trainer.batches import Batches

@@ -35,7 +35,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from deploy.serve import serving
 from device.annotate import annotate
 from device.errors import EdgeVisionError
-from device.frame import read_image
+from device.image.frame import read_image
 from device.replay import image_files
 from device.verdict import Verdict
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 from device.verdict import Verdict
 
 Pixels = NDArray[np.uint8]

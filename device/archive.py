@@ -24,7 +24,7 @@ from device import image_store, process
 from device.clock import clock_synced
 from device.config import ArchiveConfig
 from device.encode import jpeg, png, thumbnail
-from device.frame import Frame, Pixels
+from device.image.frame import Frame, Pixels
 from device.image_store import ImageStore, Picture, Quotas
 from device.verdict import Verdict
 

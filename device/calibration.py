@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from device import strict_json
 from device.errors import BundleError
-from device.geometry import Polygon, ResizeMode, Size
-from device.region_of_interest import RegionOfInterest
-from device.tiles import STEP
+from device.image.geometry import Polygon, ResizeMode, Size
+from device.image.region_of_interest import RegionOfInterest
+from device.image.tiles import STEP
 
 SCHEMA_VERSION = 3
 FILE = "calibration.json"

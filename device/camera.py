@@ -8,7 +8,7 @@ from typing import Protocol
 
 from device.config import CameraConfig
 from device.faults import FaultScript
-from device.frame import Frame
+from device.image.frame import Frame
 
 
 class Camera(Protocol):

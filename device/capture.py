@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from device import process
 from device.camera import Camera
 from device.errors import EdgeVisionError, FrameError
-from device.frame import FREE_RUN, BadFrame, Frame
+from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.outputs import Outputs
 from device.pipeline import Prepared
 from device.trigger import Trigger, TriggerEvent

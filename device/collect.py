@@ -24,8 +24,8 @@ from device.camera import Camera
 from device.checks import Checks
 from device.config import HealthConfig
 from device.errors import FrameError, StorageError
-from device.frame import FREE_RUN, BadFrame, Frame
 from device.health import BLACK_RATIO
+from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.trigger import Trigger
 
 MOST_REFUSED = 50  # in a row: then something is wrong that will not pass

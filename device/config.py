@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import ConfigError
-from device.geometry import Polygon
-from device.region_of_interest import RegionOfInterest
+from device.image.geometry import Polygon
+from device.image.region_of_interest import RegionOfInterest
 from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables, read_toml
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")

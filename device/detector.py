@@ -15,11 +15,11 @@ from device.bundle import Bundle
 from device.calibration import Pooling, Quantization, ScoreCalibration
 from device.errors import InterpreterError
 from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
+from device.image.tiles import STEP
 from device.interpreter import Interpreter, Tensor
 from device.memory import BLOCK, Memory, Scale, Turned
 from device.preprocess import ModelInput, Pixels
-from device.tiles import STEP
 
 Evidence = NDArray[np.float32]
 Output = Turned  # of a tile, as the model stores it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from device.frame import Pixels
+from device.image.frame import Pixels
 
 LEAST_SIDE_PX = 32  # below this nothing can be seen, and most of the bytes are the JPEG's own tables
 _QUALITIES = (85, 70, 50)

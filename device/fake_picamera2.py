@@ -30,7 +30,7 @@ from typing import Any, ClassVar, Self
 import cv2
 import numpy as np
 
-from device.frame import Pixels
+from device.image.frame import Pixels
 
 _RGB_FORMATS = {"BGR888": 3, "RGB888": 3, "XBGR8888": 4, "XRGB8888": 4}
 _FORMATS = {**_RGB_FORMATS, "YUV420": 1}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from device.config import FAULT, FAULT_EXPECTED
 from device.errors import ConfigError
-from device.geometry import Size
+from device.image.geometry import Size
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.calibration import PreprocessSpec
-from device.covering import Covering
 from device.errors import BundleError, ConfigError
-from device.geometry import Box, Letterbox, Size
-from device.region_of_interest import EVERYTHING, RegionOfInterest, filled
-from device.resize import resized
-from device.tiles import canvas_size, cover
+from device.image.geometry import Box, Letterbox, Size
+from device.image.masking import Covering
+from device.image.region_of_interest import EVERYTHING, RegionOfInterest, filled
+from device.image.resize import resized
+from device.image.tiles import canvas_size, cover
 
 Mask = NDArray[np.uint8]
 Cells = tuple[slice, slice] | NDArray[np.bool_]  # an index of an (h, w) map

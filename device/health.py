@@ -28,7 +28,7 @@ from device.calibration import DriftReference, Reference
 from device.clock import rfc3339
 from device.config import HealthConfig
 from device.drift import Cusum, Target
-from device.frame import Frame
+from device.image.frame import Frame
 from device.verdict import Verdict
 from device.view import View
 

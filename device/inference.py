@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from device.capture import Capture, Taken
 from device.errors import InterpreterError
-from device.frame import BadFrame, Frame
+from device.image.frame import BadFrame, Frame
 from device.pipeline import Detected, Pipeline, Prepared
 
 AHEAD = 2  # frames that the model has seen and that wait for their verdict

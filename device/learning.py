@@ -57,8 +57,8 @@ from device.config import Config
 from device.coreset import POOL
 from device.detector import pooled_tiles
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
-from device.frame import frame_from_file
 from device.good_scores import Rate
+from device.image.frame import frame_from_file
 from device.memory import Memory
 from device.pipeline import Pipeline
 from device.replay import image_files

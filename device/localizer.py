@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from device.calibration import LocalizationSpec, ScoreCalibration
 from device.detector import Evidence, Prediction
 from device.framing import Framing, content_cells
-from device.geometry import Box, Letterbox, Size, whole
+from device.image.geometry import Box, Letterbox, Size, whole
 from device.memory import Scale
 from device.preprocess import ModelInput
 from device.reference import GoldenReference

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from device.calibration import MemorySpec
 from device.errors import BundleError
-from device.upright import Turn, find
+from device.image.upright import Turn, find
 
 FILE = "memory.npz"
 DTYPES = {

@@ -20,7 +20,7 @@ import numpy as np
 
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.frame import BadFrame, Frame, Pixels
+from device.image.frame import BadFrame, Frame, Pixels
 
 log = logging.getLogger(__name__)
 

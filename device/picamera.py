@@ -22,8 +22,8 @@ import numpy as np
 
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.frame import Frame, Pixels
-from device.geometry import Size
+from device.image.frame import Frame, Pixels
+from device.image.geometry import Size
 from device.worker import Worker
 
 log = logging.getLogger(__name__)

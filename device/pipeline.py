@@ -11,10 +11,10 @@ from device.bundle import Bundle, Thresholds
 from device.checks import Checks, measure
 from device.clock import clock_synced
 from device.detector import Detector, Output, Prediction, mean_evidence
-from device.frame import BadFrame, Frame, frame_from_file
+from device.image.frame import BadFrame, Frame, frame_from_file
+from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
-from device.region_of_interest import EVERYTHING, RegionOfInterest
 from device.verdict import Method, Model, Tile, Verdict, decide
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import BundleError
-from device.geometry import Size
+from device.image.geometry import Size
 
 FILE = "reference.npz"
 DTYPES = {"mean": "uint8", "sd": "float16"}

@@ -16,8 +16,8 @@ import numpy as np
 
 from device.errors import FrameError
 from device.faults import Fault, FaultScript
-from device.frame import REPLAY, BadFrame, Frame, Pixels, read_image
-from device.image_file import IMAGE_SUFFIXES
+from device.image.frame import REPLAY, BadFrame, Frame, Pixels, read_image
+from device.image.image_file import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from device.capture import Capture
 from device.clock import clock_synced, rfc3339
 from device.config import Config
 from device.counters import Counters
-from device.frame import Frame
 from device.health import Health, Links
+from device.image.frame import Frame
 from device.journal import VerdictLog
 from device.pipeline import Pipeline
 from device.publisher import Delivery, Publisher

@@ -47,7 +47,7 @@ from device.capture import Capture, Losses, Taken, not_inspected
 from device.config import Config
 from device.counters import Counters
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
-from device.frame import FREE_RUN, BadFrame, Frame
+from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inference import Inference, Undetected
 from device.outputs import Outputs
 from device.pipeline import Detected, Pipeline, Prepared

@@ -14,12 +14,12 @@ from device.calibration import Pooling, ScoreCalibration
 from device.checks import Checks, measure
 from device.detector import pooled_tiles, predict
 from device.errors import BundleError
-from device.frame import Frame
 from device.framing import Framing, counted_in_tiles
+from device.image.frame import Frame
+from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.interpreter import Interpreter
 from device.memory import Memory, Turned
 from device.preprocess import ModelInput, Pixels, Preprocessor
-from device.region_of_interest import EVERYTHING, RegionOfInterest
 
 Features = NDArray[np.int8]
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 from device import bundle
 from device.errors import BundleError, EdgeVisionError, StorageError
-from device.frame import Frame, frame_from_file
+from device.image.frame import Frame, frame_from_file
 from device.pipeline import Pipeline
 from device.verdict import Model
 

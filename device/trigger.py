@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from device.config import TriggerConfig
 from device.errors import ConfigError
-from device.frame import FREE_RUN
+from device.image.frame import FREE_RUN
 from device.pins import input_pin
 
 Kind = Literal["free-run", "interval", "gpio", "mqtt"]

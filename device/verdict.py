@@ -13,7 +13,7 @@ from device import strict_json
 from device.calibration import Thresholds
 from device.checks import Checks
 from device.clock import rfc3339
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 
 SCHEMA_VERSION = 1
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from device import durable
 from device.errors import StorageError
-from device.frame import Pixels
+from device.image.frame import Pixels
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from device.calibration import Thresholds
 from device.config import VerdictConfig
-from device.frame import FREE_RUN
+from device.image.frame import FREE_RUN
 from device.verdict import Verdict, Votes, Word
 
 

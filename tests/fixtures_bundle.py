@@ -32,8 +32,8 @@ from device.bundle import (
 )
 from device.calibration import SCHEMA_VERSION
 from device.detector import Detector
-from device.frame import Frame
-from device.geometry import Size
+from device.image.frame import Frame
+from device.image.geometry import Size
 from device.interpreter import Interpreter
 from device.memory import Good, Memory
 from device.preprocess import Preprocessor

@@ -9,7 +9,7 @@ import pytest
 from fixtures_trainer import SIDE, gray_input, make_sample
 
 from device.bundle import Pooling
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import hardware, network
 from trainer.batches import Batches
 from trainer.data import Sample

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from device.bundle import PreprocessSpec
-from device.geometry import ResizeMode, Size
+from device.image.geometry import ResizeMode, Size
 from trainer.config import ThresholdConfig
 from trainer.config import load as load_config
 from trainer.data import Sample, load

@@ -12,7 +12,7 @@ from fixtures_broker import DEADLINE_S
 
 from device.calibration import Thresholds
 from device.checks import Checks
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 from device.verdict import Model, Region, Tile, Verdict, Votes
 
 SESSION = "5e55104"

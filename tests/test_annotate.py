@@ -9,7 +9,7 @@ import pytest
 from fixtures_verdict import ERROR, NG, OK
 
 from device.annotate import COLOURS, annotate, headline, heat_map
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 from device.verdict import Region, Verdict
 
 

@@ -22,7 +22,7 @@ from device import archive, image_store
 from device.archive import Archive, ArchiveState, is_sampled
 from device.bundle import Bundle
 from device.config import ArchiveConfig
-from device.frame import Frame, read_image
+from device.image.frame import Frame, read_image
 from device.pipeline import Pipeline
 from device.verdict import Verdict
 

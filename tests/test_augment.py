@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer.augment import GRAINED, Augmentation, Grain, covering_scale
 from trainer.config import load as load_config
 

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from device.bundle import Pooling
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import config, fake_quant, hardware, network
 from trainer.batches import Batch
 from trainer.learner import Learner, Phase, Teaching

@@ -14,7 +14,7 @@ from fixtures_trainer import SIDE, gray_input, make_sample, make_samples
 
 from device.bundle import PreprocessSpec
 from device.errors import ConfigError, FrameError
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 from trainer.augment import Augmentation
 from trainer.batches import Batch, Batches, cell_truth
 from trainer.config import SamplingConfig

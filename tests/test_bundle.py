@@ -20,7 +20,7 @@ from device import bundle as bundles
 from device import manifest
 from device.bundle import Bundle, GoldenSpec, GoldenVector, MemorySpec, ReferenceSpec
 from device.errors import BundleError, StorageError
-from device.geometry import Size
+from device.image.geometry import Size
 from device.reference import GoldenReference
 
 

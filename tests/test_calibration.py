@@ -27,7 +27,7 @@ from device.calibration import (
     sigmoid,
 )
 from device.errors import BundleError
-from device.geometry import Polygon, Size
+from device.image.geometry import Polygon, Size
 
 GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
 VERSION_1 = GOLDEN.with_name("calibration-1.json")

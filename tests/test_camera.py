@@ -25,7 +25,7 @@ from device.camera import Camera, make_camera
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.fake_picamera2 import Platform, World
-from device.frame import BadFrame, Frame
+from device.image.frame import BadFrame, Frame
 
 FRAMES = 12
 SLACK_S = 5.0  # a loaded machine's

@@ -18,7 +18,7 @@ from device import capture as module
 from device.bundle import Bundle
 from device.capture import AHEAD, Capture, HandOver, Losses
 from device.errors import BundleError, FrameError
-from device.frame import BadFrame, Frame
+from device.image.frame import BadFrame, Frame
 from device.pipeline import Pipeline, Prepared
 from device.trigger import Commanded, FreeRun
 

@@ -11,7 +11,7 @@ from fixtures_bundle import make_frame
 
 from device.calibration import PreprocessSpec
 from device.checks import Checks, measure
-from device.geometry import Size
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 
 

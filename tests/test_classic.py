@@ -10,7 +10,7 @@ from fixtures_network import CPU
 from fixtures_trainer import gray_input
 
 from device.errors import ConfigError
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import classic, config
 from trainer.course import Outcome
 from trainer.export import require_all_int8

@@ -15,8 +15,8 @@ from device.checks import Checks, measure
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import HealthConfig, load
 from device.errors import FrameError
-from device.frame import Frame, read_image
-from device.geometry import Size
+from device.image.frame import Frame, read_image
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 from device.replay import ReplayCamera
 from device.trigger import FreeRun

@@ -10,8 +10,8 @@ import pytest
 
 from device import config
 from device.errors import ConfigError
-from device.geometry import Polygon
-from device.region_of_interest import EVERYTHING
+from device.image.geometry import Polygon
+from device.image.region_of_interest import EVERYTHING
 
 
 def load(folder: Path, text: str) -> config.Config:

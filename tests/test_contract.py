@@ -14,8 +14,8 @@ from device import bundle as bundles
 from device.bundle import Pooling, ScoreCalibration
 from device.checks import measure
 from device.detector import pool
-from device.frame import read_image
-from device.geometry import Size
+from device.image.frame import read_image
+from device.image.geometry import Size
 from device.pipeline import Pipeline
 from trainer import contract, thresholds
 from trainer.export import Int8Model

@@ -14,7 +14,7 @@ import pytest
 from fixtures_data import SIDE, make_dagm, make_manifest, make_mvtec, write_image, write_mask
 
 from device.errors import DataError
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer.data import folds, load, read_mask, read_split_csv, split_csv
 
 ROOT = Path(__file__).resolve().parent.parent

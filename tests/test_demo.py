@@ -16,7 +16,7 @@ from fixtures_daemon import REPOSITORY, write_images
 from playwright.sync_api import expect
 
 from deploy import demo
-from device.frame import read_image
+from device.image.frame import read_image
 from device.verdict import Verdict
 
 MANIFEST = "path,label,mask,group,split\npart1.png,0,,a,test\npart2.png,1,,b,test\npart3.png,1,,c,test\n"

@@ -17,7 +17,7 @@ from device.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCa
 from device.detector import Detector, Prediction, pool
 from device.errors import InterpreterError
 from device.framing import content_cells
-from device.geometry import Letterbox, Size
+from device.image.geometry import Letterbox, Size
 from device.interpreter import Interpreter, Tensor
 from device.preprocess import Preprocessor
 from device.remember import remember

@@ -10,7 +10,7 @@ import pytest
 from fixtures_bundle import make_image
 
 from device.encode import LEAST_SIDE_PX, jpeg, png, thumbnail
-from device.frame import read_image
+from device.image.frame import read_image
 
 
 def decoded(content: bytes, folder: Path) -> np.ndarray:

@@ -16,8 +16,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from device import bundle as bundles
 from device.errors import DataError
-from device.frame import frame_from_file
-from device.geometry import Size
+from device.image.frame import frame_from_file
+from device.image.geometry import Size
 from device.localizer import evidence_in_frame
 from device.pipeline import Pipeline
 from trainer.data import Dataset, load, split_csv

@@ -13,7 +13,7 @@ from fixtures_trainer import SIDE
 from device.bundle import Pooling, PreprocessSpec
 from device.detector import Detector
 from device.errors import InterpreterError
-from device.geometry import Size
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 from trainer import export
 from trainer.network import CHANNELS, STRIDES, scaled

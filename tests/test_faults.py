@@ -6,7 +6,7 @@ import pytest
 
 from device.errors import ConfigError
 from device.faults import Fault, FaultScript
-from device.geometry import Size
+from device.image.geometry import Size
 
 
 def hit(script: FaultScript, frames: int) -> dict[int, str]:

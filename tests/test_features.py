@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_head, make_sample, run
 
-from device.frame import frame_from_file
-from device.geometry import Size
+from device.image.frame import frame_from_file
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 from trainer import features, network, tiling
 from trainer.data import load

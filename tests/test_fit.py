@@ -21,7 +21,7 @@ from fixtures_data import write_image
 from fixtures_trainer import FAST, REPOSITORY, SIDE, Fitted, run_fit
 
 from device import bundle as bundles
-from device.geometry import Size
+from device.image.geometry import Size
 from device.pipeline import Pipeline
 from trainer import evaluate, fit
 from trainer.data import load

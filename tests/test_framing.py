@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from device.calibration import PreprocessSpec
 from device.errors import BundleError, ConfigError
 from device.framing import Framing, canvas_shape, content_cells, counted_cells, counted_in_tiles
-from device.geometry import Box, Letterbox, Polygon, Size
-from device.region_of_interest import RegionOfInterest
+from device.image.geometry import Box, Letterbox, Polygon, Size
+from device.image.region_of_interest import RegionOfInterest
 
 SIZE = Size(64, 64)
 CELLS = (8, 8)

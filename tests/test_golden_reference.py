@@ -11,7 +11,7 @@ import pytest
 from fixtures_part import shot, shots
 
 from device.bundle import PreprocessSpec
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import golden_reference
 from trainer.data import Sample
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import good_only as benchmark
 from device import bundle as bundles
 from device.errors import DataError
-from device.frame import frame_from_file
+from device.image.frame import frame_from_file
 from device.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, fit

@@ -21,7 +21,7 @@ from fixtures_network import CPU, GRID, POOLING, evidence_of
 from trainer import hardware, network
 from trainer.batches import Batch
 from trainer.learner import Learner, Phase, Teaching
-from device.geometry import Size
+from device.image.geometry import Size
 import keras
 keras.utils.set_random_seed(0)
 model = evidence_of(network.backbone(Size(64, 64), "none", 0.35))

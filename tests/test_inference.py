@@ -14,7 +14,7 @@ from device import inference as module
 from device.bundle import Bundle
 from device.capture import Capture, Losses, Taken
 from device.errors import FrameError, InterpreterError
-from device.frame import BadFrame, Frame
+from device.image.frame import BadFrame, Frame
 from device.inference import AHEAD, Inference, Seen, Undetected
 from device.pipeline import Detected, Pipeline, Prepared
 from device.trigger import Commanded, FreeRun

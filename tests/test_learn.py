@@ -15,7 +15,7 @@ from fixtures_trainer import SIDE, gray_input, make_sample, make_samples, run
 from device import bundle as bundles
 from device.bundle import Pooling
 from device.detector import pool
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import config, learn, sizing
 from trainer.data import load
 from trainer.export import Int8Model

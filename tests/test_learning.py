@@ -20,7 +20,7 @@ from device.bundle import Bundle
 from device.calibration import PreprocessSpec
 from device.config import load
 from device.errors import ConfigError, DataError
-from device.geometry import Size
+from device.image.geometry import Size
 from device.learning import Teacher, teach
 from device.memory import FILE
 from device.pipeline import Pipeline

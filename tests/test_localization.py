@@ -12,7 +12,7 @@ from fixtures_bundle import make_calibration, make_frame, make_image
 from fixtures_trainer import Fitted, make_sample
 
 from device.calibration import Pooling, ReferenceSpec
-from device.geometry import Size
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 from device.reference import GoldenReference
 from trainer import localization
@@ -151,7 +151,7 @@ def samples(tmp_path):
 
 def looking(samples, say):
     """What say(image) gives as evidence."""
-    from device.frame import frame_from_file
+    from device.image.frame import frame_from_file
 
     def look(index):
         given = Preprocessor(PREPROCESS).prepare(frame_from_file(samples[index].path, index))

@@ -13,7 +13,7 @@ from fixtures_part import shot
 
 from device.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec, ScoreCalibration
 from device.detector import Prediction
-from device.geometry import Box, Letterbox, Size
+from device.image.geometry import Box, Letterbox, Size
 from device.localizer import MAX_REGIONS, Localizer, _background, evidence_in_frame
 from device.preprocess import ModelInput, Preprocessor
 from device.reference import GoldenReference

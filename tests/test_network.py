@@ -8,7 +8,7 @@ import pytest
 from fixtures_trainer import make_head, run
 
 from device.errors import ConfigError
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import network
 from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 

@@ -25,7 +25,7 @@ from device.annotate import annotate
 from device.bundle import Bundle
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.frame import BadFrame
+from device.image.frame import BadFrame
 from device.opencv_camera import OpenCvCamera, without_password
 from device.pipeline import Pipeline
 

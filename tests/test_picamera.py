@@ -16,7 +16,7 @@ from fixtures_camera import HEIGHT, WIDTH, camera_config
 from device import fake_picamera2, picamera
 from device.errors import FrameError
 from device.fake_picamera2 import Platform, World
-from device.frame import BadFrame
+from device.image.frame import BadFrame
 from device.picamera import LENT, Picamera
 
 Make = Callable[..., Picamera]

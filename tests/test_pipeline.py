@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from device import bundle as bundles
 from device.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
 from device.errors import BundleError, ConfigError, InterpreterError
-from device.frame import BadFrame, frame_from_file
-from device.geometry import Box, Polygon, Size
+from device.image.frame import BadFrame, frame_from_file
+from device.image.geometry import Box, Polygon, Size
+from device.image.region_of_interest import RegionOfInterest
 from device.pipeline import Pipeline
-from device.region_of_interest import RegionOfInterest
 from device.verdict import Verdict
 
 

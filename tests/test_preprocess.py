@@ -8,7 +8,7 @@ from fixtures_bundle import make_frame, make_image
 
 from device.calibration import PreprocessSpec
 from device.framing import Framing
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 from device.preprocess import ModelInput, Preprocessor
 
 

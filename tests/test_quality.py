@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device.geometry import Letterbox, Size
+from device.image.geometry import Letterbox, Size
 from trainer.quality import Quality, gain_error, place
 
 

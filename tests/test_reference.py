@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.errors import BundleError
-from device.geometry import Size
+from device.image.geometry import Size
 from device.reference import Alignment, GoldenReference
 
 MEAN = shot(noise=0).astype(np.float32)

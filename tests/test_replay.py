@@ -16,7 +16,7 @@ from device import config
 from device.camera import make_camera
 from device.errors import FrameError
 from device.faults import FaultScript
-from device.frame import BadFrame, Frame
+from device.image.frame import BadFrame, Frame
 from device.replay import ReplayCamera, image_files
 
 

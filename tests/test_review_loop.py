@@ -14,7 +14,7 @@ from fixtures_broker import DEADLINE_S, Broker, Subscriber
 from fixtures_daemon import ROOT, Station, run_device
 
 from device import bundle as bundles
-from device.frame import frame_from_file
+from device.image.frame import frame_from_file
 from device.pipeline import Pipeline
 from device.verdict import Verdict
 from trainer import data, evaluate, threshold

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import network
 from trainer.export import to_int8
 from trainer.network import CANDIDATE_CUTS, CHANNELS, Head

@@ -11,7 +11,7 @@ import pytest
 from fixtures_trainer import SIDE, gray_input, make_samples
 
 from device.bundle import Pooling
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import config, scratch
 from trainer.logbook import Logbook
 from trainer.network import STRIDES

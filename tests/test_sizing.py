@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from device.bundle import PreprocessSpec
 from device.errors import ConfigError
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer import config, sizing
 
 DEFAULT = config.load(None).input

@@ -16,7 +16,7 @@ from fixtures_bundle import TinyModel, make_frame, make_image
 from device import bundle as bundles
 from device.bundle import Bundle, GoldenSpec, GoldenVector
 from device.errors import BundleError, EdgeVisionError
-from device.frame import Frame
+from device.image.frame import Frame
 from device.pipeline import Pipeline
 from device.swap import Job, ModelSwap
 

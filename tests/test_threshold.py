@@ -88,7 +88,7 @@ def test_a_line_whose_good_parts_are_brighter_gets_a_threshold_between(bundle, t
 
 
 def frame_of(sample):
-    from device.frame import frame_from_file
+    from device.image.frame import frame_from_file
 
     return frame_from_file(sample.path, 0)
 

@@ -7,7 +7,7 @@ import base64
 import cv2
 import numpy as np
 
-from device.geometry import Box
+from device.image.geometry import Box
 from trainer import thumbnail
 
 

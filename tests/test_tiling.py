@@ -11,8 +11,8 @@ import pytest
 from fixtures_trainer import make_sample, make_samples, with_mask
 
 from device.bundle import PreprocessSpec
-from device.frame import frame_from_file
-from device.geometry import Size
+from device.image.frame import frame_from_file
+from device.image.geometry import Size
 from device.preprocess import Preprocessor
 from trainer import tiling
 from trainer.data import Sample

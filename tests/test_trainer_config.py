@@ -11,7 +11,7 @@ from typing import get_type_hints
 import pytest
 
 from device.errors import ConfigError
-from device.geometry import ResizeMode
+from device.image.geometry import ResizeMode
 from device.settings import Within
 from trainer import config
 

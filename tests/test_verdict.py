@@ -13,7 +13,7 @@ import pytest
 from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
 from device import verdict as verdicts
-from device.geometry import Box
+from device.image.geometry import Box
 from device.verdict import Tile, Verdict, Votes, decide
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.geometry import Size
+from device.image.geometry import Size
 from trainer.config import AugmentConfig
 
 Pixels = NDArray[np.uint8]  # (h, w, 3), or (h, w) of a gray image

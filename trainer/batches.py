@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from device.bundle import PreprocessSpec
 from device.errors import ConfigError
-from device.frame import frame_from_file
-from device.geometry import Box, Size
+from device.image.frame import frame_from_file
+from device.image.geometry import Box, Size
 from device.preprocess import Preprocessor
 from trainer.augment import Augmentation, Mask, Pixels
 from trainer.config import SamplingConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from device.geometry import ResizeMode
+from device.image.geometry import ResizeMode
 from device.settings import Limits, Matching, OneOf, Within, load_tables
 
 DEFAULT = Path(__file__).with_name("default.toml")

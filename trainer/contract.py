@@ -27,7 +27,7 @@ from device.bundle import (
 from device.calibration import SCHEMA_VERSION
 from device.checks import measure
 from device.detector import mean_evidence
-from device.frame import read_image
+from device.image.frame import read_image
 from trainer import metrics
 from trainer.data import Sample
 from trainer.export import Int8Model

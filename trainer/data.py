@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.errors import DataError, FrameError
-from device.frame import read_image
-from device.geometry import Size
+from device.image.frame import read_image
+from device.image.geometry import Size
 from trainer.layouts import SPLIT_WORDS, Entry, Split, read_layout
 from trainer.splits import few, folds, held_out
 

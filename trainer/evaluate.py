@@ -23,8 +23,8 @@ from tqdm import tqdm
 from device import bundle as bundles
 from device.bundle import Bundle
 from device.errors import DataError, FrameError
-from device.frame import frame_from_file
-from device.geometry import Size
+from device.image.frame import frame_from_file
+from device.image.geometry import Size
 from device.localizer import evidence_in_frame
 from device.pipeline import Pipeline
 from trainer import command, metrics

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.bundle import PreprocessSpec
-from device.frame import frame_from_file
 from device.framing import Framing, counted_in_tiles, index_of
+from device.image.frame import frame_from_file
 from device.preprocess import ModelInput, Preprocessor
 from trainer import cells
 from trainer.cells import Cells

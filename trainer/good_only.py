@@ -20,12 +20,12 @@ from tqdm import tqdm
 from device.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.calibration import MemoryKind
 from device.detector import pool
-from device.frame import Frame, frame_from_file
+from device.image.frame import Frame, frame_from_file
+from device.image.upright import find
+from device.image.upright import part as part_of
 from device.memory import BLOCK, Memory, Turned, median
 from device.preprocess import Preprocessor
 from device.remember import remember
-from device.upright import find
-from device.upright import part as part_of
 from trainer import metrics, network
 from trainer.config import GoodOnlyConfig
 from trainer.data import Sample

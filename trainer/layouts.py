@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from device.errors import DataError
-from device.image_file import IMAGE_SUFFIXES
+from device.image.image_file import IMAGE_SUFFIXES
 
 Split = Literal["train", "test", "unassigned"]
 

@@ -37,9 +37,9 @@ from device.bundle import Calibration
 from device.calibration import LocalizationSpec, Pooling
 from device.detector import Evidence
 from device.errors import ConfigError
-from device.frame import frame_from_file
 from device.framing import Cells, counted_in_tiles
-from device.geometry import Box, Letterbox
+from device.image.frame import frame_from_file
+from device.image.geometry import Box, Letterbox
 from device.localizer import background_difference, evidence_in_frame
 from device.pipeline import Pipeline
 from device.preprocess import ModelInput

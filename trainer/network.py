@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import ConfigError
-from device.geometry import Size
+from device.image.geometry import Size
 
 log = logging.getLogger(__name__)
 

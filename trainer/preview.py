@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import StorageError
-from device.frame import read_image
-from device.geometry import Size
+from device.image.frame import read_image
+from device.image.geometry import Size
 from trainer import data
 from trainer.augment import Augmentation, Grain, Mask
 from trainer.config import AugmentConfig, Config

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.geometry import Letterbox
+from device.image.geometry import Letterbox
 from device.localizer import evidence_in_frame
 from trainer import metrics
 from trainer.metrics import pointing_hit

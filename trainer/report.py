@@ -29,7 +29,7 @@ from device import bundle as bundles
 from device.bundle import Bundle, Calibration
 from device.detector import Evidence, Prediction, merged
 from device.errors import StorageError
-from device.frame import frame_from_file, read_image
+from device.image.frame import frame_from_file, read_image
 from device.localizer import Localizer, evidence_in_frame
 from device.pipeline import Pipeline
 from device.preprocess import ModelInput, Preprocessor

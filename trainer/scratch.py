@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from device.bundle import Pooling, PreprocessSpec
 from device.detector import pool
 from device.framing import Framing
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 from trainer.batches import cell_truth
 from trainer.config import ScratchConfig
 from trainer.data import Sample

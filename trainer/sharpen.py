@@ -31,7 +31,7 @@ from device import reference as references
 from device.bundle import Bundle, GoldenSpec, GoldenVector, Pooling
 from device.detector import pooled_tiles
 from device.errors import BundleError
-from device.frame import frame_from_file
+from device.image.frame import frame_from_file
 from device.learning import drift_reference, remember
 from device.memory import Memory, Scale
 from device.pipeline import Pipeline

@@ -11,8 +11,8 @@ import numpy as np
 
 from device.bundle import Colour, PreprocessSpec
 from device.errors import ConfigError
-from device.frame import read_image
-from device.geometry import Size
+from device.image.frame import read_image
+from device.image.geometry import Size
 from trainer.config import InputConfig
 from trainer.data import Sample, read_mask
 from trainer.tiling import framing_of

@@ -33,9 +33,9 @@ from device import config as stations
 from device import manifest
 from device.bundle import Bundle, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
-from device.frame import frame_from_file
+from device.image.frame import frame_from_file
+from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.pipeline import Pipeline
-from device.region_of_interest import EVERYTHING, RegionOfInterest
 from trainer import command, page, provenance, thresholds
 from trainer import config as configs
 from trainer import wish as wishes

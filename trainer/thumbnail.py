@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.annotate import heat_map
-from device.geometry import Box
+from device.image.geometry import Box
 
 QUALITY = 80
 FOUND, TRUTH = (235, 60, 30), (40, 190, 90)  # RGB of the device's boxes and of the mask's outline

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from device.calibration import PreprocessSpec
 from device.framing import Framing
-from device.geometry import Letterbox, Size
+from device.image.geometry import Letterbox, Size
 from device.preprocess import ModelInput, Pixels
 from trainer.data import Sample, read_mask
 

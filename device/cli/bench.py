@@ -20,7 +20,7 @@ from pathlib import Path
 
 from device import bundle
 from device.errors import BundleError
-from device.frame import frame_from_file
+from device.image.frame import frame_from_file
 from device.interpreter import default_threads
 from device.pipeline import Pipeline
 

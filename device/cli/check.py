@@ -22,7 +22,7 @@ from device.clock import clock_synced
 from device.config import Config
 from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
 from device.framing import Framing
-from device.geometry import Size
+from device.image.geometry import Size
 from device.outputs import Outputs
 from device.pipeline import Pipeline
 from device.trigger import make_trigger

@@ -14,7 +14,7 @@ import cv2
 from device import bundle
 from device.annotate import annotate, heat_map
 from device.errors import FrameError, StorageError
-from device.frame import Frame, Pixels, frame_from_file
+from device.image.frame import Frame, Pixels, frame_from_file
 from device.localizer import evidence_in_frame
 from device.pipeline import Pipeline
 from device.replay import image_files

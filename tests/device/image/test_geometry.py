@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.geometry import Box, Letterbox, Polygon, Size
+from device.image.geometry import Box, Letterbox, Polygon, Size
 
 sides = st.integers(1, 5000)
 sizes = st.builds(Size, sides, sides)

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.geometry import Size
-from device.resize import resized
+from device.image.geometry import Size
+from device.image.resize import resized
 
 SEEN_PX = 256  # the image's lesser side when the part is looked for: its axis needs no more
 SMOOTH_SHARE = 0.003  # of the image's lesser side: the Gaussian before levels are compared

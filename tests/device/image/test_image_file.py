@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.image_file import fault_of
+from device.image.image_file import fault_of
 
 JPEG_KINDS = {
     "baseline": [],

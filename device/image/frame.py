@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import FrameError
-from device.geometry import Size
-from device.image_file import FORMATS, fault_of
+from device.image.geometry import Size
+from device.image.image_file import FORMATS, fault_of
 
 Pixels = NDArray[np.uint8]
 

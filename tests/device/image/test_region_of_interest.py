@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.geometry import Box, Polygon, Size
-from device.region_of_interest import EVERYTHING, RegionOfInterest, filled
+from device.image.geometry import Box, Polygon, Size
+from device.image.region_of_interest import EVERYTHING, RegionOfInterest, filled
 
 SQUARE = Polygon(((2, 3), (7, 3), (7, 5), (2, 5)))
 SIZE = Size(10, 8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from device.geometry import Box, Size
+from device.image.geometry import Box, Size
 
 STEP = (
     32  # px: tiles begin at multiples of it, so that the cells of their maps (8, 16 or 32 px) lie on one grid

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.geometry import Box, Size
-from device.tiles import STEP, canvas_size, cover
+from device.image.geometry import Box, Size
+from device.image.tiles import STEP, canvas_size, cover
 
 contents = st.builds(Size, st.integers(1, 3000), st.integers(1, 3000))
 tiles = st.builds(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.geometry import Size
+from device.image.geometry import Size
 
 STRIPS = 4  # the most channels that INTER_AREA takes
 

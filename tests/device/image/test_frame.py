@@ -12,8 +12,8 @@ import pytest
 from fixtures_bundle import make_frame, make_image
 
 from device.errors import FrameError
-from device.frame import frame_from_file, read_image
-from device.geometry import Size
+from device.image.frame import frame_from_file, read_image
+from device.image.geometry import Size
 
 
 def write(path: Path, image: np.ndarray, params: list[int] | None = None) -> Path:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.upright import find
+from device.image.upright import find
 
 GROUND = 200
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.covering import Covering
+from device.image.masking import Covering
 
 
 def stripes(height: int = 96, width: int = 96, period: int = 12) -> np.ndarray:

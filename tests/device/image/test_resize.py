@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.geometry import Size
-from device.resize import STRIPS, resized
+from device.image.geometry import Size
+from device.image.resize import STRIPS, resized
 
 
 def test_the_same_size_is_the_same_image() -> None:

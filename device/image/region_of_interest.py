@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.geometry import Box, Polygon, Size, whole
+from device.image.geometry import Box, Polygon, Size, whole
 
 Mask = NDArray[np.uint8]
 

@@ -1,0 +1,1 @@
+"""Pixels: frames, their geometry, and what is done to them before a model sees them."""
