@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from device import durable, strict_json
+from device import durable
 from device.errors import StorageError
+from device.schemas import strict_json
 
 LIMIT_BYTES = 4 * 1024 * 1024
 FILE = "audit.jsonl"

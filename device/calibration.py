@@ -16,11 +16,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from device import strict_json
 from device.errors import BundleError
 from device.image.geometry import Polygon, ResizeMode, Size
 from device.image.region_of_interest import RegionOfInterest
 from device.image.tiles import STEP
+from device.schemas import strict_json
 
 SCHEMA_VERSION = 3
 FILE = "calibration.json"

@@ -29,16 +29,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import fastjsonschema
 
-from device import clock, strict_json
+from device import clock
 from device.audit import AuditLog
 from device.config import COMMANDS
 from device.connection import Incoming
 from device.errors import EdgeVisionError
+from device.schemas import strict_json
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,6 @@ _CORRELATION_LIMIT_BYTES = 128
 _RESPONSE_TOPIC = re.compile(r"response(/[A-Za-z0-9._-]{1,64}){1,8}")
 _OF_THE_AUDIT = ("phase", "by", "fingerprint")  # what a record has beside the answer
 _UNKNOWN_END = "it was begun, and its end is not known: see the state of the station"
-_SCHEMAS = Path(__file__).with_name("commands.schema.json")
-_ANSWER_SCHEMA = Path(__file__).with_name("answer.schema.json")
 
 
 class Refused(Exception):
@@ -282,7 +280,7 @@ class Commands:
     def _recall(self) -> None:
         """Remember what the audit log knows of the last minutes: the broker may deliver it again."""
         now = datetime.now(UTC)
-        check = strict_json.compile_schema(_ANSWER_SCHEMA)
+        check = strict_json.schema("answer")
         for record in self._audit.records()[-2 * _REMEMBERED :]:
             fingerprint = str(record.get("fingerprint"))
             answer = {key: value for key, value in record.items() if key not in _OF_THE_AUDIT}
@@ -364,7 +362,7 @@ class _Bucket:
 @cache
 def _validators() -> dict[str, strict_json.Validate]:
     """The check of each command's payload."""
-    schemas = json.loads(_SCHEMAS.read_text("utf-8"))
+    schemas = json.loads(strict_json.schema_file("commands").read_text("utf-8"))
     definitions = schemas["definitions"]
     return {name: fastjsonschema.compile({**definitions[name], "definitions": definitions}) for name in NAMES}
 

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from device import strict_json
 from device.errors import BundleError
+from device.schemas import strict_json
 
 FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.json.sig"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from device import strict_json
 from device.errors import StorageError
+from device.schemas import strict_json
 
 FILE = "status.json"
 SCHEMA_VERSION = 1

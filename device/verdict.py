@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from device import strict_json
 from device.calibration import Thresholds
 from device.checks import Checks
 from device.clock import rfc3339
 from device.image.geometry import Box, Size
+from device.schemas import strict_json
 
 SCHEMA_VERSION = 1
 

@@ -17,7 +17,7 @@ from fixtures_daemon import REPOSITORY, ROOT, Station
 from paho.mqtt import publish
 from paho.mqtt.client import MQTTMessage
 
-from device import strict_json
+from device.schemas import strict_json
 
 DOCUMENT = REPOSITORY / "docs" / "asyncapi.yaml"
 OFFICIAL = Path(__file__).parent / "asyncapi" / "3.0.0.schema.json"
@@ -100,9 +100,10 @@ def test_every_channel_has_an_operation_and_every_message_a_channel(document: di
 def test_every_schema_is_a_schema_and_every_schema_of_the_device_is_used(document: dict[str, Any]) -> None:
     for message in document["components"]["messages"].values():
         jsonschema.Draft7Validator.check_schema(payload_schema(document, message))
-    used = set(re.findall(r"\.\./device/(\w+)\.schema\.json", DOCUMENT.read_text()))
+    used = set(re.findall(r"\.\./device/schemas/(\w+)\.schema\.json", DOCUMENT.read_text()))
     shipped = {
-        path.name.removesuffix(".schema.json") for path in (REPOSITORY / "device").glob("*.schema.json")
+        path.name.removesuffix(".schema.json")
+        for path in (REPOSITORY / "device" / "schemas").glob("*.schema.json")
     }
     assert shipped - {"calibration", "manifest"} == used
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import jsonschema
 
 import device
-from device import birth as births
 from device.birth import birth
 from device.bundle import Bundle
 from device.pipeline import Pipeline
+from device.schemas.strict_json import schema_file
 
-SCHEMA = json.loads(Path(births.__file__).with_name("birth.schema.json").read_text())
+SCHEMA = json.loads(schema_file("birth").read_text())
 GOLDEN = Path(__file__).with_name("golden") / "birth.json"
 STARTED = datetime(2026, 1, 31, 8, 0, 0, 123456, timezone(timedelta(hours=2)))
 

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device import commands, strict_json
+from device import commands
 from device.audit import AuditLog
 from device.commands import BURST, LIMIT_BYTES, NAMES, REPEAT_S, Change, Commands, Refused, Request
 from device.errors import BundleError
+from device.schemas import strict_json
 
-ANSWER = strict_json.compile_schema(Path(commands.__file__).with_name("answer.schema.json"))
+ANSWER = strict_json.schema("answer")
 VALID = {
     "trigger": {"part_id": "P-17/3"},
     "rebirth": {},

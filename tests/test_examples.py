@@ -120,7 +120,9 @@ def test_telegraf_reads_what_a_verdict_has(word: str) -> None:
 
 
 def test_telegraf_reads_what_the_figures_have() -> None:
-    properties = json.loads((REPOSITORY / "device" / "stats.schema.json").read_text())["properties"]
+    properties = json.loads((REPOSITORY / "device" / "schemas" / "stats.schema.json").read_text())[
+        "properties"
+    ]
     for field in consumers()["stats"]["field"]:
         kinds = properties[field["path"]]["type"]
         assert ("null" in kinds) == field.get("optional", False), field["path"]

@@ -20,7 +20,7 @@ from fixtures_scene import scene
 from device import health
 from device.calibration import DriftReference, Reference
 from device.health import REASONS, ROLES, Alarm, Reason
-from device.strict_json import parse_as
+from device.schemas.strict_json import parse_as
 
 DATA = REPOSITORY / "tests" / "data"
 

@@ -9,7 +9,7 @@ import pytest
 from fixtures_bundle import make_calibration
 
 from device.model_state import model_json
-from device.strict_json import parse_as
+from device.schemas.strict_json import parse_as
 from device.swap import SwapState
 from device.threshold_override import RULE
 from device.verdict import Model

@@ -15,9 +15,9 @@ from fixtures_verdict import OK
 from device import reporter, status_file
 from device.health import Links
 from device.reporter import Facts, Reporter
+from device.schemas.strict_json import parse_as
 from device.stats import Queues, Stats
 from device.status_file import StatusFile
-from device.strict_json import parse_as
 
 
 class Heard:

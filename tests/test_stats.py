@@ -12,8 +12,8 @@ from fixtures_board import FakeBoard
 from fixtures_verdict import ERROR, OK
 
 from device.board import Reading
+from device.schemas.strict_json import parse_as
 from device.stats import Histogram, Queues, Stats
-from device.strict_json import parse_as
 
 NOTHING = Reading(None, None, None, None)
 

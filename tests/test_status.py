@@ -15,8 +15,8 @@ from fixtures_daemon import ROOT, Station, errors, run_device
 from fixtures_health import Bench
 
 from device import health, status
+from device.schemas.strict_json import parse_as
 from device.status_file import Found, StatusFile
-from device.strict_json import parse_as
 
 MakeStation = Callable[..., Station]
 

@@ -12,12 +12,12 @@ import fastjsonschema
 import pytest
 from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
-from device import verdict as verdicts
 from device.image.geometry import Box
+from device.schemas.strict_json import schema_file
 from device.verdict import Tile, Verdict, Votes, decide
 
 GOLDEN = Path(__file__).with_name("golden")
-SCHEMA = json.loads(Path(verdicts.__file__).with_name("verdict.schema.json").read_text())
+SCHEMA = json.loads(schema_file("verdict").read_text())
 PAYLOADS = {"verdict-ng.json": NG, "verdict-ok.json": OK, "verdict-error.json": ERROR}
 
 

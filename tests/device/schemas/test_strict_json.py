@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device import strict_json
+from device.schemas import strict_json
 
 SCHEMA = {
     "type": "object",

@@ -38,10 +38,15 @@ def compile_schema(path: Path) -> Validate:
     return compiled
 
 
+def schema_file(name: str) -> Path:
+    """The file NAME.schema.json in this folder."""
+    return Path(__file__).with_name(f"{name}.schema.json")
+
+
 @cache
 def schema(name: str) -> Validate:
-    """The same of a file beside this one, NAME.schema.json, compiled once."""
-    return compile_schema(Path(__file__).with_name(f"{name}.schema.json"))
+    """The check of NAME.schema.json in this folder, compiled once."""
+    return compile_schema(schema_file(name))
 
 
 def parse_as(name: str, text: str | bytes) -> Any:
