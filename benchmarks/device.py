@@ -55,7 +55,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
 from device import bundle as bundles
-from device import config, process, service
+from device import config, service
 from device.bundle import Bundle, GoldenSpec, GoldenVector
 from device.config import Config
 from device.detector import Detector
@@ -65,7 +65,8 @@ from device.image.geometry import Size
 from device.pipeline import Pipeline
 from device.preprocess import Preprocessor
 from device.replay import image_files
-from device.signals import StopSignal
+from device.system import process
+from device.system.signals import StopSignal
 from device.trigger import FreeRun
 from device.verdict import Verdict
 

@@ -40,7 +40,7 @@ from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
 from device.pipeline import Detected, Pipeline, Prepared
-from device.signals import StopSignal
+from device.system.signals import StopSignal
 from device.trigger import Commanded, FreeRun, Trigger
 from device.verdict import Verdict
 

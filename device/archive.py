@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device import image_store, process
-from device.clock import clock_synced
+from device import image_store
 from device.config import ArchiveConfig
 from device.encode import jpeg, png, thumbnail
 from device.image.frame import Frame, Pixels
 from device.image_store import ImageStore, Picture, Quotas
+from device.system import process
+from device.system.clock import clock_synced
 from device.verdict import Verdict
 
 log = logging.getLogger(__name__)

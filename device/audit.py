@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from device import durable
 from device.errors import StorageError
 from device.schemas import strict_json
+from device.system import durable
 
 LIMIT_BYTES = 4 * 1024 * 1024
 FILE = "audit.jsonl"

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from device import __version__, commands, counters, health, model_state, stats, verdict
-from device.clock import rfc3339
 from device.pipeline import Pipeline
+from device.system.clock import rfc3339
 
 SCHEMA = 1
 CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters")

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device import calibration as calibrations
-from device import durable, manifest, memory, reference
+from device import manifest, memory, reference
 from device.calibration import (
     Calibration,
     Colour,
@@ -48,6 +48,7 @@ from device.calibration import (
 from device.errors import BundleError, StorageError
 from device.memory import Memory
 from device.reference import GoldenReference
+from device.system import durable
 
 __all__ = [
     "Bundle",

@@ -29,12 +29,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from device import process
 from device.camera import Camera
 from device.errors import EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.outputs import Outputs
 from device.pipeline import Prepared
+from device.system import process
 from device.trigger import Trigger, TriggerEvent
 
 log = logging.getLogger(__name__)

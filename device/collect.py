@@ -19,13 +19,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from device import durable
 from device.camera import Camera
 from device.checks import Checks
 from device.config import HealthConfig
 from device.errors import FrameError, StorageError
 from device.health import BLACK_RATIO
 from device.image.frame import FREE_RUN, BadFrame, Frame
+from device.system import durable
 from device.trigger import Trigger
 
 MOST_REFUSED = 50  # in a row: then something is wrong that will not pass

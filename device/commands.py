@@ -33,12 +33,12 @@ from typing import Any, Protocol
 
 import fastjsonschema
 
-from device import clock
 from device.audit import AuditLog
 from device.config import COMMANDS
 from device.connection import Incoming
 from device.errors import EdgeVisionError
 from device.schemas import strict_json
+from device.system import clock
 
 log = logging.getLogger(__name__)
 

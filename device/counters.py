@@ -22,9 +22,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from device import clock, durable
 from device.errors import StorageError
 from device.schemas import strict_json
+from device.system import clock, durable
 from device.verdict import Word
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,10 @@ from typing import Any, Literal, get_args
 
 from device.board import MIB, Reading, Throttled
 from device.calibration import DriftReference, Reference
-from device.clock import rfc3339
 from device.config import HealthConfig
 from device.drift import Cusum, Target
 from device.image.frame import Frame
+from device.system.clock import rfc3339
 from device.verdict import Verdict
 from device.view import View
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from device import durable
+from device.system import durable
 
 FOLDER = "archive"  # in the station's state folder
 SIDECAR = ".json"

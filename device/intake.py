@@ -17,8 +17,8 @@ import stat
 from pathlib import Path
 
 from device import manifest
-from device.durable import sync_folder
 from device.errors import BundleError, EdgeVisionError, StorageError
+from device.system.durable import sync_folder
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LARGEST_BYTES = (

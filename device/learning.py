@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device import bundle as bundles
-from device import durable, good_scores, manifest, origin
+from device import good_scores, manifest, origin
 from device import memory as memories
 from device import remember as rememberer
 from device.bundle import (
@@ -63,7 +63,8 @@ from device.memory import Memory
 from device.pipeline import Pipeline
 from device.replay import image_files
 from device.sight import Features, Seen, Sight
-from device.signals import StopSignal
+from device.system import durable
+from device.system.signals import StopSignal
 from device.trigger import make_trigger
 
 log = logging.getLogger(__name__)

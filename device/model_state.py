@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from device.calibration import Thresholds
-from device.clock import rfc3339
 from device.swap import SwapState
+from device.system.clock import rfc3339
 from device.threshold_override import RULE
 
 SCHEMA = 1

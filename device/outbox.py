@@ -27,8 +27,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device import process
-from device.clock import clock_synced
 from device.errors import StorageError
 from device.outbox_database import (
     LOSS_ORDER,
@@ -42,6 +40,8 @@ from device.outbox_database import (
     Row,
 )
 from device.outbox_mark import Count, Mark
+from device.system import process
+from device.system.clock import clock_synced
 from device.verdict import Verdict
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from device import bundle as bundles
 from device.bundle import Bundle, Thresholds
 from device.checks import Checks, measure
-from device.clock import clock_synced
 from device.detector import Detector, Output, Prediction, mean_evidence
 from device.image.frame import BadFrame, Frame, frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.localizer import Localizer
 from device.preprocess import ModelInput, Preprocessor
+from device.system.clock import clock_synced
 from device.verdict import Method, Model, Tile, Verdict, decide
 
 

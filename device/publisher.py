@@ -38,13 +38,13 @@ from typing import Any
 
 from paho.mqtt.client import topic_matches_sub
 
-from device import process
 from device.config import MqttConfig, OutboxConfig
 from device.connection import Answer, Bell, Connection, Incoming, ProtocolRefused, Unanswered, Will
 from device.errors import BrokerError
 from device.outbox import Outbox
 from device.outbox_database import DEFECT, INSPECTION, Refusal, Row
 from device.reconnect import Pauses, Protocol, Versions
+from device.system import process
 from device.tls import tls_context
 from device.verdict import Verdict, as_historical
 

@@ -31,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from device import bundle as bundles
-from device import durable, intake, manifest, origin, signature, status, status_file
+from device import intake, manifest, origin, signature, status, status_file
 from device.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.pipeline import Pipeline
+from device.system import durable
 
 log = logging.getLogger(__name__)
 

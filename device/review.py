@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
-from device import clock, image_store
+from device import image_store
 from device.errors import ReviewError, StorageError
+from device.system import clock
 
 log = logging.getLogger(__name__)
 

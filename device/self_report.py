@@ -13,7 +13,6 @@ from typing import Any
 from device.archive import Archive
 from device.board import Board
 from device.capture import Capture
-from device.clock import clock_synced, rfc3339
 from device.config import Config
 from device.counters import Counters
 from device.health import Health, Links
@@ -25,6 +24,7 @@ from device.reporter import Facts, Reporter
 from device.stats import Queues, Stats
 from device.status_file import StatusFile
 from device.swap import ModelSwap
+from device.system.clock import clock_synced, rfc3339
 from device.verdict import Verdict
 
 

@@ -37,7 +37,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from device import bundle, notify, outputs, process, reception
+from device import bundle, outputs, reception
 from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
@@ -53,8 +53,9 @@ from device.outputs import Outputs
 from device.pipeline import Detected, Pipeline, Prepared
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
-from device.signals import StopSignal
 from device.swap import ModelSwap
+from device.system import notify, process
+from device.system.signals import StopSignal
 from device.threshold_override import ThresholdOverride
 from device.trigger import Trigger, make_trigger
 from device.verdict import Verdict

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import fastjsonschema
 
-from device import durable
 from device.calibration import Thresholds
 from device.schemas import strict_json
+from device.system import durable
 from device.verdict import Model
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 from device.calibration import Thresholds
 from device.checks import Checks
-from device.clock import rfc3339
 from device.image.geometry import Box, Size
 from device.schemas import strict_json
+from device.system.clock import rfc3339
 
 SCHEMA_VERSION = 1
 

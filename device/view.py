@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device import durable
 from device.errors import StorageError
 from device.image.frame import Pixels
+from device.system import durable
 
 log = logging.getLogger(__name__)
 

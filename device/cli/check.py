@@ -18,13 +18,13 @@ from device import bundle, config, status_file
 from device.board import MIB, Board, Reading
 from device.camera import make_camera
 from device.cli.broker import try_broker
-from device.clock import clock_synced
 from device.config import Config
 from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
 from device.framing import Framing
 from device.image.geometry import Size
 from device.outputs import Outputs
 from device.pipeline import Pipeline
+from device.system.clock import clock_synced
 from device.trigger import make_trigger
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from device.signals import StopSignal
+from device.system.signals import StopSignal
 
 
 def kill_soon(number: int) -> threading.Timer:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from device import durable
 from device.errors import StorageError
+from device.system import durable
 
 
 def test_a_file_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fixtures_daemon import REPOSITORY
 
 THREADS = """
 import sys, threading, ctypes
-from device import process
+from device.system import process
 if sys.argv[1] == "prepared":
     process.prepare()
 print(sys.getswitchinterval())
@@ -25,14 +25,14 @@ libc.malloc_stats()
 """
 SETTLED = """
 import gc
-from device import process
+from device.system import process
 kept = [[] for _ in range(10000)]
 process.settle()
 print(gc.get_freeze_count() > 10000, len(gc.get_objects()) < 1000)
 """
 STEPPED_BACK = """
 import os, threading
-from device import process
+from device.system import process
 def niceness():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 def tell():

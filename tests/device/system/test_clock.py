@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from device import clock
+from device.system import clock
 
 
 def test_the_answer_is_the_kernels() -> None:

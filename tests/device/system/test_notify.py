@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from device import notify
+from device.system import notify
 
 
 @pytest.fixture(params=["file", "abstract"])

@@ -1,0 +1,1 @@
+"""The machine below: clock, disk, signals, threads, systemd."""
