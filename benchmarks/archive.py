@@ -25,8 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device import bundle as bundles
 from device.archive import Archive
+from device.bundle import bundle as bundles
 from device.config import ArchiveConfig
 from device.encode import jpeg, png
 from device.image.frame import Frame, frame_from_file

@@ -56,7 +56,7 @@ sys.path.insert(0, str(ROOT))
 from paho.mqtt.client import Client, MQTTMessage  # noqa: E402 the program runs from anywhere
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E402
 
-from device import bundle as bundles  # noqa: E402
+from device.bundle import bundle as bundles  # noqa: E402
 from device.config import MqttConfig, OutboxConfig  # noqa: E402
 from device.image.frame import Frame, frame_from_file  # noqa: E402
 from device.pipeline import Pipeline  # noqa: E402

@@ -54,9 +54,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
-from device import bundle as bundles
 from device import config, service
-from device.bundle import Bundle, GoldenSpec, GoldenVector
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
 from device.config import Config
 from device.detector import Detector
 from device.errors import BrokerError, EdgeVisionError

@@ -35,7 +35,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
-from device import bundle, capture, config, publisher, service
+from device import capture, config, publisher, service
+from device.bundle import bundle
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame

@@ -37,13 +37,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from patch_baselines import HEAD, METHODS, Row, auroc_figure, figures, row
 
-from device import bundle as bundles
-from device.bundle import Bundle
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle
+from device.bundle.memory import Turned
 from device.errors import DataError
 from device.image.frame import frame_from_file, read_image
 from device.interpreter import Interpreter
 from device.localizer import evidence_in_frame
-from device.memory import Turned
 from device.pipeline import Pipeline
 from device.preprocess import Preprocessor
 from trainer import config as configs

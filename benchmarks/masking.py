@@ -22,8 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device import bundle as bundles
-from device.bundle import Bundle, PreprocessSpec
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, PreprocessSpec
 from device.detector import Detector
 from device.image.frame import Frame, frame_from_file
 from device.image.geometry import Polygon

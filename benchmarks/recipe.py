@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.errors import EdgeVisionError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size

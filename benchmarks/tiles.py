@@ -27,8 +27,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device import bundle as bundles
-from device.bundle import Bundle, GoldenSpec, GoldenVector
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
 from device.detector import Detector
 from device.image.frame import Frame, frame_from_file, read_image
 from device.image.geometry import Size

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 import keras
 import numpy as np
 
-from device.bundle import Pooling, PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from device.image.geometry import Size
 from trainer import config, data, hardware, network, synthetic
 from trainer.augment import Augmentation

@@ -253,7 +253,7 @@ def _learn(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from device import bundle
+    from device.bundle import bundle
 
     print(bundle.load(options.bundle).path)
     return 0

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from device import bundle
-from device.calibration import Thresholds
+from device.bundle import bundle
+from device.bundle.calibration import Thresholds
 from device.commands import Change, Refused
 from device.review import review
 from device.swap import ModelSwap, Step

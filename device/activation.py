@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device import bundle, config
+from device import config
+from device.bundle import bundle
 from device.errors import BundleError
 
 _NEXT = "a service that runs takes it with: systemctl reload edgevision"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from device.calibration import Thresholds
+from device.bundle.calibration import Thresholds
 from device.counters import Counts
 from device.model_state import model_json
 from device.swap import SwapState

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Bundle
-from device.calibration import Pooling, Quantization, ScoreCalibration
+from device.bundle.bundle import Bundle
+from device.bundle.calibration import Pooling, Quantization, ScoreCalibration
+from device.bundle.memory import BLOCK, Memory, Scale, Turned
 from device.errors import InterpreterError
 from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.image.geometry import Box, Size
 from device.image.tiles import STEP
 from device.interpreter import Interpreter, Tensor
-from device.memory import BLOCK, Memory, Scale, Turned
 from device.preprocess import ModelInput, Pixels
 
 Evidence = NDArray[np.float32]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.calibration import PreprocessSpec
+from device.bundle.calibration import PreprocessSpec
 from device.errors import BundleError, ConfigError
 from device.image.geometry import Box, Letterbox, Size
 from device.image.masking import Covering

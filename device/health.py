@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from device.board import MIB, Reading, Throttled
-from device.calibration import DriftReference, Reference
+from device.bundle.calibration import DriftReference, Reference
 from device.config import HealthConfig
 from device.drift import Cusum, Target
 from device.image.frame import Frame

@@ -16,7 +16,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from device import manifest
+from device.bundle import manifest
 from device.errors import BundleError, EdgeVisionError, StorageError
 from device.system.durable import sync_folder
 

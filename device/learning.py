@@ -9,7 +9,7 @@ other parts. Good frames are collected (collect.py) or read from a folder; from 
     certainty   how many good parts would be NG, with an interval (good_scores.py)
 
 The new bundle has a name and a version of its own, is checked to its golden images, and lies beside the
-others. It is used when `activate` says so. Where the station asks for signatures, see origin.py.
+others. It is used when `activate` says so. Where the station asks for signatures, see learned_here.py.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device import bundle as bundles
-from device import good_scores, manifest, origin
-from device import memory as memories
+from device import good_scores
 from device import remember as rememberer
-from device.bundle import (
+from device.bundle import bundle as bundles
+from device.bundle import learned_here, manifest
+from device.bundle import memory as memories
+from device.bundle.bundle import (
     Bundle,
     Calibration,
     DriftReference,
@@ -51,6 +52,7 @@ from device.bundle import (
     ThresholdRow,
     Thresholds,
 )
+from device.bundle.memory import Memory
 from device.camera import make_camera
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
@@ -59,7 +61,6 @@ from device.detector import pooled_tiles
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
 from device.good_scores import Rate
 from device.image.frame import frame_from_file
-from device.memory import Memory
 from device.pipeline import Pipeline
 from device.replay import image_files
 from device.sight import Features, Seen, Sight
@@ -133,7 +134,7 @@ def learn(config: Config, wanted: Wanted) -> int:
     taught = teach(seen, teacher.sight.spec, teacher.sight.pooling, wanted.false_rejects)
     path = teacher.publish(seen, taught, models, wanted)
     if models == config.bundle:
-        origin.record(config.state, path)
+        learned_here.record(config.state, path)
     _report(seen, taught, wanted.false_rejects, time.monotonic() - begin_s)
     _say(f"it is not in use yet: python -m device activate {path.name}")
     print(path)

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.calibration import LocalizationSpec, ScoreCalibration
+from device.bundle.calibration import LocalizationSpec, ScoreCalibration
+from device.bundle.memory import Scale
+from device.bundle.reference import GoldenReference
 from device.detector import Evidence, Prediction
 from device.framing import Framing, content_cells
 from device.image.geometry import Box, Letterbox, Size, whole
-from device.memory import Scale
 from device.preprocess import ModelInput
-from device.reference import GoldenReference
 from device.verdict import Method, Region
 
 log = logging.getLogger(__name__)

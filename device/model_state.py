@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from device.calibration import Thresholds
+from device.bundle.calibration import Thresholds
 from device.swap import SwapState
 from device.system.clock import rfc3339
 from device.threshold_override import RULE

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from device import bundle as bundles
-from device.bundle import Bundle, Thresholds
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, Thresholds
 from device.checks import Checks, measure
 from device.detector import Detector, Output, Prediction, mean_evidence
 from device.image.frame import BadFrame, Frame, frame_from_file

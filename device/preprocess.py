@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.calibration import PreprocessSpec
+from device.bundle.calibration import PreprocessSpec
 from device.framing import Framing
 from device.image.frame import Frame
 from device.image.geometry import Box, Letterbox, Size

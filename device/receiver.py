@@ -30,9 +30,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device import bundle as bundles
-from device import intake, manifest, origin, signature, status, status_file
-from device.bundle import Bundle
+from device import intake, status, status_file
+from device.bundle import bundle as bundles
+from device.bundle import learned_here, manifest, signature
+from device.bundle.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.pipeline import Pipeline
@@ -147,7 +148,7 @@ class Receiver:
         Raises SignatureError.
         """
         signers = self._config.signers
-        if signers and self._config.allow_learned and origin.learned_here(self._config.state, bundle):
+        if signers and self._config.allow_learned and learned_here.learned_here(self._config.state, bundle):
             return HERE
         return signature.verify(bundle, signers) if signers is not None else None
 

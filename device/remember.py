@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from device.calibration import MemoryKind
+from device.bundle.calibration import MemoryKind
+from device.bundle.memory import BLOCK, Good, described, in_blocks
 from device.coreset import coreset
-from device.memory import BLOCK, Good, described, in_blocks
 
 SHRUNK = 0.1  # of a place's covariance: so much of its mean variance is added to every direction
 LEAST_VARIANCE = 1.0  # steps of int8, squared: what rounding hides is never certain

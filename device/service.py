@@ -37,11 +37,12 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from device import bundle, outputs, reception
+from device import outputs, reception
 from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
 from device.birth import birth
+from device.bundle import bundle
 from device.camera import Camera, make_camera
 from device.capture import Capture, Losses, Taken, not_inspected
 from device.config import Config

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Bundle
-from device.calibration import Pooling, ScoreCalibration
+from device.bundle.bundle import Bundle
+from device.bundle.calibration import Pooling, ScoreCalibration
+from device.bundle.memory import Memory, Turned
 from device.checks import Checks, measure
 from device.detector import pooled_tiles, predict
 from device.errors import BundleError
@@ -18,7 +19,6 @@ from device.framing import Framing, counted_in_tiles
 from device.image.frame import Frame
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.interpreter import Interpreter
-from device.memory import Memory, Turned
 from device.preprocess import ModelInput, Pixels, Preprocessor
 
 Features = NDArray[np.int8]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from device import bundle
+from device.bundle import bundle
 from device.errors import BundleError, EdgeVisionError, StorageError
 from device.image.frame import Frame, frame_from_file
 from device.pipeline import Pipeline

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import fastjsonschema
 
-from device.calibration import Thresholds
+from device.bundle.calibration import Thresholds
 from device.schemas import strict_json
 from device.system import durable
 from device.verdict import Model

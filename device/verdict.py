@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from device.calibration import Thresholds
+from device.bundle.calibration import Thresholds
 from device.checks import Checks
 from device.image.geometry import Box, Size
 from device.schemas import strict_json

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from device.calibration import Thresholds
+from device.bundle.calibration import Thresholds
 from device.config import VerdictConfig
 from device.image.frame import FREE_RUN
 from device.verdict import Verdict, Votes, Word

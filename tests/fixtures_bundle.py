@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from device import bundle as bundles
-from device.bundle import (
+from device.bundle import bundle as bundles
+from device.bundle.bundle import (
     Bundle,
     Calibration,
     DriftReference,
@@ -30,12 +30,12 @@ from device.bundle import (
     ThresholdRow,
     Thresholds,
 )
-from device.calibration import SCHEMA_VERSION
+from device.bundle.calibration import SCHEMA_VERSION
+from device.bundle.memory import Good, Memory
 from device.detector import Detector
 from device.image.frame import Frame
 from device.image.geometry import Size
 from device.interpreter import Interpreter
-from device.memory import Good, Memory
 from device.preprocess import Preprocessor
 
 SIDE = 64  # px, of the tiny model's input

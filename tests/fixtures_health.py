@@ -11,7 +11,7 @@ from fixtures_bundle import make_frame
 from fixtures_verdict import OK as SOME_VERDICT
 
 from device import config
-from device.calibration import DriftReference, Reference
+from device.bundle.calibration import DriftReference, Reference
 from device.checks import Checks
 from device.health import REASONS, Health, Links
 from device.verdict import Verdict

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_sample
 
-from device.bundle import Pooling
+from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import hardware, network
 from trainer.batches import Batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from device import manifest, signature
+from device.bundle import manifest, signature
 
 
 def make_key(folder: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.image.geometry import ResizeMode, Size
 from trainer.config import ThresholdConfig
 from trainer.config import load as load_config

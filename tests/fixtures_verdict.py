@@ -10,7 +10,7 @@ from typing import Any
 
 from fixtures_broker import DEADLINE_S
 
-from device.calibration import Thresholds
+from device.bundle.calibration import Thresholds
 from device.checks import Checks
 from device.image.geometry import Box, Size
 from device.verdict import Model, Region, Tile, Verdict, Votes

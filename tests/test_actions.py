@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 
-from device import bundle
 from device.actions import StationActions
+from device.bundle import bundle
 from device.commands import Refused
 from device.errors import BundleError, ReviewError
 from device.pipeline import Pipeline

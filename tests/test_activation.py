@@ -8,7 +8,7 @@ import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import errors, run_device
 
-from device import bundle
+from device.bundle import bundle
 
 
 @pytest.fixture

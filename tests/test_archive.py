@@ -20,7 +20,7 @@ from fixtures_disk import remount
 
 from device import archive, image_store
 from device.archive import Archive, ArchiveState, is_sampled
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from device.config import ArchiveConfig
 from device.image.frame import Frame, read_image
 from device.pipeline import Pipeline

@@ -21,7 +21,7 @@ import sys
 import keras
 import numpy as np
 
-from device.bundle import Pooling
+from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import config, fake_quant, hardware, network
 from trainer.batches import Batch

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_sample, make_samples
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError, FrameError
 from device.image.geometry import Box, Size
 from trainer.augment import Augmentation

@@ -10,7 +10,7 @@ import jsonschema
 
 import device
 from device.birth import birth
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from device.pipeline import Pipeline
 from device.schemas.strict_json import schema_file
 

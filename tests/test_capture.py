@@ -15,7 +15,7 @@ from fixtures_bundle import make_frame
 from fixtures_daemon import REPOSITORY
 
 from device import capture as module
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from device.capture import AHEAD, Capture, HandOver, Losses
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame

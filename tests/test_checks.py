@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fixtures_bundle import make_frame
 
-from device.calibration import PreprocessSpec
+from device.bundle.calibration import PreprocessSpec
 from device.checks import Checks, measure
 from device.image.geometry import Size
 from device.preprocess import Preprocessor

@@ -10,7 +10,7 @@ import pytest
 from fixtures_bundle import make_image, png_bytes
 
 from device import collect
-from device.calibration import PreprocessSpec
+from device.bundle.calibration import PreprocessSpec
 from device.checks import Checks, measure
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import HealthConfig, load

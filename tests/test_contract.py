@@ -10,8 +10,8 @@ import pytest
 from fixtures_bundle import SIDE, TinyModel, make_image
 from fixtures_trainer import gray_input, make_sample, wish
 
-from device import bundle as bundles
-from device.bundle import Pooling, ScoreCalibration
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Pooling, ScoreCalibration
 from device.checks import measure
 from device.detector import pool
 from device.image.frame import read_image

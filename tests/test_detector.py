@@ -13,7 +13,7 @@ from fixtures_bundle import CELLS, TinyModel, make_frame, make_image, make_memor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
+from device.bundle.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
 from device.detector import Detector, Prediction, pool
 from device.errors import InterpreterError
 from device.framing import content_cells

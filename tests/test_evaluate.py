@@ -14,7 +14,7 @@ from fixtures_bundle import GOLDEN, TinyModel, make_image
 from fixtures_data import make_dagm, make_manifest, make_mvtec, write_image, write_mask
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from device import bundle as bundles
+from device.bundle import bundle as bundles
 from device.errors import DataError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size

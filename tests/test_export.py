@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from fixtures_bundle import TinyModel, make_frame, make_image
 from fixtures_trainer import SIDE
 
-from device.bundle import Pooling, PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from device.detector import Detector
 from device.errors import InterpreterError
 from device.image.geometry import Size

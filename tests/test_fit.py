@@ -20,7 +20,7 @@ import pytest
 from fixtures_data import write_image
 from fixtures_trainer import FAST, REPOSITORY, SIDE, Fitted, run_fit
 
-from device import bundle as bundles
+from device.bundle import bundle as bundles
 from device.image.geometry import Size
 from device.pipeline import Pipeline
 from trainer import evaluate, fit

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.calibration import PreprocessSpec
+from device.bundle.calibration import PreprocessSpec
 from device.errors import BundleError, ConfigError
 from device.framing import Framing, canvas_shape, content_cells, counted_cells, counted_in_tiles
 from device.image.geometry import Box, Letterbox, Polygon, Size

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fixtures_part import shot, shots
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.image.geometry import Size
 from trainer import golden_reference
 from trainer.data import Sample

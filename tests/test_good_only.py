@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import good_only as benchmark
-from device import bundle as bundles
+from device.bundle import bundle as bundles
 from device.errors import DataError
 from device.image.frame import frame_from_file
 from device.pipeline import Pipeline

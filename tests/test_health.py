@@ -18,7 +18,7 @@ from fixtures_health import REFERENCE, Bench
 from fixtures_scene import scene
 
 from device import health
-from device.calibration import DriftReference, Reference
+from device.bundle.calibration import DriftReference, Reference
 from device.health import REASONS, ROLES, Alarm, Reason
 from device.schemas.strict_json import parse_as
 

@@ -11,7 +11,7 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import make_frame, make_image
 
 from device import inference as module
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from device.capture import Capture, Losses, Taken
 from device.errors import FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame

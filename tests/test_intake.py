@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 
-from device import intake, manifest
+from device import intake
+from device.bundle import manifest
 from device.errors import BundleError
 
 NAME = "tiny"

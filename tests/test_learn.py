@@ -12,8 +12,8 @@ import pytest
 from fixtures_bundle import TinyModel, make_image
 from fixtures_trainer import SIDE, gray_input, make_sample, make_samples, run
 
-from device import bundle as bundles
-from device.bundle import Pooling
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Pooling
 from device.detector import pool
 from device.image.geometry import Size
 from trainer import config, learn, sizing

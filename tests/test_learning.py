@@ -14,15 +14,16 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
 from fixtures_daemon import REPOSITORY, command_line, errors, run_device
 
-from device import bundle as bundles
-from device import learning, origin
-from device.bundle import Bundle
-from device.calibration import PreprocessSpec
+from device import learning
+from device.bundle import bundle as bundles
+from device.bundle import learned_here
+from device.bundle.bundle import Bundle
+from device.bundle.calibration import PreprocessSpec
+from device.bundle.memory import FILE
 from device.config import load
 from device.errors import ConfigError, DataError
 from device.image.geometry import Size
 from device.learning import Teacher, teach
-from device.memory import FILE
 from device.pipeline import Pipeline
 
 MEMORY = make_memory(np.array([[-127], [-126]], np.int8), centre=20.0, spread=4.0)
@@ -150,11 +151,11 @@ def test_where_bundles_must_be_signed(config: Path, tmp_path: Path) -> None:
     done = run_device("learn", "--config", config, "--images", good, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     elsewhere = Path(done.stdout.strip())
-    assert not origin.learned_here(config.parent / "state", elsewhere)
+    assert not learned_here.learned_here(config.parent / "state", elsewhere)
     add(config, "bundle", "allow_learned = true")
     done = run_device("learn", "--config", config, "--images", good)
     assert done.returncode == 0, done.stderr
-    assert origin.learned_here(config.parent / "state", Path(done.stdout.strip()))
+    assert learned_here.learned_here(config.parent / "state", Path(done.stdout.strip()))
 
 
 def test_ctrl_c_keeps_what_was_collected(config: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from fixtures_bundle import make_calibration, make_frame, make_image
 from fixtures_trainer import Fitted, make_sample
 
-from device.calibration import Pooling, ReferenceSpec
+from device.bundle.calibration import Pooling, ReferenceSpec
+from device.bundle.reference import GoldenReference
 from device.image.geometry import Size
 from device.preprocess import Preprocessor
-from device.reference import GoldenReference
 from trainer import localization
 from trainer.learned import Judges
 from trainer.localization import Measured, Place

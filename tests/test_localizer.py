@@ -11,12 +11,12 @@ import pytest
 from fixtures_bundle import make_frame
 from fixtures_part import shot
 
-from device.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec, ScoreCalibration
+from device.bundle.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec, ScoreCalibration
+from device.bundle.reference import GoldenReference
 from device.detector import Prediction
 from device.image.geometry import Box, Letterbox, Size
 from device.localizer import MAX_REGIONS, Localizer, _background, evidence_in_frame
 from device.preprocess import ModelInput, Preprocessor
-from device.reference import GoldenReference
 from device.verdict import Region
 
 TARGET = Size(256, 256)

@@ -22,7 +22,7 @@ from fixtures_camera import (
 )
 
 from device.annotate import annotate
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.image.frame import BadFrame

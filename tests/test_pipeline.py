@@ -14,8 +14,8 @@ from fixtures_bundle import TinyModel, make_frame, make_image, png_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device import bundle as bundles
-from device.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
 from device.errors import BundleError, ConfigError, InterpreterError
 from device.image.frame import BadFrame, frame_from_file
 from device.image.geometry import Box, Polygon, Size

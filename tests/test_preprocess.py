@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fixtures_bundle import make_frame, make_image
 
-from device.calibration import PreprocessSpec
+from device.bundle.calibration import PreprocessSpec
 from device.framing import Framing
 from device.image.geometry import Box, Size
 from device.preprocess import ModelInput, Preprocessor

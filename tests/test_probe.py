@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_sample
 
-from device.bundle import Pooling
+from device.bundle.bundle import Pooling
 from device.errors import DataError
 from trainer import config, probe
 from trainer.features import evidence

@@ -22,8 +22,8 @@ from fixtures_daemon import REPOSITORY, write_images
 from fixtures_signature import make_key, sign
 from fixtures_systemd import SOURCE, WHEELS, Machine, ssh_config
 
-from device import manifest
-from device.bundle import GoldenSpec
+from device.bundle import manifest
+from device.bundle.bundle import GoldenSpec
 
 UNIT = "edgevision.service"
 STATE = "/var/lib/edgevision"
@@ -53,7 +53,7 @@ class Site:
         created = self.created.isoformat().replace("+00:00", "Z")
         extra = changes.pop("extra", {})
         calibration = replace(self.model.calibration, created=created, **changes)
-        from device import bundle as bundles
+        from device.bundle import bundle as bundles
 
         golden = {"golden-0.png": self.model.golden}
         return bundles.write(self.folder / "made", "tiny", self.model.content, calibration, golden, extra)

@@ -14,9 +14,10 @@ from fixtures_bundle import TinyModel
 from fixtures_daemon import run_device
 from fixtures_signature import make_key, sign
 
-from device import bundle as bundles
-from device import config, origin
-from device.bundle import GoldenSpec
+from device import config
+from device.bundle import bundle as bundles
+from device.bundle import learned_here
+from device.bundle.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
 from device.receiver import LOCK_FILE, LOG_FILE, Gate, Receiver
 
@@ -132,7 +133,7 @@ def test_what_the_station_learned_itself_passes_unsigned_where_it_is_allowed(sit
     first, second = site.install(FIRST), site.install(SECOND)
     quality = make_key(site.folder, "quality")
     (site.folder / "signers").write_text(f"quality@plant {quality.with_suffix('.pub').read_text()}")
-    origin.record(site.folder / "state", site.models / first)
+    learned_here.record(site.folder / "state", site.models / first)
     site.configure('signers = "signers"')
     with pytest.raises(SignatureError, match="unsigned"):
         site.receiver.rollback(Gate())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
-from device.calibration import MemorySpec
-from device.memory import Memory, described
+from device.bundle.calibration import MemorySpec
+from device.bundle.memory import Memory, described
 from device.remember import remember, shrunk_covariance, whole_images
 
 SPEC = MemorySpec("nearest", 8, 8, 20, False, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)

@@ -15,8 +15,8 @@ from fixtures_bundle import SIDE, TinyModel, make_image
 from fixtures_data import write_mask
 from fixtures_trainer import Fitted, gray_input, make_sample, wish
 
-from device import bundle as bundles
-from device.bundle import Pooling
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Pooling
 from device.detector import pool
 from trainer import config, contract, report, thresholds
 from trainer import page as pages

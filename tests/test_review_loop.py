@@ -13,7 +13,7 @@ import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber
 from fixtures_daemon import ROOT, Station, run_device
 
-from device import bundle as bundles
+from device.bundle import bundle as bundles
 from device.image.frame import frame_from_file
 from device.pipeline import Pipeline
 from device.verdict import Verdict

@@ -13,7 +13,7 @@ from fixtures_bundle import make_frame, make_image
 from fixtures_daemon import run_device
 
 from device import image_store
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from device.encode import png
 from device.errors import ReviewError, StorageError
 from device.image_store import ImageStore, Picture, Quotas

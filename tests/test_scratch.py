@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_samples
 
-from device.bundle import Pooling
+from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import config, scratch
 from trainer.logbook import Logbook

@@ -13,8 +13,8 @@ from fixtures_verdict import ERROR, NG
 
 from device import config, status_file
 from device.archive import Archive
-from device.bundle import load
-from device.calibration import DriftReference, Reference
+from device.bundle.bundle import load
+from device.bundle.calibration import DriftReference, Reference
 from device.camera import make_camera
 from device.capture import Capture
 from device.counters import Counters

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
 
-from device import bundle as bundles
-from device.bundle import Bundle
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle
+from device.bundle.memory import FILE
 from device.errors import BundleError
-from device.memory import FILE
 from device.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, fit, sharpen

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from fixtures_bundle import TinyModel, make_frame, make_image, make_memory
 
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
+from device.bundle.memory import FILE
 from device.detector import Detector
 from device.errors import BundleError
 from device.image.geometry import Polygon
 from device.image.region_of_interest import RegionOfInterest
-from device.memory import FILE
 from device.preprocess import Preprocessor
 from device.sight import Sight
 

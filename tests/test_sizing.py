@@ -13,7 +13,7 @@ from fixtures_trainer import make_sample, make_samples, with_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError
 from device.image.geometry import Size
 from trainer import config, sizing

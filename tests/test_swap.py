@@ -13,8 +13,8 @@ import pytest
 from fixtures_broker import DEADLINE_S
 from fixtures_bundle import TinyModel, make_frame, make_image
 
-from device import bundle as bundles
-from device.bundle import Bundle, GoldenSpec, GoldenVector
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
 from device.errors import BundleError, EdgeVisionError
 from device.image.frame import Frame
 from device.pipeline import Pipeline

@@ -18,8 +18,8 @@ from fixtures_daemon import REPOSITORY
 from fixtures_data import make_dagm, write_image
 from fixtures_trainer import wish
 
-from device import bundle as bundles
-from device.bundle import Bundle
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle
 from device.errors import DataError
 from device.pipeline import Pipeline
 from trainer import page

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from device.bundle import ScoreCalibration
+from device.bundle.bundle import ScoreCalibration
 from trainer import thresholds
 from trainer.metrics import confusion
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fixtures_trainer import make_sample, make_samples, with_mask
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.preprocess import Preprocessor

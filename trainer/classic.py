@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Pooling, PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from device.errors import ConfigError
 from trainer import dense, finetune, network, probe, tiling
 from trainer.batches import Batches

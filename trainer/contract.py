@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import (
+from device.bundle.bundle import (
     Calibration,
     DriftReference,
     GoldenSpec,
@@ -24,7 +24,7 @@ from device.bundle import (
     ScoreCalibration,
     Thresholds,
 )
-from device.calibration import SCHEMA_VERSION
+from device.bundle.calibration import SCHEMA_VERSION
 from device.checks import measure
 from device.detector import mean_evidence
 from device.image.frame import read_image

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from device.bundle import Pooling
+from device.bundle.bundle import Pooling
 from device.detector import pool
 from device.framing import Cells
 from trainer import metrics

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from device import bundle as bundles
-from device.bundle import Bundle
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle
 from device.errors import DataError, FrameError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size

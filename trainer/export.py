@@ -16,11 +16,11 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from device.bundle import Pooling, Quantization, ScoreCalibration
+from device.bundle.bundle import Pooling, Quantization, ScoreCalibration
+from device.bundle.memory import Memory, Scale, Turned
 from device.detector import AS_IT_IS, Prediction, predict
 from device.errors import InterpreterError
 from device.interpreter import default_threads
-from device.memory import Memory, Scale, Turned
 from device.preprocess import ModelInput
 from trainer.network import scaled
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.framing import Framing, counted_in_tiles, index_of
 from device.image.frame import frame_from_file
 from device.preprocess import ModelInput, Preprocessor

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import PreprocessSpec
+from device.bundle.bundle import PreprocessSpec
 from device.detector import pool
 from device.framing import Cells, content_cells
 from device.preprocess import ModelInput

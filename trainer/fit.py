@@ -26,10 +26,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device import bundle as bundles
-from device import memory
-from device import reference as references
-from device.bundle import Calibration, PreprocessSpec, Thresholds
+from device.bundle import bundle as bundles
+from device.bundle import memory
+from device.bundle import reference as references
+from device.bundle.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
 from device.pipeline import Pipeline
 from trainer import command, data, page, preview, provenance, sizing, thresholds, wish

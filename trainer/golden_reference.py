@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import PreprocessSpec, ReferenceSpec
-from device.reference import GoldenReference, Gray
+from device.bundle.bundle import PreprocessSpec, ReferenceSpec
+from device.bundle.reference import GoldenReference, Gray
 from trainer.data import Sample
 from trainer.features import inputs
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from device.bundle import ScoreCalibration, ThresholdRow, Thresholds
+from device.bundle.bundle import ScoreCalibration, ThresholdRow, Thresholds
 from trainer.config import ThresholdConfig
 from trainer.metrics import confusion, interval
 from trainer.thresholds import Values, scored

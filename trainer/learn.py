@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Pooling, PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from device.detector import pool, pooled_tiles
 from device.framing import counted_in_tiles
 from trainer import network, probe, scratch, tiling

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Pooling, PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from trainer.data import Sample
 
 

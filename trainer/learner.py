@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Pooling
+from device.bundle.bundle import Pooling
 from device.errors import TrainingError
 from trainer import keras_metrics, network
 from trainer.batches import Batch

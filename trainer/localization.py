@@ -32,9 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from device import bundle as bundles
-from device.bundle import Calibration
-from device.calibration import LocalizationSpec, Pooling
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Calibration
+from device.bundle.calibration import LocalizationSpec, Pooling
+from device.bundle.reference import GoldenReference
 from device.detector import Evidence
 from device.errors import ConfigError
 from device.framing import Cells, counted_in_tiles
@@ -43,7 +44,6 @@ from device.image.geometry import Box, Letterbox
 from device.localizer import background_difference, evidence_in_frame
 from device.pipeline import Pipeline
 from device.preprocess import ModelInput
-from device.reference import GoldenReference
 from trainer import command, evaluate, metrics
 from trainer.data import Sample, load, read_mask
 from trainer.evaluate import map_size

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from device.bundle import Bundle
+from device.bundle.bundle import Bundle
 from trainer.config import Config
 from trainer.data import Dataset
 from trainer.thresholds import Labels

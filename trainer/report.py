@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 from tqdm import tqdm
 
-from device import bundle as bundles
-from device.bundle import Bundle, Calibration
+from device.bundle import bundle as bundles
+from device.bundle.bundle import Bundle, Calibration
+from device.bundle.reference import GoldenReference
 from device.detector import Evidence, Prediction, merged
 from device.errors import StorageError
 from device.image.frame import frame_from_file, read_image
 from device.localizer import Localizer, evidence_in_frame
 from device.pipeline import Pipeline
 from device.preprocess import ModelInput, Preprocessor
-from device.reference import GoldenReference
 from device.verdict import decide
 from trainer import chart, command, evaluate, localization, metrics, page, thumbnail
 from trainer import config as configs

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle import Pooling, PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from device.detector import pool
 from device.framing import Framing
 from device.image.geometry import Box, Size

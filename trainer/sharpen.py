@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from device import bundle as bundles
-from device import memory as memories
-from device import reference as references
-from device.bundle import Bundle, GoldenSpec, GoldenVector, Pooling
+from device.bundle import bundle as bundles
+from device.bundle import memory as memories
+from device.bundle import reference as references
+from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, Pooling
+from device.bundle.memory import Memory, Scale
 from device.detector import pooled_tiles
 from device.errors import BundleError
 from device.image.frame import frame_from_file
 from device.learning import drift_reference, remember
-from device.memory import Memory, Scale
 from device.pipeline import Pipeline
 from device.sight import Seen, Sight
 from trainer import contract, data, metrics, probe, provenance, thresholds

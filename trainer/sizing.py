@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from device.bundle import Colour, PreprocessSpec
+from device.bundle.bundle import Colour, PreprocessSpec
 from device.errors import ConfigError
 from device.image.frame import read_image
 from device.image.geometry import Size

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from device import bundle as bundles
-from device import calibration as calibrations
 from device import config as stations
-from device import manifest
-from device.bundle import Bundle, ScoreCalibration, Thresholds
+from device.bundle import bundle as bundles
+from device.bundle import calibration as calibrations
+from device.bundle import manifest
+from device.bundle.bundle import Bundle, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
 from device.image.frame import frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest

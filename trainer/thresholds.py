@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from device.bundle import ScoreCalibration, ThresholdRow, Thresholds
+from device.bundle.bundle import ScoreCalibration, ThresholdRow, Thresholds
 from trainer import wish as wishes
 from trainer.config import ThresholdConfig
 from trainer.metrics import Confusion, confusion

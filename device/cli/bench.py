@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from device import bundle
+from device.bundle import bundle
 from device.errors import BundleError
 from device.image.frame import frame_from_file
 from device.interpreter import default_threads

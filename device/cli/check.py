@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from device import bundle, config, status_file
+from device import config, status_file
 from device.board import MIB, Board, Reading
+from device.bundle import bundle
 from device.camera import make_camera
 from device.cli.broker import try_broker
 from device.config import Config

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import cv2
 
-from device import bundle
 from device.annotate import annotate, heat_map
+from device.bundle import bundle
 from device.errors import FrameError, StorageError
 from device.image.frame import Frame, Pixels, frame_from_file
 from device.localizer import evidence_in_frame

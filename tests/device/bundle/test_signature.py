@@ -9,7 +9,7 @@ import pytest
 from fixtures_bundle import TinyModel
 from fixtures_signature import make_key, sign
 
-from device import manifest, signature
+from device.bundle import manifest, signature
 from device.errors import SignatureError
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")

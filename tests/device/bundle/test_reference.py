@@ -10,9 +10,9 @@ from fixtures_part import shot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device.bundle.reference import Alignment, GoldenReference
 from device.errors import BundleError
 from device.image.geometry import Size
-from device.reference import Alignment, GoldenReference
 
 MEAN = shot(noise=0).astype(np.float32)
 REFERENCE = GoldenReference(MEAN, np.full_like(MEAN, 2.0))

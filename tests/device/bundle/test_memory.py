@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fixtures_bundle import make_memory
 
-from device.calibration import MemorySpec
+from device.bundle.calibration import MemorySpec
+from device.bundle.memory import FILE, Memory, Turned, described
 from device.errors import BundleError
-from device.memory import FILE, Memory, Turned, described
 from device.remember import remember
 
 CHANNELS = 6

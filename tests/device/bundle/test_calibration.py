@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from fixtures_bundle import make_calibration
+from fixtures_daemon import REPOSITORY
 
-from device.calibration import (
+from device.bundle.calibration import (
     Calibration,
     GoldenSpec,
     GoldenVector,
@@ -29,7 +30,7 @@ from device.calibration import (
 from device.errors import BundleError
 from device.image.geometry import Polygon, Size
 
-GOLDEN = Path(__file__).with_name("golden") / "calibration.json"
+GOLDEN = REPOSITORY / "tests" / "golden" / "calibration.json"
 VERSION_1 = GOLDEN.with_name("calibration-1.json")
 VERSION_2 = GOLDEN.with_name("calibration-2.json")
 FREE = ("training", "metrics")  # of any content

@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device import manifest
+from device.bundle import manifest
 from device.errors import StorageError
 
 FILE = "learned.jsonl"

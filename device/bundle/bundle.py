@@ -25,9 +25,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device import calibration as calibrations
-from device import manifest, memory, reference
-from device.calibration import (
+from device.bundle import calibration as calibrations
+from device.bundle import manifest, memory, reference
+from device.bundle.calibration import (
     Calibration,
     Colour,
     DriftReference,
@@ -45,9 +45,9 @@ from device.calibration import (
     ThresholdRow,
     Thresholds,
 )
+from device.bundle.memory import Memory
+from device.bundle.reference import GoldenReference
 from device.errors import BundleError, StorageError
-from device.memory import Memory
-from device.reference import GoldenReference
 from device.system import durable
 
 __all__ = [

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_daemon import REPOSITORY
 
-from device import manifest
+from device.bundle import manifest
 from device.errors import BundleError
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = REPOSITORY / "tests" / "golden"
 FILES = {"model.tflite": b"model", "calibration.json": b"{}", "golden/a.png": b"", "split.csv": b"path\n"}
 
 

@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.calibration import MemorySpec
+from device.bundle.calibration import MemorySpec
 from device.errors import BundleError
 from device.image.upright import Turn, find
 

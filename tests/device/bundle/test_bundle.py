@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from fixtures_bundle import GOLDEN, TinyModel, make_memory
 
-from device import bundle as bundles
-from device import manifest
-from device.bundle import Bundle, GoldenSpec, GoldenVector, MemorySpec, ReferenceSpec
+from device.bundle import bundle as bundles
+from device.bundle import manifest
+from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, MemorySpec, ReferenceSpec
+from device.bundle.reference import GoldenReference
 from device.errors import BundleError, StorageError
 from device.image.geometry import Size
-from device.reference import GoldenReference
 
 
 @pytest.fixture
@@ -327,7 +327,7 @@ def test_an_interruption_leaves_what_was_there(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from device import bundle
+from device.bundle import bundle
 def die(*args, **keywords): os.kill(os.getpid(), signal.SIGKILL)
 count = [0]
 def sync(descriptor):

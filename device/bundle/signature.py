@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from device import manifest
+from device.bundle import manifest
 from device.errors import SignatureError
 
 NAMESPACE = "edgevision-model"  # a signature made for anything else (git, a file) does not count
