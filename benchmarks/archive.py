@@ -31,7 +31,7 @@ from device.config import ArchiveConfig
 from device.encode import jpeg, png
 from device.image.frame import Frame, frame_from_file
 from device.image_store import ImageStore, Quotas
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from device.replay import image_files
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "demo"

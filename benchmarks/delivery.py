@@ -59,9 +59,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E40
 from device.bundle import bundle as bundles  # noqa: E402
 from device.config import MqttConfig, OutboxConfig  # noqa: E402
 from device.image.frame import Frame, frame_from_file  # noqa: E402
-from device.pipeline import Pipeline  # noqa: E402
+from device.inspection.pipeline import Pipeline  # noqa: E402
+from device.inspection.verdict import Verdict  # noqa: E402
 from device.publisher import Publisher  # noqa: E402
-from device.verdict import Verdict  # noqa: E402
 
 STATION = "bench"
 TOPIC = f"edgevision/{STATION}"

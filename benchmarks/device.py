@@ -58,17 +58,17 @@ from device import config, service
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
 from device.config import Config
-from device.detector import Detector
 from device.errors import BrokerError, EdgeVisionError
 from device.image.frame import Frame, Pixels, frame_from_file, read_image
 from device.image.geometry import Size
-from device.pipeline import Pipeline
-from device.preprocess import Preprocessor
+from device.inspection.detector import Detector
+from device.inspection.pipeline import Pipeline
+from device.inspection.preprocess import Preprocessor
+from device.inspection.verdict import Verdict
 from device.replay import image_files
 from device.system import process
 from device.system.signals import StopSignal
 from device.trigger import FreeRun
-from device.verdict import Verdict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WARM_UP = 10  # frames of a round that are not counted
@@ -79,7 +79,7 @@ BARE = """
 import sys
 from pathlib import Path
 import cv2
-from device.interpreter import Interpreter
+from device.inspection.interpreter import Interpreter
 Interpreter(Path(sys.argv[1]), int(sys.argv[2])).invoke()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -40,10 +40,10 @@ from device.bundle import bundle
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
-from device.pipeline import Detected, Pipeline, Prepared
+from device.inspection.pipeline import Detected, Pipeline, Prepared
+from device.inspection.verdict import Verdict
 from device.system.signals import StopSignal
 from device.trigger import Commanded, FreeRun, Trigger
-from device.verdict import Verdict
 
 MODES = ("recorded", "live", "triggered")
 A_SESSION = 400  # frames, where nothing ends it before

@@ -42,10 +42,10 @@ from device.bundle.bundle import Bundle
 from device.bundle.memory import Turned
 from device.errors import DataError
 from device.image.frame import frame_from_file, read_image
-from device.interpreter import Interpreter
-from device.localizer import evidence_in_frame
-from device.pipeline import Pipeline
-from device.preprocess import Preprocessor
+from device.inspection.interpreter import Interpreter
+from device.inspection.localizer import evidence_in_frame
+from device.inspection.pipeline import Pipeline
+from device.inspection.preprocess import Preprocessor
 from trainer import config as configs
 from trainer import fit
 from trainer.data import Sample, load

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, PreprocessSpec
-from device.detector import Detector
 from device.image.frame import Frame, frame_from_file
 from device.image.geometry import Polygon
-from device.preprocess import ModelInput, Pixels, Preprocessor
+from device.inspection.detector import Detector
+from device.inspection.preprocess import ModelInput, Pixels, Preprocessor
 from trainer.data import Sample, load, read_mask
 
 MARGIN_PX = 8  # around the defect

@@ -41,7 +41,7 @@ from device.bundle.bundle import PreprocessSpec
 from device.errors import EdgeVisionError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
-from device.preprocess import Preprocessor
+from device.inspection.preprocess import Preprocessor
 from trainer import metrics
 from trainer.data import Sample, load
 from trainer.network import backbone, scaled

@@ -29,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
-from device.detector import Detector
 from device.image.frame import Frame, frame_from_file, read_image
 from device.image.geometry import Size
-from device.localizer import Localizer
-from device.pipeline import Pipeline
-from device.preprocess import Preprocessor
+from device.inspection.detector import Detector
+from device.inspection.localizer import Localizer
+from device.inspection.pipeline import Pipeline
+from device.inspection.preprocess import Preprocessor
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "demo"
 LARGE = Size(4056, 3040)

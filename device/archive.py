@@ -25,9 +25,9 @@ from device.config import ArchiveConfig
 from device.encode import jpeg, png, thumbnail
 from device.image.frame import Frame, Pixels
 from device.image_store import ImageStore, Picture, Quotas
+from device.inspection.verdict import Verdict
 from device.system import process
 from device.system.clock import clock_synced
-from device.verdict import Verdict
 
 log = logging.getLogger(__name__)
 

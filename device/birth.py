@@ -10,8 +10,9 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 
-from device import __version__, commands, counters, health, model_state, stats, verdict
-from device.pipeline import Pipeline
+from device import __version__, commands, counters, health, model_state, stats
+from device.inspection import verdict
+from device.inspection.pipeline import Pipeline
 from device.system.clock import rfc3339
 
 SCHEMA = 1

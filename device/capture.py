@@ -32,8 +32,8 @@ from dataclasses import dataclass, replace
 from device.camera import Camera
 from device.errors import EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
+from device.inspection.pipeline import Prepared
 from device.outputs import Outputs
-from device.pipeline import Prepared
 from device.system import process
 from device.trigger import Trigger, TriggerEvent
 

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 
 from device.camera import Camera
-from device.checks import Checks
 from device.config import HealthConfig
 from device.errors import FrameError, StorageError
 from device.health import BLACK_RATIO
 from device.image.frame import FREE_RUN, BadFrame, Frame
+from device.inspection.checks import Checks
 from device.system import durable
 from device.trigger import Trigger
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import StorageError
+from device.inspection.verdict import Word
 from device.schemas import strict_json
 from device.system import clock, durable
-from device.verdict import Word
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from device.bundle.calibration import DriftReference, Reference
 from device.config import HealthConfig
 from device.drift import Cusum, Target
 from device.image.frame import Frame
+from device.inspection.verdict import Verdict
 from device.system.clock import rfc3339
-from device.verdict import Verdict
 from device.view import View
 
 SCHEMA_VERSION = 1

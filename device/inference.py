@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from device.capture import Capture, Taken
 from device.errors import InterpreterError
 from device.image.frame import BadFrame, Frame
-from device.pipeline import Detected, Pipeline, Prepared
+from device.inspection.pipeline import Detected, Pipeline, Prepared
 
 AHEAD = 2  # frames that the model has seen and that wait for their verdict
 STOP_S = 2.0  # how long stop() waits for the model to come back

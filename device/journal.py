@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 
 try:
     from systemd import journal

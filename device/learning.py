@@ -57,11 +57,11 @@ from device.camera import make_camera
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
 from device.coreset import POOL
-from device.detector import pooled_tiles
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
 from device.good_scores import Rate
 from device.image.frame import frame_from_file
-from device.pipeline import Pipeline
+from device.inspection.detector import pooled_tiles
+from device.inspection.pipeline import Pipeline
 from device.replay import image_files
 from device.sight import Features, Seen, Sight
 from device.system import durable

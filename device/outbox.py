@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from device.errors import StorageError
+from device.inspection.verdict import Verdict
 from device.outbox_database import (
     LOSS_ORDER,
     MEMORY,
@@ -42,7 +43,6 @@ from device.outbox_database import (
 from device.outbox_mark import Count, Mark
 from device.system import process
 from device.system.clock import clock_synced
-from device.verdict import Verdict
 
 log = logging.getLogger(__name__)
 

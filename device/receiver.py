@@ -36,7 +36,7 @@ from device.bundle import learned_here, manifest, signature
 from device.bundle.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from device.system import durable
 
 log = logging.getLogger(__name__)

@@ -17,15 +17,15 @@ from device.config import Config
 from device.counters import Counters
 from device.health import Health, Links
 from device.image.frame import Frame
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Verdict
 from device.journal import VerdictLog
-from device.pipeline import Pipeline
 from device.publisher import Delivery, Publisher
 from device.reporter import Facts, Reporter
 from device.stats import Queues, Stats
 from device.status_file import StatusFile
 from device.swap import ModelSwap
 from device.system.clock import clock_synced, rfc3339
-from device.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

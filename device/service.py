@@ -50,8 +50,9 @@ from device.counters import Counters
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inference import Inference, Undetected
+from device.inspection.pipeline import Detected, Pipeline, Prepared
+from device.inspection.verdict import Verdict
 from device.outputs import Outputs
-from device.pipeline import Detected, Pipeline, Prepared
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.swap import ModelSwap
@@ -59,7 +60,6 @@ from device.system import notify, process
 from device.system.signals import StopSignal
 from device.threshold_override import ThresholdOverride
 from device.trigger import Trigger, make_trigger
-from device.verdict import Verdict
 from device.voting import Jury
 
 log = logging.getLogger(__name__)

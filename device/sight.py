@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import Pooling, ScoreCalibration
 from device.bundle.memory import Memory, Turned
-from device.checks import Checks, measure
-from device.detector import pooled_tiles, predict
 from device.errors import BundleError
-from device.framing import Framing, counted_in_tiles
 from device.image.frame import Frame
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
-from device.interpreter import Interpreter
-from device.preprocess import ModelInput, Pixels, Preprocessor
+from device.inspection.checks import Checks, measure
+from device.inspection.detector import pooled_tiles, predict
+from device.inspection.framing import Framing, counted_in_tiles
+from device.inspection.interpreter import Interpreter
+from device.inspection.preprocess import ModelInput, Pixels, Preprocessor
 
 Features = NDArray[np.int8]
 

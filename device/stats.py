@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device.board import Reading
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 
 SCHEMA_VERSION = 1
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -24,8 +24,8 @@ from typing import Literal
 from device.bundle import bundle
 from device.errors import BundleError, EdgeVisionError, StorageError
 from device.image.frame import Frame, frame_from_file
-from device.pipeline import Pipeline
-from device.verdict import Model
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Model
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import fastjsonschema
 
 from device.bundle.calibration import Thresholds
+from device.inspection.verdict import Model
 from device.schemas import strict_json
 from device.system import durable
-from device.verdict import Model
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from device.bundle.calibration import Thresholds
 from device.config import VerdictConfig
 from device.image.frame import FREE_RUN
-from device.verdict import Verdict, Votes, Word
+from device.inspection.verdict import Verdict, Votes, Word
 
 
 class Jury:

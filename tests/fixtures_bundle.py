@@ -32,11 +32,11 @@ from device.bundle.bundle import (
 )
 from device.bundle.calibration import SCHEMA_VERSION
 from device.bundle.memory import Good, Memory
-from device.detector import Detector
 from device.image.frame import Frame
 from device.image.geometry import Size
-from device.interpreter import Interpreter
-from device.preprocess import Preprocessor
+from device.inspection.detector import Detector
+from device.inspection.interpreter import Interpreter
+from device.inspection.preprocess import Preprocessor
 
 SIDE = 64  # px, of the tiny model's input
 CELLS = 8  # on a side of its evidence map

@@ -11,9 +11,9 @@ from typing import Any
 from fixtures_broker import DEADLINE_S
 
 from device.bundle.calibration import Thresholds
-from device.checks import Checks
 from device.image.geometry import Box, Size
-from device.verdict import Model, Region, Tile, Verdict, Votes
+from device.inspection.checks import Checks
+from device.inspection.verdict import Model, Region, Tile, Verdict, Votes
 
 SESSION = "5e55104"
 THRESHOLDS = Thresholds(0.6, 0.3, "by hand", ())

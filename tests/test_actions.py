@@ -14,7 +14,7 @@ from device.actions import StationActions
 from device.bundle import bundle
 from device.commands import Refused
 from device.errors import BundleError, ReviewError
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from device.swap import ModelSwap
 from device.threshold_override import ThresholdOverride
 from device.trigger import Commanded

@@ -23,8 +23,8 @@ from device.archive import Archive, ArchiveState, is_sampled
 from device.bundle.bundle import Bundle
 from device.config import ArchiveConfig
 from device.image.frame import Frame, read_image
-from device.pipeline import Pipeline
-from device.verdict import Verdict
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Verdict
 
 CONFIG = ArchiveConfig(
     max_bytes=10**9,

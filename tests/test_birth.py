@@ -11,7 +11,7 @@ import jsonschema
 import device
 from device.birth import birth
 from device.bundle.bundle import Bundle
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from device.schemas.strict_json import schema_file
 
 SCHEMA = json.loads(schema_file("birth").read_text())

@@ -19,7 +19,7 @@ from device.bundle.bundle import Bundle
 from device.capture import AHEAD, Capture, HandOver, Losses
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame
-from device.pipeline import Pipeline, Prepared
+from device.inspection.pipeline import Pipeline, Prepared
 from device.trigger import Commanded, FreeRun
 
 

@@ -12,11 +12,11 @@ from fixtures_trainer import gray_input, make_sample, wish
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling, ScoreCalibration
-from device.checks import measure
-from device.detector import pool
 from device.image.frame import read_image
 from device.image.geometry import Size
-from device.pipeline import Pipeline
+from device.inspection.checks import measure
+from device.inspection.detector import pool
+from device.inspection.pipeline import Pipeline
 from trainer import contract, thresholds
 from trainer.export import Int8Model
 from trainer.features import inputs

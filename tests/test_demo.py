@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 
 from deploy import demo
 from device.image.frame import read_image
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 
 MANIFEST = "path,label,mask,group,split\npart1.png,0,,a,test\npart2.png,1,,b,test\npart3.png,1,,c,test\n"
 

@@ -18,8 +18,8 @@ from device.bundle import bundle as bundles
 from device.errors import DataError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
-from device.localizer import evidence_in_frame
-from device.pipeline import Pipeline
+from device.inspection.localizer import evidence_in_frame
+from device.inspection.pipeline import Pipeline
 from trainer.data import Dataset, load, split_csv
 from trainer.evaluate import evaluate, main, table
 

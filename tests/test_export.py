@@ -11,10 +11,10 @@ from fixtures_bundle import TinyModel, make_frame, make_image
 from fixtures_trainer import SIDE
 
 from device.bundle.bundle import Pooling, PreprocessSpec
-from device.detector import Detector
 from device.errors import InterpreterError
 from device.image.geometry import Size
-from device.preprocess import Preprocessor
+from device.inspection.detector import Detector
+from device.inspection.preprocess import Preprocessor
 from trainer import export
 from trainer.network import CHANNELS, STRIDES, scaled
 

@@ -11,7 +11,7 @@ from fixtures_trainer import SIDE, gray_input, make_head, make_sample, run
 
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
-from device.preprocess import Preprocessor
+from device.inspection.preprocess import Preprocessor
 from trainer import features, network, tiling
 from trainer.data import load
 from trainer.export import Int8Model

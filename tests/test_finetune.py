@@ -9,7 +9,7 @@ import pytest
 from fixtures_network import CPU, POOLING, evidence_of
 from fixtures_trainer import gray_input
 
-from device.detector import pool
+from device.inspection.detector import pool
 from trainer import config, finetune, learn
 from trainer.batches import Batches
 from trainer.export import Int8Model

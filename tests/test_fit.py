@@ -22,7 +22,7 @@ from fixtures_trainer import FAST, REPOSITORY, SIDE, Fitted, run_fit
 
 from device.bundle import bundle as bundles
 from device.image.geometry import Size
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from trainer import evaluate, fit
 from trainer.data import load
 from trainer.synthetic import generate

@@ -14,7 +14,7 @@ from benchmarks import good_only as benchmark
 from device.bundle import bundle as bundles
 from device.errors import DataError
 from device.image.frame import frame_from_file
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, fit
 from trainer.good_only import _Moments, features_model

@@ -43,7 +43,7 @@ def test_the_package_itself_is_light() -> None:
 
 
 def test_the_interpreter_is_imported_when_it_is_opened() -> None:
-    assert loaded_by("device.pipeline").isdisjoint({"ai_edge_litert", "tflite_runtime"})
+    assert loaded_by("device.inspection.pipeline").isdisjoint({"ai_edge_litert", "tflite_runtime"})
 
 
 def test_opening_the_interpreter_pulls_in_nothing_heavy() -> None:

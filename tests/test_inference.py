@@ -16,7 +16,7 @@ from device.capture import Capture, Losses, Taken
 from device.errors import FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
 from device.inference import AHEAD, Inference, Seen, Undetected
-from device.pipeline import Detected, Pipeline, Prepared
+from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.trigger import Commanded, FreeRun
 
 

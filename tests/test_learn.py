@@ -14,8 +14,8 @@ from fixtures_trainer import SIDE, gray_input, make_sample, make_samples, run
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
-from device.detector import pool
 from device.image.geometry import Size
+from device.inspection.detector import pool
 from trainer import config, learn, sizing
 from trainer.data import load
 from trainer.export import Int8Model

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fixtures_network import CPU, GRID, POOLING, evidence_of
 
-from device.detector import pool
 from device.errors import TrainingError
+from device.inspection.detector import pool
 from trainer import network
 from trainer.finetune import Cached
 from trainer.learner import Learner, Phase, Teaching, TopMean

@@ -23,8 +23,8 @@ from device.bundle.memory import FILE
 from device.config import load
 from device.errors import ConfigError, DataError
 from device.image.geometry import Size
+from device.inspection.pipeline import Pipeline
 from device.learning import Teacher, teach
-from device.pipeline import Pipeline
 
 MEMORY = make_memory(np.array([[-127], [-126]], np.int8), centre=20.0, spread=4.0)
 SPEC = MEMORY.spec

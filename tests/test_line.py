@@ -15,7 +15,7 @@ from fixtures_broker import DEADLINE_S, Broker, Subscriber
 from fixtures_camera import StreamServer, wait_until
 from fixtures_daemon import REPOSITORY, ROOT, Station
 
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 
 MakeStation = Callable[..., Station]
 SENSOR, REJECT, BUSY, READY = 17, 5, 6, 13

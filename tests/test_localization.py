@@ -14,7 +14,7 @@ from fixtures_trainer import Fitted, make_sample
 from device.bundle.calibration import Pooling, ReferenceSpec
 from device.bundle.reference import GoldenReference
 from device.image.geometry import Size
-from device.preprocess import Preprocessor
+from device.inspection.preprocess import Preprocessor
 from trainer import localization
 from trainer.learned import Judges
 from trainer.localization import Measured, Place

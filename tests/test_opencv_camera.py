@@ -21,13 +21,13 @@ from fixtures_camera import (
     write_film,
 )
 
-from device.annotate import annotate
 from device.bundle.bundle import Bundle
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.image.frame import BadFrame
+from device.inspection.annotate import annotate
+from device.inspection.pipeline import Pipeline
 from device.opencv_camera import OpenCvCamera, without_password
-from device.pipeline import Pipeline
 
 Make = Callable[..., OpenCvCamera]
 

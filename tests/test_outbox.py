@@ -258,7 +258,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from device.outbox import Outbox
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 def tell(rows):
     if rows:
         print(rows[-1].id, flush=True)

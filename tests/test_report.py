@@ -17,7 +17,7 @@ from fixtures_trainer import Fitted, gray_input, make_sample, wish
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
-from device.detector import pool
+from device.inspection.detector import pool
 from trainer import config, contract, report, thresholds
 from trainer import page as pages
 from trainer.data import Dataset

@@ -15,8 +15,8 @@ from fixtures_daemon import ROOT, Station, run_device
 
 from device.bundle import bundle as bundles
 from device.image.frame import frame_from_file
-from device.pipeline import Pipeline
-from device.verdict import Verdict
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Verdict
 from trainer import data, evaluate, threshold
 
 KEEP_ALL = '[archive]\nok_ratio = 1.0\nformat = "png"\nmin_free_bytes = 0\npublish_image_max_bytes = 5000\n'

@@ -17,7 +17,7 @@ from device.bundle.bundle import Bundle
 from device.encode import png
 from device.errors import ReviewError, StorageError
 from device.image_store import ImageStore, Picture, Quotas
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from device.review import review
 from device.reviewed_set import export
 from trainer import data

@@ -18,7 +18,7 @@ from device.bundle.calibration import DriftReference, Reference
 from device.camera import make_camera
 from device.capture import Capture
 from device.counters import Counters
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.swap import ModelSwap

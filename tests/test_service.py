@@ -21,9 +21,9 @@ from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
 from device import config, service
 from device.camera import make_camera
 from device.errors import FrameError
+from device.inspection.verdict import Verdict
 from device.system.signals import StopSignal
 from device.trigger import make_trigger
-from device.verdict import Verdict
 
 MakeStation = Callable[..., Station]
 

@@ -14,7 +14,7 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
 from device.bundle.memory import FILE
 from device.errors import BundleError
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from trainer import config as configs
 from trainer import data, fit, sharpen
 from trainer.data import Dataset

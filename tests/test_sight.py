@@ -11,11 +11,11 @@ from fixtures_bundle import TinyModel, make_frame, make_image, make_memory
 
 from device.bundle.bundle import Bundle
 from device.bundle.memory import FILE
-from device.detector import Detector
 from device.errors import BundleError
 from device.image.geometry import Polygon
 from device.image.region_of_interest import RegionOfInterest
-from device.preprocess import Preprocessor
+from device.inspection.detector import Detector
+from device.inspection.preprocess import Preprocessor
 from device.sight import Sight
 
 MEMORY = make_memory(np.array([[-77], [-70]], np.int8), centre=20.0, spread=4.0)

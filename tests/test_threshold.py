@@ -21,7 +21,7 @@ from fixtures_trainer import wish
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
 from device.errors import DataError
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from trainer import page
 from trainer.config import load as load_config
 from trainer.data import load, split_csv

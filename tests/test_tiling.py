@@ -13,7 +13,7 @@ from fixtures_trainer import make_sample, make_samples, with_mask
 from device.bundle.bundle import PreprocessSpec
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
-from device.preprocess import Preprocessor
+from device.inspection.preprocess import Preprocessor
 from trainer import tiling
 from trainer.data import Sample
 from trainer.tiling import DEFECTIVE, GOOD, PERHAPS, UNCLEAR, Tiles

@@ -8,7 +8,7 @@ import pytest
 from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
 from device.config import VerdictConfig
-from device.verdict import Verdict, Votes, decide
+from device.inspection.verdict import Verdict, Votes, decide
 from device.voting import Jury
 
 MARGINAL = replace(OK, verdict="MARGINAL", score=0.5)

@@ -24,7 +24,7 @@ from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError
 from device.image.frame import frame_from_file
 from device.image.geometry import Box, Size
-from device.preprocess import Preprocessor
+from device.inspection.preprocess import Preprocessor
 from trainer.augment import Augmentation, Mask, Pixels
 from trainer.config import SamplingConfig
 from trainer.data import Sample, read_mask

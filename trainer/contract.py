@@ -25,9 +25,9 @@ from device.bundle.bundle import (
     Thresholds,
 )
 from device.bundle.calibration import SCHEMA_VERSION
-from device.checks import measure
-from device.detector import mean_evidence
 from device.image.frame import read_image
+from device.inspection.checks import measure
+from device.inspection.detector import mean_evidence
 from trainer import metrics
 from trainer.data import Sample
 from trainer.export import Int8Model

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.bundle.bundle import Pooling
-from device.detector import pool
-from device.framing import Cells
+from device.inspection.detector import pool
+from device.inspection.framing import Cells
 from trainer import metrics
 from trainer.batches import Batch
 from trainer.checkpoint import Arrays, Checkpoints

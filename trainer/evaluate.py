@@ -2,7 +2,7 @@
 
     python -m trainer.evaluate --bundle DIR --data PATH [--format F] [--split test|all] [--json]
 
-Every image goes through device.pipeline.Pipeline: what is measured is the int8 file as the Pi will run it.
+Every image goes through device.inspection: what is measured is the int8 file as the Pi will run it.
 With --json one JSON object is all that standard output carries; progress and the log go to standard error.
 docs/data.md says which images are scored and what is counted.
 """
@@ -25,8 +25,8 @@ from device.bundle.bundle import Bundle
 from device.errors import DataError, FrameError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
-from device.localizer import evidence_in_frame
-from device.pipeline import Pipeline
+from device.inspection.localizer import evidence_in_frame
+from device.inspection.pipeline import Pipeline
 from trainer import command, metrics
 from trainer.data import Dataset, Recorded, Sample, load, read_mask, read_split_csv
 

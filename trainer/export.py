@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, Quantization, ScoreCalibration
 from device.bundle.memory import Memory, Scale, Turned
-from device.detector import AS_IT_IS, Prediction, predict
 from device.errors import InterpreterError
-from device.interpreter import default_threads
-from device.preprocess import ModelInput
+from device.inspection.detector import AS_IT_IS, Prediction, predict
+from device.inspection.interpreter import default_threads
+from device.inspection.preprocess import ModelInput
 from trainer.network import scaled
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.bundle.bundle import PreprocessSpec
-from device.framing import Framing, counted_in_tiles, index_of
 from device.image.frame import frame_from_file
-from device.preprocess import ModelInput, Preprocessor
+from device.inspection.framing import Framing, counted_in_tiles, index_of
+from device.inspection.preprocess import ModelInput, Preprocessor
 from trainer import cells
 from trainer.cells import Cells
 from trainer.data import Sample

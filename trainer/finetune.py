@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import PreprocessSpec
-from device.detector import pool
-from device.framing import Cells, content_cells
-from device.preprocess import ModelInput
+from device.inspection.detector import pool
+from device.inspection.framing import Cells, content_cells
+from device.inspection.preprocess import ModelInput
 from trainer import network
 from trainer.augment import Augmentation
 from trainer.batches import AS_THEY_ARE, Batch, Batches

@@ -31,7 +31,7 @@ from device.bundle import memory
 from device.bundle import reference as references
 from device.bundle.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from trainer import command, data, page, preview, provenance, sizing, thresholds, wish
 from trainer import config as configs
 from trainer.config import Config

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from device.bundle.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.bundle.calibration import MemoryKind
 from device.bundle.memory import BLOCK, Memory, Turned, median
-from device.detector import pool
 from device.image.frame import Frame, frame_from_file
 from device.image.upright import find
 from device.image.upright import part as part_of
-from device.preprocess import Preprocessor
+from device.inspection.detector import pool
+from device.inspection.preprocess import Preprocessor
 from device.remember import remember
 from trainer import metrics, network
 from trainer.config import GoodOnlyConfig

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
-from device.detector import pool, pooled_tiles
-from device.framing import counted_in_tiles
+from device.inspection.detector import pool, pooled_tiles
+from device.inspection.framing import counted_in_tiles
 from trainer import network, probe, scratch, tiling
 from trainer.config import Config
 from trainer.data import Sample, folds

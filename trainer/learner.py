@@ -50,7 +50,7 @@ class Teaching:
 
 
 class TopMean(keras.layers.Layer):  # type: ignore[misc]
-    """The mean of a share of a map's greatest cells, (n, h, w, 1) to (n, 1): device.detector.pool."""
+    """The mean of a share of a map's greatest cells, (n, h, w, 1) to (n, 1): detector.pool."""
 
     def __init__(self, share: float, **options: Any) -> None:
         super().__init__(**options)

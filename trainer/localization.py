@@ -36,14 +36,14 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import Calibration
 from device.bundle.calibration import LocalizationSpec, Pooling
 from device.bundle.reference import GoldenReference
-from device.detector import Evidence
 from device.errors import ConfigError
-from device.framing import Cells, counted_in_tiles
 from device.image.frame import frame_from_file
 from device.image.geometry import Box, Letterbox
-from device.localizer import background_difference, evidence_in_frame
-from device.pipeline import Pipeline
-from device.preprocess import ModelInput
+from device.inspection.detector import Evidence
+from device.inspection.framing import Cells, counted_in_tiles
+from device.inspection.localizer import background_difference, evidence_in_frame
+from device.inspection.pipeline import Pipeline
+from device.inspection.preprocess import ModelInput
 from trainer import command, evaluate, metrics
 from trainer.data import Sample, load, read_mask
 from trainer.evaluate import map_size
@@ -243,7 +243,7 @@ def _tile_gradient(
     noise = [rng.normal(0, sigma, image.shape).astype(np.float32) for _ in range(COPIES)]
     _, height, width, _ = network.output_shape
     cells = np.arange(height * width, dtype=np.int32).reshape(height, width)[counted].ravel()
-    pooled = max(1, math.ceil(round(pooling.share * len(cells), 6)))  # as device.detector.pool
+    pooled = max(1, math.ceil(round(pooling.share * len(cells), 6)))  # as device.inspection.detector.pool
     together = max(1, COPIES_PX // (image.shape[1] * image.shape[2]))
     total = np.zeros(image.shape[1:3], np.float32)
     for start in range(0, COPIES, together):

@@ -1,7 +1,7 @@
 """The networks as Keras models: MobileNetV2, cut where defects are still visible, with an evidence head.
 
 The head is a 1x1 convolution on one cut, or on several whose maps are added on one grid. It gives an evidence
-map, one logit a cell; the image's logit is a pooling of that map (device.detector.pool).
+map, one logit a cell; the image's logit is a pooling of that map (device.inspection.detector.pool).
 """
 
 from __future__ import annotations

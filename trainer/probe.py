@@ -23,9 +23,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from device.bundle.bundle import Pooling, PreprocessSpec
-from device.detector import merged, pooled_tiles
-from device.framing import Framing
-from device.preprocess import ModelInput
+from device.inspection.detector import merged, pooled_tiles
+from device.inspection.framing import Framing
+from device.inspection.preprocess import ModelInput
 from trainer.cells import Cells
 from trainer.config import ProbeConfig
 from trainer.data import Sample, folds, read_mask

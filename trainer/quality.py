@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.image.geometry import Letterbox
-from device.localizer import evidence_in_frame
+from device.inspection.localizer import evidence_in_frame
 from trainer import metrics
 from trainer.metrics import pointing_hit
 from trainer.network import shift_px

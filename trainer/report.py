@@ -5,7 +5,7 @@
 
 trainer.fit puts such a report into every bundle, as report.html, on the images that judged the model. The
 command makes one on other images, the test part for one, as trainer.evaluate chooses them: every score comes
-from the int8 file through device.pipeline. With the float network that `trainer.fit --keep-network` saved,
+from the int8 file through device.inspection. With the float network that `trainer.fit --keep-network` saved,
 the network's true gradient stands beside the maps. Exit codes are those of device.errors, 130 after Ctrl-C.
 """
 
@@ -28,13 +28,13 @@ from tqdm import tqdm
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, Calibration
 from device.bundle.reference import GoldenReference
-from device.detector import Evidence, Prediction, merged
 from device.errors import StorageError
 from device.image.frame import frame_from_file, read_image
-from device.localizer import Localizer, evidence_in_frame
-from device.pipeline import Pipeline
-from device.preprocess import ModelInput, Preprocessor
-from device.verdict import decide
+from device.inspection.detector import Evidence, Prediction, merged
+from device.inspection.localizer import Localizer, evidence_in_frame
+from device.inspection.pipeline import Pipeline
+from device.inspection.preprocess import ModelInput, Preprocessor
+from device.inspection.verdict import decide
 from trainer import chart, command, evaluate, localization, metrics, page, thumbnail
 from trainer import config as configs
 from trainer.chart import Axis, Bars, Line, Mark

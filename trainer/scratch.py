@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
-from device.detector import pool
-from device.framing import Framing
 from device.image.geometry import Box, Size
+from device.inspection.detector import pool
+from device.inspection.framing import Framing
 from trainer.batches import cell_truth
 from trainer.config import ScratchConfig
 from trainer.data import Sample

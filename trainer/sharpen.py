@@ -30,11 +30,11 @@ from device.bundle import memory as memories
 from device.bundle import reference as references
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, Pooling
 from device.bundle.memory import Memory, Scale
-from device.detector import pooled_tiles
 from device.errors import BundleError
 from device.image.frame import frame_from_file
+from device.inspection.detector import pooled_tiles
+from device.inspection.pipeline import Pipeline
 from device.learning import drift_reference, remember
-from device.pipeline import Pipeline
 from device.sight import Seen, Sight
 from trainer import contract, data, metrics, probe, provenance, thresholds
 from trainer.config import Config

@@ -6,7 +6,7 @@
                                 [--defect-rate X] [--confidence X] [--marginal-share X]
 
 PATH is what `python -m device export` wrote, or any layout of docs/data.md. The int8 file scores every image
-through device.pipeline.Pipeline; the thresholds follow by trainer.fit's own rule. OUT (by default the folder
+through device.inspection; the thresholds follow by trainer.fit's own rule. OUT (by default the folder
 that the bundle lies in) receives a new bundle with the same model, and the link `current` to it; its path is
 the last line on standard output. The old bundle is not changed. docs/archive.md says what images it needs.
 """
@@ -35,7 +35,7 @@ from device.bundle.bundle import Bundle, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
 from device.image.frame import frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
-from device.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline
 from trainer import command, page, provenance, thresholds
 from trainer import config as configs
 from trainer import wish as wishes

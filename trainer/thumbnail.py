@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.annotate import heat_map
 from device.image.geometry import Box
+from device.inspection.annotate import heat_map
 
 QUALITY = 80
 FOUND, TRUTH = (235, 60, 30), (40, 190, 90)  # RGB of the device's boxes and of the mask's outline

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.calibration import PreprocessSpec
-from device.framing import Framing
 from device.image.geometry import Letterbox, Size
-from device.preprocess import ModelInput, Pixels
+from device.inspection.framing import Framing
+from device.inspection.preprocess import ModelInput, Pixels
 from trainer.data import Sample, read_mask
 
 GOOD, DEFECTIVE = 0, 1

@@ -21,8 +21,8 @@ from pathlib import Path
 from device.bundle import bundle
 from device.errors import BundleError
 from device.image.frame import frame_from_file
-from device.interpreter import default_threads
-from device.pipeline import Pipeline
+from device.inspection.interpreter import default_threads
+from device.inspection.pipeline import Pipeline
 
 QUANTILES = (50, 95, 99)
 WARM_UP = 5

@@ -21,10 +21,10 @@ from device.camera import make_camera
 from device.cli.broker import try_broker
 from device.config import Config
 from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
-from device.framing import Framing
 from device.image.geometry import Size
+from device.inspection.framing import Framing
+from device.inspection.pipeline import Pipeline
 from device.outputs import Outputs
-from device.pipeline import Pipeline
 from device.system.clock import clock_synced
 from device.trigger import make_trigger
 

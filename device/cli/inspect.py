@@ -11,14 +11,14 @@ from pathlib import Path
 
 import cv2
 
-from device.annotate import annotate, heat_map
 from device.bundle import bundle
 from device.errors import FrameError, StorageError
 from device.image.frame import Frame, Pixels, frame_from_file
-from device.localizer import evidence_in_frame
-from device.pipeline import Pipeline
+from device.inspection.annotate import annotate, heat_map
+from device.inspection.localizer import evidence_in_frame
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Verdict
 from device.replay import image_files
-from device.verdict import Verdict
 
 log = logging.getLogger(__name__)
 

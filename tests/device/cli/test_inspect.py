@@ -22,7 +22,7 @@ from fixtures_daemon import REPOSITORY, command_line, errors, run_device, write_
 from device.cli import inspect
 from device.errors import BundleError, StorageError
 from device.image.geometry import Polygon
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 
 
 @pytest.fixture

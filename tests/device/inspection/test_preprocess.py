@@ -7,9 +7,9 @@ import pytest
 from fixtures_bundle import make_frame, make_image
 
 from device.bundle.calibration import PreprocessSpec
-from device.framing import Framing
 from device.image.geometry import Box, Size
-from device.preprocess import ModelInput, Preprocessor
+from device.inspection.framing import Framing
+from device.inspection.preprocess import ModelInput, Preprocessor
 
 
 def prepare(image: np.ndarray, size: Size, resize: str = "letterbox", colour: str = "rgb") -> ModelInput:

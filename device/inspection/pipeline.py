@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, Thresholds
-from device.checks import Checks, measure
-from device.detector import Detector, Output, Prediction, mean_evidence
 from device.image.frame import BadFrame, Frame, frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
-from device.localizer import Localizer
-from device.preprocess import ModelInput, Preprocessor
+from device.inspection.checks import Checks, measure
+from device.inspection.detector import Detector, Output, Prediction, mean_evidence
+from device.inspection.localizer import Localizer
+from device.inspection.preprocess import ModelInput, Preprocessor
+from device.inspection.verdict import Method, Model, Tile, Verdict, decide
 from device.system.clock import clock_synced
-from device.verdict import Method, Model, Tile, Verdict, decide
 
 
 @dataclass(frozen=True, slots=True, eq=False)

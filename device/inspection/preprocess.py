@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.calibration import PreprocessSpec
-from device.framing import Framing
 from device.image.frame import Frame
 from device.image.geometry import Box, Letterbox, Size
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.image.resize import resized
+from device.inspection.framing import Framing
 
 Pixels = NDArray[np.uint8]
 Rows = slice | NDArray[np.intp]

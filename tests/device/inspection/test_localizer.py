@@ -13,11 +13,11 @@ from fixtures_part import shot
 
 from device.bundle.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec, ScoreCalibration
 from device.bundle.reference import GoldenReference
-from device.detector import Prediction
 from device.image.geometry import Box, Letterbox, Size
-from device.localizer import MAX_REGIONS, Localizer, _background, evidence_in_frame
-from device.preprocess import ModelInput, Preprocessor
-from device.verdict import Region
+from device.inspection.detector import Prediction
+from device.inspection.localizer import MAX_REGIONS, Localizer, _background, evidence_in_frame
+from device.inspection.preprocess import ModelInput, Preprocessor
+from device.inspection.verdict import Region
 
 TARGET = Size(256, 256)
 SAME = ScoreCalibration(1.0, 0.0)  # a score is the sigmoid of the evidence
@@ -355,7 +355,7 @@ def test_a_part_in_another_place_is_compared_with_its_background_and_the_log_say
 ) -> None:
     localizer = with_reference()
     image = np.roll(shot(), (90, 70), (0, 1))
-    with caplog.at_level(logging.DEBUG, "device.localizer"):
+    with caplog.at_level(logging.DEBUG, "device.inspection.localizer"):
         first, second = (localizer.locate(part_input(image), FLAT) for _ in range(2))
     assert first == second
     assert {region.method for region in first} == {"difference"}

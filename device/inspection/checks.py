@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.preprocess import ModelInput
+from device.inspection.preprocess import ModelInput
 
 BANDS = 4
 BAND_ROWS = 16  # 64 rows say enough about light and focus, and cost an eighth of 512

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from device.bundle.calibration import Thresholds
-from device.checks import Checks
 from device.image.geometry import Box, Size
+from device.inspection.checks import Checks
 from device.schemas import strict_json
 from device.system.clock import rfc3339
 

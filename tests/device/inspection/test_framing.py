@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from device.bundle.calibration import PreprocessSpec
 from device.errors import BundleError, ConfigError
-from device.framing import Framing, canvas_shape, content_cells, counted_cells, counted_in_tiles
 from device.image.geometry import Box, Letterbox, Polygon, Size
 from device.image.region_of_interest import RegionOfInterest
+from device.inspection.framing import Framing, canvas_shape, content_cells, counted_cells, counted_in_tiles
 
 SIZE = Size(64, 64)
 CELLS = (8, 8)

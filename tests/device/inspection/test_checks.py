@@ -10,9 +10,9 @@ import pytest
 from fixtures_bundle import make_frame
 
 from device.bundle.calibration import PreprocessSpec
-from device.checks import Checks, measure
 from device.image.geometry import Size
-from device.preprocess import Preprocessor
+from device.inspection.checks import Checks, measure
+from device.inspection.preprocess import Preprocessor
 
 
 def checks(image: np.ndarray, side: int) -> Checks:

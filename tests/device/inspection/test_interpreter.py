@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from fixtures_bundle import TinyModel
 
-from device import interpreter as interpreters
 from device.errors import InterpreterError
-from device.interpreter import Interpreter, default_threads
+from device.inspection import interpreter as interpreters
+from device.inspection.interpreter import Interpreter, default_threads
 
 
 @pytest.fixture

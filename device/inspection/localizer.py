@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from device.bundle.calibration import LocalizationSpec, ScoreCalibration
 from device.bundle.memory import Scale
 from device.bundle.reference import GoldenReference
-from device.detector import Evidence, Prediction
-from device.framing import Framing, content_cells
 from device.image.geometry import Box, Letterbox, Size, whole
-from device.preprocess import ModelInput
-from device.verdict import Method, Region
+from device.inspection.detector import Evidence, Prediction
+from device.inspection.framing import Framing, content_cells
+from device.inspection.preprocess import ModelInput
+from device.inspection.verdict import Method, Region
 
 log = logging.getLogger(__name__)
 

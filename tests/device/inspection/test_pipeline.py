@@ -20,8 +20,8 @@ from device.errors import BundleError, ConfigError, InterpreterError
 from device.image.frame import BadFrame, frame_from_file
 from device.image.geometry import Box, Polygon, Size
 from device.image.region_of_interest import RegionOfInterest
-from device.pipeline import Pipeline
-from device.verdict import Verdict
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Verdict
 
 
 @pytest.fixture

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import fastjsonschema
 import pytest
+from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
 from device.image.geometry import Box
+from device.inspection.verdict import Tile, Verdict, Votes, decide
 from device.schemas.strict_json import schema_file
-from device.verdict import Tile, Verdict, Votes, decide
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = REPOSITORY / "tests" / "golden"
 SCHEMA = json.loads(schema_file("verdict").read_text())
 PAYLOADS = {"verdict-ng.json": NG, "verdict-ok.json": OK, "verdict-error.json": ERROR}
 

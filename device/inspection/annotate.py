@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.image.geometry import Box, Size
-from device.verdict import Verdict
+from device.inspection.verdict import Verdict
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]

@@ -15,11 +15,11 @@ from device.bundle.bundle import Bundle
 from device.bundle.calibration import Pooling, Quantization, ScoreCalibration
 from device.bundle.memory import BLOCK, Memory, Scale, Turned
 from device.errors import InterpreterError
-from device.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.image.geometry import Box, Size
 from device.image.tiles import STEP
-from device.interpreter import Interpreter, Tensor
-from device.preprocess import ModelInput, Pixels
+from device.inspection.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
+from device.inspection.interpreter import Interpreter, Tensor
+from device.inspection.preprocess import ModelInput, Pixels
 
 Evidence = NDArray[np.float32]
 Output = Turned  # of a tile, as the model stores it

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.bundle.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
-from device.detector import Detector, Prediction, pool
 from device.errors import InterpreterError
-from device.framing import content_cells
 from device.image.geometry import Letterbox, Size
-from device.interpreter import Interpreter, Tensor
-from device.preprocess import Preprocessor
+from device.inspection.detector import Detector, Prediction, pool
+from device.inspection.framing import content_cells
+from device.inspection.interpreter import Interpreter, Tensor
+from device.inspection.preprocess import Preprocessor
 from device.remember import remember
 
 

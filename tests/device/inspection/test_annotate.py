@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fixtures_verdict import ERROR, NG, OK
 
-from device.annotate import COLOURS, annotate, headline, heat_map
 from device.image.geometry import Box, Size
-from device.verdict import Region, Verdict
+from device.inspection.annotate import COLOURS, annotate, headline, heat_map
+from device.inspection.verdict import Region, Verdict
 
 
 def verdict_of(size: Size, *boxes: Box) -> Verdict:

@@ -1,0 +1,1 @@
+"""One frame to one verdict, without a thread and without waiting."""
