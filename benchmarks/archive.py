@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.archive import Archive
 from device.bundle import bundle as bundles
+from device.camera.replay import image_files
 from device.config import ArchiveConfig
 from device.encode import jpeg, png
 from device.image.frame import Frame, frame_from_file
 from device.image_store import ImageStore, Quotas
 from device.inspection.pipeline import Pipeline
-from device.replay import image_files
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "demo"
 CONFIG = ArchiveConfig(

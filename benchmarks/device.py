@@ -57,6 +57,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from device import config, service
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
+from device.camera.replay import image_files
 from device.config import Config
 from device.errors import BrokerError, EdgeVisionError
 from device.image.frame import Frame, Pixels, frame_from_file, read_image
@@ -65,7 +66,6 @@ from device.inspection.detector import Detector
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import Preprocessor
 from device.inspection.verdict import Verdict
-from device.replay import image_files
 from device.system import process
 from device.system.signals import StopSignal
 from device.trigger import FreeRun

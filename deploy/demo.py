@@ -33,11 +33,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from deploy.serve import serving
+from device.camera.replay import image_files
 from device.errors import EdgeVisionError
 from device.image.frame import read_image
 from device.inspection.annotate import annotate
 from device.inspection.verdict import Verdict
-from device.replay import image_files
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "deploy" / "demo"

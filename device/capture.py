@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from device.camera import Camera
+from device.camera.camera import Camera
 from device.errors import EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inspection.pipeline import Prepared

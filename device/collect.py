@@ -19,7 +19,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from device.camera import Camera
+from device.camera.camera import Camera
 from device.config import HealthConfig
 from device.errors import FrameError, StorageError
 from device.health import BLACK_RATIO

@@ -53,7 +53,8 @@ from device.bundle.bundle import (
     Thresholds,
 )
 from device.bundle.memory import Memory
-from device.camera import make_camera
+from device.camera.camera import make_camera
+from device.camera.replay import image_files
 from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
 from device.coreset import POOL
@@ -62,7 +63,6 @@ from device.good_scores import Rate
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
-from device.replay import image_files
 from device.sight import Features, Seen, Sight
 from device.system import durable
 from device.system.signals import StopSignal

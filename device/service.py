@@ -43,7 +43,7 @@ from device.announcement import Announcement
 from device.archive import Archive
 from device.birth import birth
 from device.bundle import bundle
-from device.camera import Camera, make_camera
+from device.camera.camera import Camera, make_camera
 from device.capture import Capture, Losses, Taken, not_inspected
 from device.config import Config
 from device.counters import Counters

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 import pytest
 
-from device import config, fake_picamera2
+from device import config
+from device.camera import fake_picamera2
+from device.camera.fake_picamera2 import World, colour_picture
 from device.config import CameraConfig
-from device.fake_picamera2 import World, colour_picture
 
 SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's, which has gi
 WIDTH, HEIGHT = 84, 64  # 84 * 3 bytes fill no row of the stand-in, whose rows are multiples of 64

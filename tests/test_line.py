@@ -146,7 +146,7 @@ def test_the_pi_s_camera_says_how_each_frame_was_taken(
     broker: Broker, subscriber: Subscriber, make_station: MakeStation, tmp_path: Path, stream: str
 ) -> None:
     for name in ("picamera2", "libcamera"):
-        (tmp_path / f"{name}.py").write_text("from device.fake_picamera2 import *\n")
+        (tmp_path / f"{name}.py").write_text("from device.camera.fake_picamera2 import *\n")
     camera = (
         'kind = "picamera2"\nwidth_px = 320\nheight_px = 240\nexposure_us = 4000\ngain_ratio = 2.0\n'
         f'colour_gains = [1.5, 2]\nstream = "{stream}"\nlores_width_px = 160\nlores_height_px = 120\n'

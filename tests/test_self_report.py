@@ -15,7 +15,7 @@ from device import config, status_file
 from device.archive import Archive
 from device.bundle.bundle import load
 from device.bundle.calibration import DriftReference, Reference
-from device.camera import make_camera
+from device.camera.camera import make_camera
 from device.capture import Capture
 from device.counters import Counters
 from device.inspection.pipeline import Pipeline

@@ -19,7 +19,7 @@ from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
 from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
 
 from device import config, service
-from device.camera import make_camera
+from device.camera.camera import make_camera
 from device.errors import FrameError
 from device.inspection.verdict import Verdict
 from device.system.signals import StopSignal

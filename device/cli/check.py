@@ -17,7 +17,7 @@ from typing import TypeVar
 from device import config, status_file
 from device.board import MIB, Board, Reading
 from device.bundle import bundle
-from device.camera import make_camera
+from device.camera.camera import make_camera
 from device.cli.broker import try_broker
 from device.config import Config
 from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError

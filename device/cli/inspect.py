@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 
 from device.bundle import bundle
+from device.camera.replay import image_files
 from device.errors import FrameError, StorageError
 from device.image.frame import Frame, Pixels, frame_from_file
 from device.inspection.annotate import annotate, heat_map
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
-from device.replay import image_files
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from fixtures_camera import (
     write_pictures,
 )
 
-from device.camera import Camera, make_camera
+from device.camera.camera import Camera, make_camera
+from device.camera.fake_picamera2 import Platform, World
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.fake_picamera2 import Platform, World
 from device.image.frame import BadFrame, Frame
 
 FRAMES = 12

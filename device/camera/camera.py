@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from device.camera.faults import FaultScript
 from device.config import CameraConfig
-from device.faults import FaultScript
 from device.image.frame import Frame
 
 
@@ -51,14 +51,14 @@ def make_camera(config: CameraConfig, wait: Callable[[float], object]) -> Camera
     Each kind is imported when it is chosen: the others need what this machine may not have.
     """
     if config.kind == "opencv":
-        from device.opencv_camera import OpenCvCamera
+        from device.camera.opencv import OpenCvCamera
 
         return OpenCvCamera(config)
     if config.kind == "picamera2":
-        from device.picamera import Picamera
+        from device.camera.picamera import Picamera
 
         return Picamera(config)
-    from device.replay import ReplayCamera
+    from device.camera.replay import ReplayCamera
 
     script = FaultScript(config.faults, config.fault_seed)
     return ReplayCamera(Path(config.source), config.rate_hz, config.loop, wait, script)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from device import config
-from device.camera import make_camera
+from device.camera.camera import make_camera
+from device.camera.faults import FaultScript
+from device.camera.replay import ReplayCamera, image_files
 from device.errors import FrameError
-from device.faults import FaultScript
 from device.image.frame import BadFrame, Frame
-from device.replay import ReplayCamera, image_files
 
 
 def picture(value: int) -> np.ndarray:
@@ -130,7 +130,7 @@ def test_the_rate_is_kept_and_a_late_frame_is_not_caught_up(
         waits.append(round(seconds, 6))
         now_s += seconds
 
-    monkeypatch.setattr("device.replay.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("device.camera.replay.time.monotonic", lambda: now_s)
     camera = ReplayCamera(tmp_path, rate_hz=4, loop=True, wait=wait)
     camera.open()
     camera.read(1.0)  # at once
@@ -274,7 +274,7 @@ def test_a_stall_within_the_limit_is_waited_out_and_a_longer_one_is_a_dead_camer
         waits.append(round(seconds, 6))
         now_s += seconds
 
-    monkeypatch.setattr("device.replay.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("device.camera.replay.time.monotonic", lambda: now_s)
     write(tmp_path / "1.png")
     camera = ReplayCamera(tmp_path, loop=True, wait=wait, faults=FaultScript(["1:stall:0.5", "2:stall:7"]))
     camera.open()

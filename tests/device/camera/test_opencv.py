@@ -22,12 +22,12 @@ from fixtures_camera import (
 )
 
 from device.bundle.bundle import Bundle
+from device.camera.opencv import OpenCvCamera, without_password
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.image.frame import BadFrame
 from device.inspection.annotate import annotate
 from device.inspection.pipeline import Pipeline
-from device.opencv_camera import OpenCvCamera, without_password
 
 Make = Callable[..., OpenCvCamera]
 

@@ -20,11 +20,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from device.camera.worker import Worker
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.image.frame import Frame, Pixels
 from device.image.geometry import Size
-from device.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from device.camera.faults import Fault, FaultScript
 from device.errors import FrameError
-from device.faults import Fault, FaultScript
 from device.image.frame import REPLAY, BadFrame, Frame, Pixels, read_image
 from device.image.image_file import IMAGE_SUFFIXES
 

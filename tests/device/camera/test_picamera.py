@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from fixtures_camera import HEIGHT, WIDTH, camera_config
 
-from device import fake_picamera2, picamera
+from device.camera import fake_picamera2, picamera
+from device.camera.fake_picamera2 import Platform, World
+from device.camera.picamera import LENT, Picamera
 from device.errors import FrameError
-from device.fake_picamera2 import Platform, World
 from device.image.frame import BadFrame
-from device.picamera import LENT, Picamera
 
 Make = Callable[..., Picamera]
 SIZE = {"width_px": WIDTH, "height_px": HEIGHT}

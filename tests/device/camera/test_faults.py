@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from device.camera.faults import Fault, FaultScript
 from device.errors import ConfigError
-from device.faults import Fault, FaultScript
 from device.image.geometry import Size
 
 

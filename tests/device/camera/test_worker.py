@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from device.camera.worker import Worker
 from device.errors import FrameError
-from device.worker import Worker
 
 LIMIT_S = 20.0
 

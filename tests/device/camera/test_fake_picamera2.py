@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from fixtures_camera import wait_until
 
-from device.fake_picamera2 import (
+from device.camera.fake_picamera2 import (
     ColorSpace,
     CompletedRequest,
     MappedArray,

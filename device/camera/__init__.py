@@ -1,0 +1,1 @@
+"""Where frames come from: the protocol, its adapters, and stand-ins that behave."""
