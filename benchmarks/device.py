@@ -66,9 +66,9 @@ from device.inspection.detector import Detector
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import Preprocessor
 from device.inspection.verdict import Verdict
+from device.line.trigger import FreeRun
 from device.system import process
 from device.system.signals import StopSignal
-from device.trigger import FreeRun
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WARM_UP = 10  # frames of a round that are not counted

@@ -42,8 +42,8 @@ from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
+from device.line.trigger import Commanded, FreeRun, Trigger
 from device.system.signals import StopSignal
-from device.trigger import Commanded, FreeRun, Trigger
 
 MODES = ("recorded", "live", "triggered")
 A_SESSION = 400  # frames, where nothing ends it before

@@ -15,10 +15,10 @@ from typing import Any
 from device.bundle import bundle
 from device.bundle.calibration import Thresholds
 from device.commands import Change, Refused
+from device.line.trigger import Trigger
 from device.review import review
 from device.swap import ModelSwap, Step
 from device.threshold_override import RULE, ThresholdOverride
-from device.trigger import Trigger
 
 CHANGE_S = 120.0  # how long a change of the model may take before its command is answered as failed
 

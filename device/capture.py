@@ -33,9 +33,9 @@ from device.camera.camera import Camera
 from device.errors import EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inspection.pipeline import Prepared
-from device.outputs import Outputs
+from device.line.outputs import Outputs
+from device.line.trigger import Trigger, TriggerEvent
 from device.system import process
-from device.trigger import Trigger, TriggerEvent
 
 log = logging.getLogger(__name__)
 

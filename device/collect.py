@@ -25,8 +25,8 @@ from device.errors import FrameError, StorageError
 from device.health import BLACK_RATIO
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inspection.checks import Checks
+from device.line.trigger import Trigger
 from device.system import durable
-from device.trigger import Trigger
 
 MOST_REFUSED = 50  # in a row: then something is wrong that will not pass
 USUAL_FROM = 5  # frames; before so many are taken there is nothing to compare light and focus with

@@ -63,10 +63,10 @@ from device.good_scores import Rate
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
+from device.line.trigger import make_trigger
 from device.sight import Features, Seen, Sight
 from device.system import durable
 from device.system.signals import StopSignal
-from device.trigger import make_trigger
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from device import outputs, reception
+from device import reception
 from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive import Archive
@@ -52,14 +52,15 @@ from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inference import Inference, Undetected
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
-from device.outputs import Outputs
+from device.line import outputs
+from device.line.outputs import Outputs
+from device.line.trigger import Trigger, make_trigger
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.swap import ModelSwap
 from device.system import notify, process
 from device.system.signals import StopSignal
 from device.threshold_override import ThresholdOverride
-from device.trigger import Trigger, make_trigger
 from device.voting import Jury
 
 log = logging.getLogger(__name__)

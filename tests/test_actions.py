@@ -15,9 +15,9 @@ from device.bundle import bundle
 from device.commands import Refused
 from device.errors import BundleError, ReviewError
 from device.inspection.pipeline import Pipeline
+from device.line.trigger import Commanded
 from device.swap import ModelSwap
 from device.threshold_override import ThresholdOverride
-from device.trigger import Commanded
 
 
 @dataclass

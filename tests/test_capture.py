@@ -20,7 +20,7 @@ from device.capture import AHEAD, Capture, HandOver, Losses
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Pipeline, Prepared
-from device.trigger import Commanded, FreeRun
+from device.line.trigger import Commanded, FreeRun
 
 
 class Scripted:

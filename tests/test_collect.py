@@ -19,7 +19,7 @@ from device.image.frame import Frame, read_image
 from device.image.geometry import Size
 from device.inspection.checks import Checks, measure
 from device.inspection.preprocess import Preprocessor
-from device.trigger import FreeRun
+from device.line.trigger import FreeRun
 
 SIDE = 64
 

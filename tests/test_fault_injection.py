@@ -14,7 +14,7 @@ from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, NG, OK
 
 from device.capture import Losses
-from device.trigger import Commanded, FreeRun
+from device.line.trigger import Commanded, FreeRun
 
 SCRIPT = REPOSITORY / "benchmarks" / "faults.py"
 

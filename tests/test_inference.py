@@ -17,7 +17,7 @@ from device.errors import FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
 from device.inference import AHEAD, Inference, Seen, Undetected
 from device.inspection.pipeline import Detected, Pipeline, Prepared
-from device.trigger import Commanded, FreeRun
+from device.line.trigger import Commanded, FreeRun
 
 
 class Scripted:

@@ -27,7 +27,7 @@ OUTPUTS = f"[outputs]\nreject_pin = {REJECT}\nbusy_pin = {BUSY}\nready_pin = {RE
 LINE = """
 import json, os, signal, sys, threading, time
 os.environ["GPIOZERO_PIN_FACTORY"] = "mock"
-from device import pins
+from device.line import pins
 from device.__main__ import main
 config, count, stops, sensor, *watched = sys.argv[1:]
 factory = pins.pin_factory()

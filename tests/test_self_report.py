@@ -19,10 +19,10 @@ from device.camera.camera import make_camera
 from device.capture import Capture
 from device.counters import Counters
 from device.inspection.pipeline import Pipeline
+from device.line.trigger import FreeRun
 from device.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.swap import ModelSwap
-from device.trigger import FreeRun
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from device import config, service
 from device.camera.camera import make_camera
 from device.errors import FrameError
 from device.inspection.verdict import Verdict
+from device.line.trigger import make_trigger
 from device.system.signals import StopSignal
-from device.trigger import make_trigger
 
 MakeStation = Callable[..., Station]
 

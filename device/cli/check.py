@@ -24,9 +24,9 @@ from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
 from device.image.geometry import Size
 from device.inspection.framing import Framing
 from device.inspection.pipeline import Pipeline
-from device.outputs import Outputs
+from device.line.outputs import Outputs
+from device.line.trigger import make_trigger
 from device.system.clock import clock_synced
-from device.trigger import make_trigger
 
 T = TypeVar("T")
 

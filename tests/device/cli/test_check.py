@@ -14,9 +14,9 @@ from fixtures_broker import DEADLINE_S, Broker, free_port
 from fixtures_daemon import Station, errors, run_device
 from gpiozero.pins.mock import MockFactory
 
-from device import pins
 from device.cli import check as check_module
 from device.config import load as config_of
+from device.line import pins
 
 MakeStation = Callable[..., Station]
 NAMES = ["config", "permissions", "bundle", "model", "camera", "region", "pins", "broker"]

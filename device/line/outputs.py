@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device.config import OutputsConfig
-from device.pins import output_pin
+from device.line.pins import output_pin
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Outputs:
     """
 
     def __init__(self, config: OutputsConfig, pin_factory: Any = None) -> None:
-        """`pin_factory`: one of gpiozero's in place of device.pins' own."""
+        """`pin_factory`: one of gpiozero's in place of device.line.pins' own."""
         self._config = config
         self._pin_factory = pin_factory
         self._used = max(config.reject_pin, config.busy_pin, config.ready_pin) >= 0

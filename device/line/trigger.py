@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, get_args
 from device.config import TriggerConfig
 from device.errors import ConfigError
 from device.image.frame import FREE_RUN
-from device.pins import input_pin
+from device.line.pins import input_pin
 
 Kind = Literal["free-run", "interval", "gpio", "mqtt"]
 
@@ -185,7 +185,7 @@ class GpioEdge(Commanded):
     """
 
     def __init__(self, config: TriggerConfig, pin_factory: Any = None) -> None:
-        """`pin_factory`: one of gpiozero's in place of device.pins' own."""
+        """`pin_factory`: one of gpiozero's in place of device.line.pins' own."""
         super().__init__(config.queue_limit)
         self._config = config
         self._pin_factory = pin_factory

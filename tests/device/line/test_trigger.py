@@ -15,7 +15,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 
 from device.config import TriggerConfig
 from device.errors import ConfigError, PinError
-from device.trigger import Commanded, FreeRun, GpioEdge, Interval, TriggerEvent, make_trigger
+from device.line.trigger import Commanded, FreeRun, GpioEdge, Interval, TriggerEvent, make_trigger
 
 CONFIG = TriggerConfig(
     kind="gpio",
@@ -41,8 +41,8 @@ def pins() -> Iterator[MockFactory]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The monotonic clock that triggers see, in s: a list of one number."""
     now = [100.0]
-    monkeypatch.setattr("device.trigger.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("device.trigger.time.monotonic_ns", lambda: round(now[0] * 1e9))
+    monkeypatch.setattr("device.line.trigger.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("device.line.trigger.time.monotonic_ns", lambda: round(now[0] * 1e9))
     return now
 
 
@@ -255,7 +255,7 @@ def test_a_machine_without_pins_says_what_is_missing() -> None:
 
 
 def test_gpiozero_is_imported_when_it_is_opened() -> None:
-    command = "import device.trigger, sys; assert 'gpiozero' not in sys.modules"
+    command = "import device.line.trigger, sys; assert 'gpiozero' not in sys.modules"
     done = subprocess.run((sys.executable, "-c", command), cwd=REPOSITORY, check=False, timeout=60)
     assert done.returncode == 0
 

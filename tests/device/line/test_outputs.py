@@ -12,9 +12,10 @@ import pytest
 from fixtures_camera import wait_until
 from gpiozero.pins.mock import MockFactory, MockPin
 
-from device import config, outputs
+from device import config
 from device.errors import PinError
-from device.outputs import Outputs
+from device.line import outputs
+from device.line.outputs import Outputs
 
 REJECT, BUSY, READY = 5, 6, 13
 MS = 1_000_000

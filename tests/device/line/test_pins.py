@@ -9,8 +9,8 @@ import pytest
 from fixtures_daemon import REPOSITORY
 from gpiozero.pins.mock import MockFactory
 
-from device import pins
 from device.errors import PinError
+from device.line import pins
 
 
 @pytest.mark.parametrize(("active", "rest"), [("high", False), ("low", True)])

@@ -1,0 +1,1 @@
+"""The production line's wires: triggers in, outputs out."""
