@@ -42,8 +42,8 @@ from device.config import MqttConfig, OutboxConfig
 from device.connection import Answer, Bell, Connection, Incoming, ProtocolRefused, Unanswered, Will
 from device.errors import BrokerError
 from device.inspection.verdict import Verdict, as_historical
-from device.outbox import Outbox
-from device.outbox_database import DEFECT, INSPECTION, Refusal, Row
+from device.outbox.database import DEFECT, INSPECTION, Refusal, Row
+from device.outbox.outbox import Outbox
 from device.reconnect import Pauses, Protocol, Versions
 from device.system import process
 from device.tls import tls_context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device.outbox_mark import Count, Mark
+from device.outbox.mark import Count, Mark
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device.outbox_database import MEMORY, ROW_BYTES, Changes, Database, Entry, Foreign, Refusal
+from device.outbox.database import MEMORY, ROW_BYTES, Changes, Database, Entry, Foreign, Refusal
 
 PLENTY = 1_000_000_000
 

@@ -19,10 +19,10 @@ from fixtures_broker import DEADLINE_S
 from fixtures_daemon import REPOSITORY
 from fixtures_verdict import verdict, wait_for
 
-from device import outbox as outboxes
 from device.errors import StorageError
-from device.outbox import FILE_NAME, Outbox
-from device.outbox_database import Refusal
+from device.outbox import outbox as outboxes
+from device.outbox.database import Refusal
+from device.outbox.outbox import FILE_NAME, Outbox
 
 PLENTY = 1_000_000_000
 
@@ -257,7 +257,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from device.outbox import Outbox
+from device.outbox.outbox import Outbox
 from device.inspection.verdict import Verdict
 def tell(rows):
     if rows:
@@ -382,6 +382,6 @@ def test_the_log_says_what_waits_from_before(
     first = make_outbox()
     put(first, range(3))
     first.stop()
-    with caplog.at_level(logging.INFO, "device.outbox"):
+    with caplog.at_level(logging.INFO, "device.outbox.outbox"):
         make_outbox()
     assert "3 verdicts wait from before" in caplog.text

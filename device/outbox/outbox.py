@@ -29,7 +29,7 @@ from pathlib import Path
 
 from device.errors import StorageError
 from device.inspection.verdict import Verdict
-from device.outbox_database import (
+from device.outbox.database import (
     LOSS_ORDER,
     MEMORY,
     Changes,
@@ -40,7 +40,7 @@ from device.outbox_database import (
     Refusal,
     Row,
 )
-from device.outbox_mark import Count, Mark
+from device.outbox.mark import Count, Mark
 from device.system import process
 from device.system.clock import clock_synced
 

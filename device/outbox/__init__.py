@@ -1,0 +1,1 @@
+"""Verdicts on the disk until the broker has acknowledged them."""
