@@ -25,13 +25,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.archive import Archive
+from device.archive.archive import Archive
+from device.archive.encode import jpeg, png
+from device.archive.image_store import ImageStore, Quotas
 from device.bundle import bundle as bundles
 from device.camera.replay import image_files
 from device.config import ArchiveConfig
-from device.encode import jpeg, png
 from device.image.frame import Frame, frame_from_file
-from device.image_store import ImageStore, Quotas
 from device.inspection.pipeline import Pipeline
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "demo"

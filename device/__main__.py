@@ -196,7 +196,8 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _review(options: argparse.Namespace) -> int:
-    from device import config, review
+    from device import config
+    from device.archive import review
 
     done = review.review(
         config.load(options.config).state,
@@ -219,7 +220,8 @@ def _login() -> str:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from device import config, reviewed_set
+    from device import config
+    from device.archive import reviewed_set
 
     _log_to_stderr("warning")
     print(reviewed_set.export(config.load(options.config).state, options.reviewed, options.apart))

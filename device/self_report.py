@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from device.archive import Archive
+from device.archive.archive import Archive
 from device.board import Board
 from device.capture import Capture
 from device.config import Config

@@ -40,7 +40,7 @@ from datetime import UTC, datetime
 from device import reception
 from device.actions import StationActions
 from device.announcement import Announcement
-from device.archive import Archive
+from device.archive.archive import Archive
 from device.birth import birth
 from device.bundle import bundle
 from device.camera.camera import Camera, make_camera

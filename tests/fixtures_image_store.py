@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device.image_store import ImageStore, Picture, Quotas
+from device.archive.image_store import ImageStore, Picture, Quotas
 
 IMAGE = bytes(3000)
 SIZE = 3002  # with the side-car of picture()

@@ -12,7 +12,7 @@ from fixtures_bundle import make_frame
 from fixtures_verdict import ERROR, NG
 
 from device import config, status_file
-from device.archive import Archive
+from device.archive.archive import Archive
 from device.bundle.bundle import load
 from device.bundle.calibration import DriftReference, Reference
 from device.camera.camera import make_camera

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device import image_store
+from device.archive import image_store
+from device.archive.encode import jpeg, png, thumbnail
+from device.archive.image_store import ImageStore, Picture, Quotas
 from device.config import ArchiveConfig
-from device.encode import jpeg, png, thumbnail
 from device.image.frame import Frame, Pixels
-from device.image_store import ImageStore, Picture, Quotas
 from device.inspection.verdict import Verdict
 from device.system import process
 from device.system.clock import clock_synced

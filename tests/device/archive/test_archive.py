@@ -18,8 +18,8 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import make_frame, make_image
 from fixtures_disk import remount
 
-from device import archive, image_store
-from device.archive import Archive, ArchiveState, is_sampled
+from device.archive import archive, image_store
+from device.archive.archive import Archive, ArchiveState, is_sampled
 from device.bundle.bundle import Bundle
 from device.config import ArchiveConfig
 from device.image.frame import Frame, read_image

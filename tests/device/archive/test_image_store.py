@@ -16,8 +16,8 @@ from fixtures_daemon import REPOSITORY
 from fixtures_disk import fill, remount
 from fixtures_image_store import DAY_NS, IMAGE, NOON, SIZE, opened, picture
 
-from device import image_store
-from device.image_store import Quotas
+from device.archive import image_store
+from device.archive.image_store import Quotas
 
 
 def files(folder: Path) -> set[str]:

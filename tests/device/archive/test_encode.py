@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fixtures_bundle import make_image
 
-from device.encode import LEAST_SIDE_PX, jpeg, png, thumbnail
+from device.archive.encode import LEAST_SIDE_PX, jpeg, png, thumbnail
 from device.image.frame import read_image
 
 

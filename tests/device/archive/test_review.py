@@ -13,10 +13,10 @@ from fixtures_daemon import REPOSITORY, run_device
 from fixtures_disk import fill
 from fixtures_image_store import SIZE, opened, picture
 
-from device import image_store
+from device.archive import image_store
+from device.archive.image_store import Quotas
+from device.archive.review import Review, review, reviews
 from device.errors import ReviewError, StorageError
-from device.image_store import Quotas
-from device.review import Review, review, reviews
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_disk_that_takes_nothing_is_told(small_disk: Path) -> None:
 def test_many_at_once_lose_nothing(state: Path) -> None:
     """Four processes review while the store's own removes: every word is there, every reviewed image too."""
     program = (
-        "import sys\nfrom pathlib import Path\nfrom device.review import review\n"
+        "import sys\nfrom pathlib import Path\nfrom device.archive.review import review\n"
         "for number in range(25):\n"
         "    review(Path(sys.argv[1]), f'a-{number % 5}', 'ok', f'{sys.argv[2]} {number}')\n"
     )

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from device import image_store
+from device.archive import image_store
+from device.archive.review import Review, reviews
 from device.errors import ReviewError, StorageError
-from device.review import Review, reviews
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "mask", "group", "split")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
-from device import image_store
+from device.archive import image_store
 from device.errors import ReviewError, StorageError
 from device.system import clock
 

@@ -12,14 +12,14 @@ import pytest
 from fixtures_bundle import make_frame, make_image
 from fixtures_daemon import run_device
 
-from device import image_store
+from device.archive import image_store
+from device.archive.encode import png
+from device.archive.image_store import ImageStore, Picture, Quotas
+from device.archive.review import review
+from device.archive.reviewed_set import export
 from device.bundle.bundle import Bundle
-from device.encode import png
 from device.errors import ReviewError, StorageError
-from device.image_store import ImageStore, Picture, Quotas
 from device.inspection.pipeline import Pipeline
-from device.review import review
-from device.reviewed_set import export
 from trainer import data
 from trainer.layouts import read_layout
 

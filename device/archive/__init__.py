@@ -1,0 +1,1 @@
+"""Images that are kept, found again and reviewed."""
