@@ -61,7 +61,7 @@ from device.config import MqttConfig, OutboxConfig  # noqa: E402
 from device.image.frame import Frame, frame_from_file  # noqa: E402
 from device.inspection.pipeline import Pipeline  # noqa: E402
 from device.inspection.verdict import Verdict  # noqa: E402
-from device.publisher import Publisher  # noqa: E402
+from device.mqtt.publisher import Publisher  # noqa: E402
 
 STATION = "bench"
 TOPIC = f"edgevision/{STATION}"

@@ -35,7 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
-from device import capture, config, publisher, service
+from device import capture, config, service
 from device.bundle import bundle
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
@@ -43,6 +43,7 @@ from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
 from device.line.trigger import Commanded, FreeRun, Trigger
+from device.mqtt import publisher
 from device.system.signals import StopSignal
 
 MODES = ("recorded", "live", "triggered")

@@ -15,8 +15,8 @@ from typing import Any
 from device.archive.review import review
 from device.bundle import bundle
 from device.bundle.calibration import Thresholds
-from device.commands import Change, Refused
 from device.line.trigger import Trigger
+from device.mqtt.commands import Change, Refused
 from device.swap import ModelSwap, Step
 from device.threshold_override import RULE, ThresholdOverride
 

@@ -10,9 +10,10 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 
-from device import __version__, commands, counters, health, model_state, stats
+from device import __version__, counters, health, model_state, stats
 from device.inspection import verdict
 from device.inspection.pipeline import Pipeline
+from device.mqtt import commands
 from device.system.clock import rfc3339
 
 SCHEMA = 1

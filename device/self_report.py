@@ -20,7 +20,7 @@ from device.image.frame import Frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
 from device.journal import VerdictLog
-from device.publisher import Delivery, Publisher
+from device.mqtt.publisher import Delivery, Publisher
 from device.reporter import Facts, Reporter
 from device.stats import Queues, Stats
 from device.status_file import StatusFile

@@ -37,7 +37,6 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from device import reception
 from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive.archive import Archive
@@ -55,7 +54,8 @@ from device.inspection.verdict import Verdict
 from device.line import outputs
 from device.line.outputs import Outputs
 from device.line.trigger import Trigger, make_trigger
-from device.publisher import Publisher
+from device.mqtt import subscriptions
+from device.mqtt.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.swap import ModelSwap
 from device.system import notify, process
@@ -327,8 +327,8 @@ class Service:
             repeat_state=self._publisher.repeat_state,
             reread_thresholds=self._ask_for_thresholds,
         )
-        reception.take_commands(self._config, self._publisher, actions, self._session_id)
-        reception.introduce(self._config, self._publisher, self._pipeline.model.id)
+        subscriptions.take_commands(self._config, self._publisher, actions, self._session_id)
+        subscriptions.introduce(self._config, self._publisher, self._pipeline.model.id)
 
     def _show(self, topic: str, picture: bytes) -> None:
         """Publish the picture of a defect, and keep it as the last one."""

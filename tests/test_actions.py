@@ -12,10 +12,10 @@ from fixtures_bundle import TinyModel
 
 from device.actions import StationActions
 from device.bundle import bundle
-from device.commands import Refused
 from device.errors import BundleError, ReviewError
 from device.inspection.pipeline import Pipeline
 from device.line.trigger import Commanded
+from device.mqtt.commands import Refused
 from device.swap import ModelSwap
 from device.threshold_override import ThresholdOverride
 

@@ -20,7 +20,7 @@ from device.capture import Capture
 from device.counters import Counters
 from device.inspection.pipeline import Pipeline
 from device.line.trigger import FreeRun
-from device.publisher import Publisher
+from device.mqtt.publisher import Publisher
 from device.self_report import Parts, SelfReport
 from device.swap import ModelSwap
 

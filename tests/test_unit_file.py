@@ -11,7 +11,7 @@ from fixtures_daemon import REPOSITORY
 
 from device import config, errors
 from device.__main__ import CONFIG_PATH
-from device.publisher import FLUSH_S
+from device.mqtt.publisher import FLUSH_S
 
 UNIT = REPOSITORY / "systemd" / "edgevision.service"
 

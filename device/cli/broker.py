@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from device.config import MqttConfig
-from device.connection import CONNECT_S, Connection, ProtocolRefused, Unanswered
 from device.errors import BrokerError
-from device.reconnect import Versions
+from device.mqtt.connection import CONNECT_S, Connection, ProtocolRefused, Unanswered
+from device.mqtt.reconnect import Versions
 
 
 def try_broker(config: MqttConfig, timeout_s: float = CONNECT_S) -> str:

@@ -20,12 +20,12 @@ from fixtures_peer import QUOTA_EXCEEDED, Peer, Published
 from fixtures_verdict import SESSION, verdict, wait_for
 from paho.mqtt.client import MQTTMessage
 
-from device import publisher as publishers
-from device import reconnect
 from device.config import OutboxConfig, TlsConfig
-from device.connection import Connection, Incoming
 from device.errors import StorageError
-from device.publisher import Publisher
+from device.mqtt import publisher as publishers
+from device.mqtt import reconnect
+from device.mqtt.connection import Connection, Incoming
+from device.mqtt.publisher import Publisher
 
 ROOT = "edgevision/press-4"
 
@@ -112,7 +112,7 @@ def test_the_broker_may_go_and_come_back(
     make_publisher: Callable[..., Publisher],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG, "device.publisher")
+    caplog.set_level(logging.DEBUG, "device.mqtt.publisher")
     publisher = make_publisher(broker.port)
     publisher.publish(verdict(0))
     subscriber.wait_payload(f"{ROOT}/inspection", verdict(0).to_json())
@@ -225,7 +225,7 @@ def test_wrong_credentials_are_told_once(
 ) -> None:
     closed = make_broker("allow_anonymous false")
     closed.start()
-    caplog.set_level(logging.DEBUG, "device.publisher")
+    caplog.set_level(logging.DEBUG, "device.mqtt.publisher")
     make_publisher(closed.port, username="u", password="wrong")
     wait_for(lambda: caplog.text.count("refuses the connection: Not authorized") == 2)
     refusals = [r.levelname for r in caplog.records if "refuses the connection" in r.getMessage()]

@@ -10,7 +10,7 @@ from fixtures_certificates import Certificates
 
 from device.config import TlsConfig
 from device.errors import ConfigError
-from device.tls import tls_context
+from device.mqtt.tls import tls_context
 
 
 def test_the_broker_is_verified_by_default(certificates: Certificates) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from device.audit import AuditLog
 from device.errors import StorageError
+from device.mqtt.audit import AuditLog
 
 
 def test_records_are_appended_and_read_back(tmp_path: Path) -> None:

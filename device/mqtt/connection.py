@@ -26,8 +26,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from device.config import MqttConfig
 from device.errors import BrokerError
-from device.reconnect import Protocol
-from device.tls import tls_context
+from device.mqtt.reconnect import Protocol
+from device.mqtt.tls import tls_context
 
 CONNECT_S = 10.0
 WILL_DELAY_S = 5  # a connection that is back within this was never reported offline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from device.reconnect import MAX_S, MIN_S, UNANSWERED_LIMIT, Pauses, Versions
+from device.mqtt.reconnect import MAX_S, MIN_S, UNANSWERED_LIMIT, Pauses, Versions
 
 
 def test_pauses_double_up_to_a_limit_and_are_jittered() -> None:

@@ -33,10 +33,10 @@ from typing import Any, Protocol
 
 import fastjsonschema
 
-from device.audit import AuditLog
 from device.config import COMMANDS
-from device.connection import Incoming
 from device.errors import EdgeVisionError
+from device.mqtt.audit import AuditLog
+from device.mqtt.connection import Incoming
 from device.schemas import strict_json
 from device.system import clock
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_daemon import REPOSITORY
 
 from device import __version__
-from device.home_assistant import discovery, discovery_topic
+from device.mqtt.home_assistant import discovery, discovery_topic
 
-GOLDEN = Path(__file__).with_name("golden") / "home-assistant.json"
+GOLDEN = REPOSITORY / "tests" / "golden" / "home-assistant.json"
 ROOT = "edgevision/press-4"
 
 # The documented keys, by their full names: https://www.home-assistant.io/integrations/mqtt/ (device discovery

@@ -14,8 +14,8 @@ from fixtures_certificates import Certificates
 from fixtures_mqtt import mqtt_config
 
 from device.config import TlsConfig
-from device.connection import Bell, Connection, ProtocolRefused, Unanswered, Will
 from device.errors import BrokerError
+from device.mqtt.connection import Bell, Connection, ProtocolRefused, Unanswered, Will
 
 
 def open_connection(port: int, protocol: str = "5", **changes: object) -> Connection:

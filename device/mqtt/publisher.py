@@ -39,14 +39,14 @@ from typing import Any
 from paho.mqtt.client import topic_matches_sub
 
 from device.config import MqttConfig, OutboxConfig
-from device.connection import Answer, Bell, Connection, Incoming, ProtocolRefused, Unanswered, Will
 from device.errors import BrokerError
 from device.inspection.verdict import Verdict, as_historical
+from device.mqtt.connection import Answer, Bell, Connection, Incoming, ProtocolRefused, Unanswered, Will
+from device.mqtt.reconnect import Pauses, Protocol, Versions
+from device.mqtt.tls import tls_context
 from device.outbox.database import DEFECT, INSPECTION, Refusal, Row
 from device.outbox.outbox import Outbox
-from device.reconnect import Pauses, Protocol, Versions
 from device.system import process
-from device.tls import tls_context
 
 log = logging.getLogger(__name__)
 

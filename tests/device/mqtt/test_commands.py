@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_daemon import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device import commands
-from device.audit import AuditLog
-from device.commands import BURST, LIMIT_BYTES, NAMES, REPEAT_S, Change, Commands, Refused, Request
 from device.errors import BundleError
+from device.mqtt import commands
+from device.mqtt.audit import AuditLog
+from device.mqtt.commands import BURST, LIMIT_BYTES, NAMES, REPEAT_S, Change, Commands, Refused, Request
 from device.schemas import strict_json
 
 ANSWER = strict_json.schema("answer")
@@ -139,7 +140,7 @@ def test_the_golden_answers_byte_for_byte(desk: Desk) -> None:
     lines = [
         json.dumps(answer | {"ts": "TIME"}, separators=(",", ":")) + "\n" for _, answer, _ in desk.answers
     ]
-    assert "".join(lines) == (Path(__file__).with_name("golden") / "answers.jsonl").read_text()
+    assert "".join(lines) == (REPOSITORY / "tests" / "golden" / "answers.jsonl").read_text()
 
 
 def test_nothing_is_an_empty_object(desk: Desk) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from device import home_assistant
-from device.audit import AuditLog
-from device.commands import Actions, Commands, Request
 from device.config import Config
-from device.connection import Incoming
-from device.publisher import Publisher
+from device.mqtt import home_assistant
+from device.mqtt.audit import AuditLog
+from device.mqtt.commands import Actions, Commands, Request
+from device.mqtt.connection import Incoming
+from device.mqtt.publisher import Publisher
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The station's voice and ears: one connection, what is told, what is heard."""
