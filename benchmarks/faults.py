@@ -35,7 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
-from device import capture, config, service
+from device import config, service
 from device.bundle import bundle
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
@@ -44,6 +44,7 @@ from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
 from device.line.trigger import Commanded, FreeRun, Trigger
 from device.mqtt import publisher
+from device.station import capture
 from device.system.signals import StopSignal
 
 MODES = ("recorded", "live", "triggered")

@@ -9,7 +9,7 @@ from typing import Protocol
 from device.bundle.calibration import Thresholds
 from device.counters import Counts
 from device.model_state import model_json
-from device.swap import SwapState
+from device.station.swap import SwapState
 
 COUNTERS_EVERY_S = 1.0  # they change with every verdict
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from device.bundle.calibration import Thresholds
-from device.swap import SwapState
+from device.station.swap import SwapState
+from device.station.threshold_override import RULE
 from device.system.clock import rfc3339
-from device.threshold_override import RULE
 
 SCHEMA = 1
 

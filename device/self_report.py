@@ -12,7 +12,6 @@ from typing import Any
 
 from device.archive.archive import Archive
 from device.board import Board
-from device.capture import Capture
 from device.config import Config
 from device.counters import Counters
 from device.health import Health, Links
@@ -22,9 +21,10 @@ from device.inspection.verdict import Verdict
 from device.journal import VerdictLog
 from device.mqtt.publisher import Delivery, Publisher
 from device.reporter import Facts, Reporter
+from device.station.capture import Capture
+from device.station.swap import ModelSwap
 from device.stats import Queues, Stats
 from device.status_file import StatusFile
-from device.swap import ModelSwap
 from device.system.clock import clock_synced, rfc3339
 
 

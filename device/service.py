@@ -37,18 +37,15 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from device.actions import StationActions
 from device.announcement import Announcement
 from device.archive.archive import Archive
 from device.birth import birth
 from device.bundle import bundle
 from device.camera.camera import Camera, make_camera
-from device.capture import Capture, Losses, Taken, not_inspected
 from device.config import Config
 from device.counters import Counters
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
-from device.inference import Inference, Undetected
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
 from device.line import outputs
@@ -57,11 +54,14 @@ from device.line.trigger import Trigger, make_trigger
 from device.mqtt import subscriptions
 from device.mqtt.publisher import Publisher
 from device.self_report import Parts, SelfReport
-from device.swap import ModelSwap
+from device.station.actions import StationActions
+from device.station.capture import Capture, Losses, Taken, not_inspected
+from device.station.inference import Inference, Undetected
+from device.station.swap import ModelSwap
+from device.station.threshold_override import ThresholdOverride
+from device.station.voting import Jury
 from device.system import notify, process
 from device.system.signals import StopSignal
-from device.threshold_override import ThresholdOverride
-from device.voting import Jury
 
 log = logging.getLogger(__name__)
 

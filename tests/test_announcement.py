@@ -11,7 +11,7 @@ from fixtures_bundle import make_calibration
 from device.announcement import Announcement
 from device.counters import Counts
 from device.inspection.verdict import Model
-from device.swap import SwapState
+from device.station.swap import SwapState
 
 STATE = SwapState(
     "active", "tiny-1", Model("tiny", "1", "0" * 64), None, None, None, 1_790_000_000_000_000_000

@@ -13,8 +13,8 @@ import pytest
 from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, NG, OK
 
-from device.capture import Losses
 from device.line.trigger import Commanded, FreeRun
+from device.station.capture import Losses
 
 SCRIPT = REPOSITORY / "benchmarks" / "faults.py"
 

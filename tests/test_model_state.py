@@ -11,8 +11,8 @@ from fixtures_bundle import make_calibration
 from device.inspection.verdict import Model
 from device.model_state import model_json
 from device.schemas.strict_json import parse_as
-from device.swap import SwapState
-from device.threshold_override import RULE
+from device.station.swap import SwapState
+from device.station.threshold_override import RULE
 
 GOLDEN = Path(__file__).with_name("golden")
 ACTIVE = SwapState(

@@ -16,13 +16,13 @@ from device.archive.archive import Archive
 from device.bundle.bundle import load
 from device.bundle.calibration import DriftReference, Reference
 from device.camera.camera import make_camera
-from device.capture import Capture
 from device.counters import Counters
 from device.inspection.pipeline import Pipeline
 from device.line.trigger import FreeRun
 from device.mqtt.publisher import Publisher
 from device.self_report import Parts, SelfReport
-from device.swap import ModelSwap
+from device.station.capture import Capture
+from device.station.swap import ModelSwap
 
 
 @pytest.fixture

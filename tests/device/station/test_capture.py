@@ -14,13 +14,13 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import make_frame
 from fixtures_daemon import REPOSITORY
 
-from device import capture as module
 from device.bundle.bundle import Bundle
-from device.capture import AHEAD, Capture, HandOver, Losses
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Pipeline, Prepared
 from device.line.trigger import Commanded, FreeRun
+from device.station import capture as module
+from device.station.capture import AHEAD, Capture, HandOver, Losses
 
 
 class Scripted:

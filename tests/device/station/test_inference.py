@@ -10,14 +10,14 @@ import pytest
 from fixtures_broker import DEADLINE_S
 from fixtures_bundle import make_frame, make_image
 
-from device import inference as module
 from device.bundle.bundle import Bundle
-from device.capture import Capture, Losses, Taken
 from device.errors import FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
-from device.inference import AHEAD, Inference, Seen, Undetected
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.line.trigger import Commanded, FreeRun
+from device.station import inference as module
+from device.station.capture import Capture, Losses, Taken
+from device.station.inference import AHEAD, Inference, Seen, Undetected
 
 
 class Scripted:

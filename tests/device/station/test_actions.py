@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 
-from device.actions import StationActions
 from device.bundle import bundle
 from device.errors import BundleError, ReviewError
 from device.inspection.pipeline import Pipeline
 from device.line.trigger import Commanded
 from device.mqtt.commands import Refused
-from device.swap import ModelSwap
-from device.threshold_override import ThresholdOverride
+from device.station.actions import StationActions
+from device.station.swap import ModelSwap
+from device.station.threshold_override import ThresholdOverride
 
 
 @dataclass

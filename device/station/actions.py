@@ -17,8 +17,8 @@ from device.bundle import bundle
 from device.bundle.calibration import Thresholds
 from device.line.trigger import Trigger
 from device.mqtt.commands import Change, Refused
-from device.swap import ModelSwap, Step
-from device.threshold_override import RULE, ThresholdOverride
+from device.station.swap import ModelSwap, Step
+from device.station.threshold_override import RULE, ThresholdOverride
 
 CHANGE_S = 120.0  # how long a change of the model may take before its command is answered as failed
 

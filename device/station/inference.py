@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device.capture import Capture, Taken
 from device.errors import InterpreterError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Detected, Pipeline, Prepared
+from device.station.capture import Capture, Taken
 
 AHEAD = 2  # frames that the model has seen and that wait for their verdict
 STOP_S = 2.0  # how long stop() waits for the model to come back

@@ -18,7 +18,7 @@ from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
 from device.errors import BundleError, EdgeVisionError
 from device.image.frame import Frame
 from device.inspection.pipeline import Pipeline
-from device.swap import Job, ModelSwap
+from device.station.swap import Job, ModelSwap
 
 FIRST, SECOND = "2026-03-04T05:06:07Z", "2026-03-05T05:06:07Z"
 

@@ -9,7 +9,7 @@ from fixtures_verdict import ERROR, NG, OK, THRESHOLDS
 
 from device.config import VerdictConfig
 from device.inspection.verdict import Verdict, Votes, decide
-from device.voting import Jury
+from device.station.voting import Jury
 
 MARGINAL = replace(OK, verdict="MARGINAL", score=0.5)
 FRAMES = {"n": replace(NG, votes=None), "o": OK, "m": MARGINAL, "e": ERROR}

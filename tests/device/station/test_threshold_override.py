@@ -9,7 +9,7 @@ import pytest
 from fixtures_bundle import make_calibration
 
 from device.inspection.verdict import Model
-from device.threshold_override import RULE, ThresholdOverride
+from device.station.threshold_override import RULE, ThresholdOverride
 
 MODEL = Model("tiny", "20260304T050607Z-00000000", "0" * 64)
 OWN = make_calibration().thresholds

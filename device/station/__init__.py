@@ -1,0 +1,1 @@
+"""What only a running service has: capture, inference, exchange of models, actions."""
