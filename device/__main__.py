@@ -159,7 +159,8 @@ def _add_learn(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from device import config, journal, service
+    from device import config, service
+    from device.telemetry import journal
 
     loaded = config.load(options.config)
     journal.start(loaded.log_level)
@@ -175,7 +176,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from device import config, status
+    from device import config
+    from device.telemetry import status
 
     return status.status(config.load(options.config).runtime, as_json=options.json)
 

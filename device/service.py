@@ -37,13 +37,10 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from device.announcement import Announcement
 from device.archive.archive import Archive
-from device.birth import birth
 from device.bundle import bundle
 from device.camera.camera import Camera, make_camera
 from device.config import Config
-from device.counters import Counters
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inspection.pipeline import Detected, Pipeline, Prepared
@@ -53,7 +50,6 @@ from device.line.outputs import Outputs
 from device.line.trigger import Trigger, make_trigger
 from device.mqtt import subscriptions
 from device.mqtt.publisher import Publisher
-from device.self_report import Parts, SelfReport
 from device.station.actions import StationActions
 from device.station.capture import Capture, Losses, Taken, not_inspected
 from device.station.inference import Inference, Undetected
@@ -62,6 +58,10 @@ from device.station.threshold_override import ThresholdOverride
 from device.station.voting import Jury
 from device.system import notify, process
 from device.system.signals import StopSignal
+from device.telemetry.announcement import Announcement
+from device.telemetry.birth import birth
+from device.telemetry.counters import Counters
+from device.telemetry.self_report import Parts, SelfReport
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from fixtures_verdict import OK as SOME_VERDICT
 
 from device import config
 from device.bundle.calibration import DriftReference, Reference
-from device.health import REASONS, Health, Links
 from device.inspection.checks import Checks
 from device.inspection.verdict import Verdict
+from device.telemetry.health import REASONS, Health, Links
 
 REFERENCE = DriftReference(
     Reference(0.4, 0.02), Reference(300.0, 40.0), Reference(0.1, 0.05), Reference(-6.0, 0.5)

@@ -108,7 +108,7 @@ apt_install() ( # a subshell, for its trap
     apt-get install -y -qq --no-install-recommends "$@"
 )
 
-install_systemd_python() { # from source, there is no wheel; device/journal.py works without it too
+install_systemd_python() { # from source, there is no wheel; device/telemetry/journal.py works without it too
     "$VENV/bin/python" -c 'from systemd import journal' 2>/dev/null && return
     [[ -e /usr/include/systemd/sd-daemon.h ]] || return 0
     echo "building systemd-python" >&2

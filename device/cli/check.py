@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from device import config, status_file
-from device.board import MIB, Board, Reading
+from device import config
 from device.bundle import bundle
 from device.camera.camera import make_camera
 from device.cli.broker import try_broker
@@ -27,6 +26,8 @@ from device.inspection.pipeline import Pipeline
 from device.line.outputs import Outputs
 from device.line.trigger import make_trigger
 from device.system.clock import clock_synced
+from device.telemetry import status_file
+from device.telemetry.board import MIB, Board, Reading
 
 T = TypeVar("T")
 

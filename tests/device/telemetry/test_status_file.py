@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from device import status_file
 from device.errors import StorageError
-from device.status_file import StatusFile, process_start
+from device.telemetry import status_file
+from device.telemetry.status_file import StatusFile, process_start
 
 
 def test_it_is_written_as_a_whole_and_read_back(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_after_the_end_it_is_absent(tmp_path: Path) -> None:
 
 
 def test_the_word_of_a_process_that_died_is_not_believed(tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from device.status_file import StatusFile\n"
+    program = "import sys; from pathlib import Path; from device.telemetry.status_file import StatusFile\n"
     program += "StatusFile(Path(sys.argv[1])).write({})"
     subprocess.run(
         (sys.executable, "-c", program, str(tmp_path)), check=True, cwd=Path(__file__).parent.parent

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fixtures_bundle import make_calibration
+from fixtures_daemon import REPOSITORY
 
 from device.inspection.verdict import Model
-from device.model_state import model_json
 from device.schemas.strict_json import parse_as
 from device.station.swap import SwapState
 from device.station.threshold_override import RULE
+from device.telemetry.model_state import model_json
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = REPOSITORY / "tests" / "golden"
 ACTIVE = SwapState(
     "active",
     "tiny-20260304T050607Z-00000000",

@@ -11,21 +11,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from device.archive.archive import Archive
-from device.board import Board
 from device.config import Config
-from device.counters import Counters
-from device.health import Health, Links
 from device.image.frame import Frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
-from device.journal import VerdictLog
 from device.mqtt.publisher import Delivery, Publisher
-from device.reporter import Facts, Reporter
 from device.station.capture import Capture
 from device.station.swap import ModelSwap
-from device.stats import Queues, Stats
-from device.status_file import StatusFile
 from device.system.clock import clock_synced, rfc3339
+from device.telemetry.board import Board
+from device.telemetry.counters import Counters
+from device.telemetry.health import Health, Links
+from device.telemetry.journal import VerdictLog
+from device.telemetry.reporter import Facts, Reporter
+from device.telemetry.stats import Queues, Stats
+from device.telemetry.status_file import StatusFile
 
 
 @dataclass(frozen=True, slots=True)

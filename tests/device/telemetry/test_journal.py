@@ -17,8 +17,8 @@ import pytest
 from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, NG, OK
 
-from device import journal
-from device.journal import PER_MINUTE, VerdictLog, fields
+from device.telemetry import journal
+from device.telemetry.journal import PER_MINUTE, VerdictLog, fields
 
 JOURNALD = "/run/systemd/journal"
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
@@ -30,7 +30,7 @@ if sys.argv[1] == "under-systemd":
     os.environ["JOURNAL_STREAM"] = f"{stderr.st_dev}:{stderr.st_ino}"
 elif sys.argv[1] == "redirected":
     os.environ["JOURNAL_STREAM"] = f"{stderr.st_dev}:{stderr.st_ino + 1}"
-from device import journal
+from device.telemetry import journal
 from fixtures_verdict import ERROR, NG, OK
 journal.start("info")
 log = journal.VerdictLog()
@@ -141,7 +141,7 @@ def test_journald_gets_the_fields(own_journald: socket.socket, tmp_path: Path) -
     assert {name: first[name] for name in fields(NG)} == fields(NG)
     assert (first["PRIORITY"], second["PRIORITY"]) == ("6", "4")
     assert (first["SYSLOG_IDENTIFIER"], second["VERDICT"]) == ("edgevision", "ERROR")
-    assert first["MESSAGE"].startswith(f"device.journal: {NG.event_id} NG, score 0.9375")
+    assert first["MESSAGE"].startswith(f"device.telemetry.journal: {NG.event_id} NG, score 0.9375")
 
 
 @pytest.mark.parametrize("how", ["without", "redirected"])
@@ -156,7 +156,7 @@ def test_without_journald_the_lines_go_to_stderr(how: str) -> None:
         check=True,
         timeout=60,
     )
-    assert f"INFO device.journal: {NG.event_id} NG, score 0.9375" in done.stderr
+    assert f"INFO device.telemetry.journal: {NG.event_id} NG, score 0.9375" in done.stderr
     assert done.stderr.count("\n") == 2
 
 

@@ -12,12 +12,12 @@ import pytest
 from fixtures_health import REFERENCE, Bench
 from fixtures_verdict import OK
 
-from device import reporter, status_file
-from device.health import Links
-from device.reporter import Facts, Reporter
 from device.schemas.strict_json import parse_as
-from device.stats import Queues, Stats
-from device.status_file import StatusFile
+from device.telemetry import reporter, status_file
+from device.telemetry.health import Links
+from device.telemetry.reporter import Facts, Reporter
+from device.telemetry.stats import Queues, Stats
+from device.telemetry.status_file import StatusFile
 
 
 class Heard:
@@ -106,7 +106,7 @@ def test_a_change_is_logged_once_and_its_end_too(told: Told, caplog: pytest.LogC
         told.facts = replace(told.facts, links=Links())
         for _ in range(5):
             told.turn(reporter.POLL_S)
-    assert [record.message for record in caplog.records if record.name == "device.reporter"] == [
+    assert [record.message for record in caplog.records if record.name == "device.telemetry.reporter"] == [
         "health: model warn, model_rejected: golden images differ",
         "health: model ok",
     ]

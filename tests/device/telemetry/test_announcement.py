@@ -8,10 +8,10 @@ from typing import Any
 
 from fixtures_bundle import make_calibration
 
-from device.announcement import Announcement
-from device.counters import Counts
 from device.inspection.verdict import Model
 from device.station.swap import SwapState
+from device.telemetry.announcement import Announcement
+from device.telemetry.counters import Counts
 
 STATE = SwapState(
     "active", "tiny-1", Model("tiny", "1", "0" * 64), None, None, None, 1_790_000_000_000_000_000

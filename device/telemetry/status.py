@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from device import status_file
-from device.status_file import Found
+from device.telemetry import status_file
+from device.telemetry.status_file import Found
 
 ABSENT, SILENT, DEGRADED, ALERT = 20, 21, 22, 23
 _EXIT_CODES = {"ready": 0, "init": DEGRADED, "degraded": DEGRADED, "alert": ALERT}

@@ -11,18 +11,19 @@ from fixtures_broker import free_port
 from fixtures_bundle import make_frame
 from fixtures_verdict import ERROR, NG
 
-from device import config, status_file
+from device import config
 from device.archive.archive import Archive
 from device.bundle.bundle import load
 from device.bundle.calibration import DriftReference, Reference
 from device.camera.camera import make_camera
-from device.counters import Counters
 from device.inspection.pipeline import Pipeline
 from device.line.trigger import FreeRun
 from device.mqtt.publisher import Publisher
-from device.self_report import Parts, SelfReport
 from device.station.capture import Capture
 from device.station.swap import ModelSwap
+from device.telemetry import status_file
+from device.telemetry.counters import Counters
+from device.telemetry.self_report import Parts, SelfReport
 
 
 @pytest.fixture

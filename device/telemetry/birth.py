@@ -10,11 +10,12 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 
-from device import __version__, counters, health, model_state, stats
+from device import __version__
 from device.inspection import verdict
 from device.inspection.pipeline import Pipeline
 from device.mqtt import commands
 from device.system.clock import rfc3339
+from device.telemetry import counters, health, model_state, stats
 
 SCHEMA = 1
 CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters")

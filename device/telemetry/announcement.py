@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from device.bundle.calibration import Thresholds
-from device.counters import Counts
-from device.model_state import model_json
 from device.station.swap import SwapState
+from device.telemetry.counters import Counts
+from device.telemetry.model_state import model_json
 
 COUNTERS_EVERY_S = 1.0  # they change with every verdict
 

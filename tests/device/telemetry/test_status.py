@@ -14,9 +14,9 @@ from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
 from fixtures_daemon import ROOT, Station, errors, run_device
 from fixtures_health import Bench
 
-from device import health, status
 from device.schemas.strict_json import parse_as
-from device.status_file import Found, StatusFile
+from device.telemetry import health, status
+from device.telemetry.status_file import Found, StatusFile
 
 MakeStation = Callable[..., Station]
 

@@ -17,10 +17,10 @@ from fixtures_daemon import REPOSITORY
 from fixtures_health import REFERENCE, Bench
 from fixtures_scene import scene
 
-from device import health
 from device.bundle.calibration import DriftReference, Reference
-from device.health import REASONS, ROLES, Alarm, Reason
 from device.schemas.strict_json import parse_as
+from device.telemetry import health
+from device.telemetry.health import REASONS, ROLES, Alarm, Reason
 
 DATA = REPOSITORY / "tests" / "data"
 
@@ -346,7 +346,7 @@ def test_the_golden_payload_byte_for_byte(bench: Bench, monkeypatch: pytest.Monk
     bench.fake.set(throttled="1", temperature_c=77)
     bench.poll(4, rejected_model="golden/0.png: must score 0.9, got 0.1")
     found = bench.health.to_json()
-    assert found + "\n" == (Path(__file__).with_name("golden") / "health.json").read_text()
+    assert found + "\n" == (REPOSITORY / "tests" / "golden" / "health.json").read_text()
     parse_as("health", found)
 
 

@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from fixtures_daemon import REPOSITORY
 
-from device import counters as module
-from device.counters import FILE, Counters, Counts
+from device.telemetry import counters as module
+from device.telemetry.counters import FILE, Counters, Counts
 
 COUNTS = Counts(ok=7, ng=1, marginal=0, error=2, since="2026-01-31T06:00:00.000Z")
 
@@ -19,7 +20,7 @@ def test_counts_since_the_start_and_since_the_last_report(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     now_s = 100.0
-    monkeypatch.setattr("device.counters.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("device.telemetry.counters.time.monotonic", lambda: now_s)
     counters = Counters(tmp_path)
     for verdict in ("OK", "OK", "NG", "ERROR"):
         counters.add(verdict)
@@ -106,6 +107,6 @@ def test_a_disk_that_does_not_take_it_is_named_once_and_counting_goes_on(
 
 
 def test_the_golden_payload_byte_for_byte_and_back() -> None:
-    golden = (Path(__file__).with_name("golden") / "counters.json").read_text()
+    golden = (REPOSITORY / "tests" / "golden" / "counters.json").read_text()
     assert COUNTS.to_json() + "\n" == golden
     assert Counts.from_json(golden) == COUNTS

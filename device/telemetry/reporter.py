@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from device.board import Board, Reading
 from device.errors import StorageError
-from device.health import Health, Links, Role
-from device.stats import Queues, Stats, board_content
-from device.status_file import StatusFile
+from device.telemetry.board import Board, Reading
+from device.telemetry.health import Health, Links, Role
+from device.telemetry.stats import Queues, Stats, board_content
+from device.telemetry.status_file import StatusFile
 
 log = logging.getLogger(__name__)
 

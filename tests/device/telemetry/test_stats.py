@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures_board import FakeBoard
+from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, OK
 
-from device.board import Reading
 from device.schemas.strict_json import parse_as
-from device.stats import Histogram, Queues, Stats
+from device.telemetry.board import Reading
+from device.telemetry.stats import Histogram, Queues, Stats
 
 NOTHING = Reading(None, None, None, None)
 
@@ -76,7 +77,7 @@ def test_the_golden_payload_byte_for_byte(tmp_path: Path) -> None:
     fake.set(temperature_c=61.5, throttled="50004")
     queues = Queues(frames_waiting=1, events_waiting=7, skipped=30, dropped_triggers=2, dropped_events=3)
     found = stats.to_json(fake.board().read(), queues)
-    assert found + "\n" == (Path(__file__).with_name("golden") / "stats.json").read_text()
+    assert found + "\n" == (REPOSITORY / "tests" / "golden" / "stats.json").read_text()
     parse_as("stats", found)
 
 

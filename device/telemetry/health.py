@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from device.board import MIB, Reading, Throttled
 from device.bundle.calibration import DriftReference, Reference
 from device.config import HealthConfig
-from device.drift import Cusum, Target
 from device.image.frame import Frame
 from device.inspection.verdict import Verdict
 from device.system.clock import rfc3339
-from device.view import View
+from device.telemetry.board import MIB, Reading, Throttled
+from device.telemetry.camera_shift import View
+from device.telemetry.drift import Cusum, Target
 
 SCHEMA_VERSION = 1
 

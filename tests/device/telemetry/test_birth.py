@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import jsonschema
+from fixtures_daemon import REPOSITORY
 
 import device
-from device.birth import birth
 from device.bundle.bundle import Bundle
 from device.inspection.pipeline import Pipeline
 from device.schemas.strict_json import schema_file
+from device.telemetry.birth import birth
 
 SCHEMA = json.loads(schema_file("birth").read_text())
-GOLDEN = Path(__file__).with_name("golden") / "birth.json"
+GOLDEN = REPOSITORY / "tests" / "golden" / "birth.json"
 STARTED = datetime(2026, 1, 31, 8, 0, 0, 123456, timezone(timedelta(hours=2)))
 
 

@@ -1,0 +1,1 @@
+"""What a station says of itself: health, figures, log, birth."""
