@@ -241,11 +241,12 @@ def _receive(options: argparse.Namespace) -> int:
 
 
 def _learn(options: argparse.Namespace) -> int:
-    from device import config, learning
-    from device.collect import Plan
+    from device import config
+    from device.learning import learn
+    from device.learning.collect import Plan
 
     _log_to_stderr("warning")
-    wanted = learning.Wanted(
+    wanted = learn.Wanted(
         images=options.images,
         starter=options.starter,
         out=options.out,
@@ -253,7 +254,7 @@ def _learn(options: argparse.Namespace) -> int:
         plan=Plan(options.count, options.interval),
         false_rejects=options.false_rejects,
     )
-    return learning.learn(config.load(options.config), wanted)
+    return learn.learn(config.load(options.config), wanted)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from device.image.upright import find
 from device.image.upright import part as part_of
 from device.inspection.detector import pool
 from device.inspection.preprocess import Preprocessor
-from device.remember import remember
+from device.learning.remember import remember
 from trainer import metrics, network
 from trainer.config import GoodOnlyConfig
 from trainer.data import Sample

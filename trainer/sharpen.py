@@ -34,8 +34,8 @@ from device.errors import BundleError
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
-from device.learning import drift_reference, remember
-from device.sight import Seen, Sight
+from device.learning.features import Seen, Sight
+from device.learning.learn import drift_reference, remember
 from trainer import contract, data, metrics, probe, provenance, thresholds
 from trainer.config import Config
 from trainer.data import Dataset, Sample

@@ -1,7 +1,8 @@
 """Where NG begins, as wished: at the greatest F1, a precision, a false-reject rate, or the least cost.
 
 A wish for a rate is granted only where the judged images vouch for it: with the confidence asked for, the
-true rate is as wished (device.tolerance). Else it is refused, with the number of images that it would take.
+true rate is as wished (device.learning.confidence). Else it is refused, with the number of images that it
+would take.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device import tolerance
 from device.errors import DataError
+from device.learning.confidence import allowed, images_needed, lower_bound, upper_bound
 from trainer import metrics
 from trainer.config import ThresholdConfig
 
@@ -97,13 +98,13 @@ def require_enough(good: int, bad: int, wish: ThresholdConfig) -> None:
 
 
 def _require(count: int, word: str, rate: float, wish: ThresholdConfig, key: str) -> None:
-    if tolerance.allowed(count, rate, wish.confidence) is not None:
+    if allowed(count, rate, wish.confidence) is not None:
         return
-    bound = tolerance.upper_bound(0, count, wish.confidence)
+    bound = upper_bound(0, count, wish.confidence)
     best = f"precision of {1 - bound:.4f} or more" if key == "precision" else f"rate of {bound:.4f} or less"
     raise DataError(
         f"[threshold] {key} = {getattr(wish, key):g} at a confidence of {wish.confidence:g}: needs "
-        f"{tolerance.images_needed(rate, wish.confidence)} {word} images or more, found {count}, "
+        f"{images_needed(rate, wish.confidence)} {word} images or more, found {count}, "
         f"which show a {best} at best"
     )
 
@@ -120,12 +121,12 @@ def _best_f1(cuts: Cuts, wish: ThresholdConfig) -> float:
 
 def _rarely(cuts: Cuts, wish: ThresholdConfig) -> float:
     """Of the cuts that the allowed number of good images reach, the one that finds the most defects."""
-    allowed = tolerance.allowed(cuts.good, wish.false_reject_rate, wish.confidence)
-    legal = cuts.fp <= (-1 if allowed is None else allowed)
+    most = allowed(cuts.good, wish.false_reject_rate, wish.confidence)
+    legal = cuts.fp <= (-1 if most is None else most)
     if not legal.any() or not cuts.tp[legal].any():
         raise DataError(
             f"[threshold] false_reject_rate = {wish.false_reject_rate:g}: no defective image would be found: "
-            f"more than the {allowed} allowed of {cuts.good} good ones score above all of them"
+            f"more than the {most} allowed of {cuts.good} good ones score above all of them"
         )
     return cuts.first_of_most_hits(legal)
 
@@ -134,12 +135,12 @@ def _precise(cuts: Cuts, wish: ThresholdConfig) -> float:
     """Of the cuts whose precision is vouched for, the one that finds the most defects."""
     rejected = cuts.tp + cuts.fp
     pairs = zip(cuts.tp.tolist(), rejected.tolist(), strict=True)
-    bounds = np.array([tolerance.lower_bound(tp, of, wish.confidence) for tp, of in pairs])
+    bounds = np.array([lower_bound(tp, of, wish.confidence) for tp, of in pairs])
     if (bounds >= wish.precision).any():
         return cuts.first_of_most_hits(bounds >= wish.precision)
     best = int(np.argmax(bounds))
     seen = int(cuts.fp[best]) / int(rejected[best])
-    needed = tolerance.images_needed(1 - wish.precision, wish.confidence, seen)
+    needed = images_needed(1 - wish.precision, wish.confidence, seen)
     raise DataError(
         f"[threshold] precision = {wish.precision:g} at a confidence of {wish.confidence:g}: the most that "
         f"these images show is {bounds[best]:.4f} ({cuts.fp[best]} of {rejected[best]} rejected are good); "
@@ -203,7 +204,7 @@ def _dearest(found: tuple[int, int, int, int], factor: int, wish: ThresholdConfi
     """
     tp, fp, good, bad = (factor * count for count in found)
     each = 1 - (1 - wish.confidence) / 2
-    missed, rejects = tolerance.upper_bound(bad - tp, bad, each), tolerance.upper_bound(fp, good, each)
+    missed, rejects = upper_bound(bad - tp, bad, each), upper_bound(fp, good, each)
     return float(_cost(missed, rejects, _defect_rate(good, bad, wish), wish))
 
 
@@ -213,18 +214,18 @@ def _dearest(found: tuple[int, int, int, int], factor: int, wish: ThresholdConfi
 def above_good(good: Values, rate: float, confidence: float) -> float:
     """A logit that at most `rate` of all good parts reach, from the logits of some (descending).
 
-    Between the last that may be rejected and the next (Wilks, 1941; see device.tolerance). Where none may be,
-    above the greatest: by half of what the greatest SPACED lie apart on the average.
+    Between the last that may be rejected and the next (Wilks, 1941; see device.learning.confidence). Where
+    none may be, above the greatest: by half of what the greatest SPACED lie apart on the average.
     Raises DataError where so few images cannot show it.
     """
-    allowed = tolerance.allowed(len(good), rate, confidence)
-    if allowed is None:
-        needed = tolerance.images_needed(rate, confidence)
+    most = allowed(len(good), rate, confidence)
+    if most is None:
+        needed = images_needed(rate, confidence)
         raise DataError(
             f"a false-reject rate of {rate:g} at a confidence of {confidence:g} needs {needed} good "
             f"images or more, found {len(good)}"
         )
-    next_one = float(good[allowed])
+    next_one = float(good[most])
     greater = good[good > next_one]
     if len(greater):
         return float(greater[-1] + next_one) / 2

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
-from device.tolerance import lower_bound, upper_bound
+from device.learning.confidence import lower_bound, upper_bound
 
 LEAST = 10  # good parts; fewer say too little
 SURE = 0.95

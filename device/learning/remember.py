@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from device.bundle.calibration import MemoryKind
 from device.bundle.memory import BLOCK, Good, described, in_blocks
-from device.coreset import coreset
+from device.learning.coreset import coreset
 
 SHRUNK = 0.1  # of a place's covariance: so much of its mean variance is added to every direction
 LEAST_VARIANCE = 1.0  # steps of int8, squared: what rounding hides is never certain

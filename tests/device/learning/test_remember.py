@@ -10,7 +10,7 @@ from sklearn.covariance import ledoit_wolf
 
 from device.bundle.calibration import MemorySpec
 from device.bundle.memory import Memory, described
-from device.remember import remember, shrunk_covariance, whole_images
+from device.learning.remember import remember, shrunk_covariance, whole_images
 
 SPEC = MemorySpec("nearest", 8, 8, 20, False, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)
 

@@ -14,7 +14,6 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
 from fixtures_daemon import REPOSITORY, command_line, errors, run_device
 
-from device import learning
 from device.bundle import bundle as bundles
 from device.bundle import learned_here
 from device.bundle.bundle import Bundle
@@ -24,7 +23,8 @@ from device.config import load
 from device.errors import ConfigError, DataError
 from device.image.geometry import Size
 from device.inspection.pipeline import Pipeline
-from device.learning import Teacher, teach
+from device.learning import learn
+from device.learning.learn import Teacher, teach
 
 MEMORY = make_memory(np.array([[-127], [-126]], np.int8), centre=20.0, spread=4.0)
 SPEC = MEMORY.spec
@@ -265,8 +265,8 @@ def test_the_whole_image_keeps_its_share_in_units_of_this_line(config: Path) -> 
 
 def test_more_images_than_memory_are_thinned_evenly() -> None:
     files = [Path(str(number)) for number in range(100)]
-    assert learning._thinned(files, 4) == [Path("0"), Path("25"), Path("50"), Path("75")]
-    assert learning._thinned(files, 200) == files
+    assert learn._thinned(files, 4) == [Path("0"), Path("25"), Path("50"), Path("75")]
+    assert learn._thinned(files, 200) == files
 
 
 def test_ten_images_are_enough_to_begin_and_say_how_little_they_say(config: Path) -> None:

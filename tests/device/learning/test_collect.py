@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from fixtures_bundle import make_image, png_bytes
 
-from device import collect
 from device.bundle.calibration import PreprocessSpec
 from device.camera.replay import ReplayCamera
-from device.collect import Collection, Fitness, Plan, Progress
 from device.config import HealthConfig, load
 from device.errors import FrameError
 from device.image.frame import Frame, read_image
 from device.image.geometry import Size
 from device.inspection.checks import Checks, measure
 from device.inspection.preprocess import Preprocessor
+from device.learning import collect
+from device.learning.collect import Collection, Fitness, Plan, Progress
 from device.line.trigger import FreeRun
 
 SIDE = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device.coreset import POOL, coreset
+from device.learning.coreset import POOL, coreset
 
 
 def test_rare_rows_are_kept() -> None:

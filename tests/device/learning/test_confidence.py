@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import beta, binom
 
-from device.tolerance import allowed, at_most, images_needed, lower_bound, upper_bound
+from device.learning.confidence import allowed, at_most, images_needed, lower_bound, upper_bound
 
 
 @pytest.mark.parametrize(

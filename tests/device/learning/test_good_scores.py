@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from device.good_scores import LEAST, Rate, limit, student_quantile
+from device.learning.good_scores import LEAST, Rate, limit, student_quantile
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 10), (1, 10), (3, 100), (10, 10), (7, 2000), (0, 5000)])

@@ -34,8 +34,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device import good_scores
-from device import remember as rememberer
 from device.bundle import bundle as bundles
 from device.bundle import learned_here, manifest
 from device.bundle import memory as memories
@@ -55,16 +53,18 @@ from device.bundle.bundle import (
 from device.bundle.memory import Memory
 from device.camera.camera import make_camera
 from device.camera.replay import image_files
-from device.collect import Collection, Fitness, Plan, Progress
 from device.config import Config
-from device.coreset import POOL
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
-from device.good_scores import Rate
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
+from device.learning import good_scores
+from device.learning import remember as rememberer
+from device.learning.collect import Collection, Fitness, Plan, Progress
+from device.learning.coreset import POOL
+from device.learning.features import Features, Seen, Sight
+from device.learning.good_scores import Rate
 from device.line.trigger import make_trigger
-from device.sight import Features, Seen, Sight
 from device.system import durable
 from device.system.signals import StopSignal
 

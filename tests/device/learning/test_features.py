@@ -16,7 +16,7 @@ from device.image.geometry import Polygon
 from device.image.region_of_interest import RegionOfInterest
 from device.inspection.detector import Detector
 from device.inspection.preprocess import Preprocessor
-from device.sight import Sight
+from device.learning.features import Sight
 
 MEMORY = make_memory(np.array([[-77], [-70]], np.int8), centre=20.0, spread=4.0)
 

@@ -1,0 +1,1 @@
+"""From good parts to a memory of them, on the station itself."""
