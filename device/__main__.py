@@ -231,7 +231,8 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _receive(options: argparse.Namespace) -> int:
-    from device import config, receiver
+    from device import config
+    from device.rollout import receiver
 
     _log_to_stderr("warning")
     gate = receiver.Gate(options.frames, options.wait)
@@ -265,13 +266,13 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _activate(options: argparse.Namespace) -> int:
-    from device import activation
+    from device.rollout import activation
 
     return activation.activate(options.config, options.bundle)
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from device import activation
+    from device.rollout import activation
 
     return activation.rollback(options.config)
 

@@ -30,13 +30,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device import intake
 from device.bundle import bundle as bundles
 from device.bundle import learned_here, manifest, signature
 from device.bundle.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.inspection.pipeline import Pipeline
+from device.rollout import intake
 from device.system import durable
 from device.telemetry import status, status_file
 

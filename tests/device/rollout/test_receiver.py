@@ -19,7 +19,7 @@ from device.bundle import bundle as bundles
 from device.bundle import learned_here
 from device.bundle.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
-from device.receiver import LOCK_FILE, LOG_FILE, Gate, Receiver
+from device.rollout.receiver import LOCK_FILE, LOG_FILE, Gate, Receiver
 
 FIRST, SECOND, THIRD = ("2026-03-04T05:06:07Z", "2026-04-04T00:00:00Z", "2026-05-05T00:00:00Z")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 
-from device import intake
 from device.bundle import manifest
 from device.errors import BundleError
+from device.rollout import intake
 
 NAME = "tiny"
 

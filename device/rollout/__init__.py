@@ -1,0 +1,1 @@
+"""The station's end of deploy/push.sh: receiving, trying, activating."""
