@@ -48,7 +48,7 @@ from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import Preprocessor
 from trainer import config as configs
 from trainer import fit
-from trainer.data import Sample, load
+from trainer.data.dataset import Sample, load
 
 TIMED = 30  # images
 TEST_SHARE = configs.load(None).split.test_share

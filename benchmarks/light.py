@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 
 from device.errors import EdgeVisionError
 from trainer import config as configs
-from trainer import data, learn, metrics, probe, sizing
+from trainer import learn, metrics, probe
+from trainer.data import dataset as datasets
+from trainer.data import sizing
 from trainer.network import CANDIDATE_CUTS
 
 CUTS = CANDIDATE_CUTS[3]  # all three
@@ -37,7 +39,7 @@ RESAMPLES = 200
 Logits = NDArray[np.float64]
 
 
-def judged(size: probe.InputSize, samples: Sequence[data.Sample], seed: int) -> list[list[Logits]]:
+def judged(size: probe.InputSize, samples: Sequence[datasets.Sample], seed: int) -> list[list[Logits]]:
     """Without and with other light: the pooled logits (n,) with each pooling."""
     config = configs.load(None)
     search = probe.Search([size], samples, config.probe, config.split.folds, seed)
@@ -69,7 +71,9 @@ def resampled(groups: Sequence[str]) -> list[NDArray[np.intp]]:
 def measure(options: argparse.Namespace) -> None:
     """Print the table."""
     config = configs.load(None)
-    dataset = data.load(options.data, "auto", seed=0, test_share=0.0, protocol="given", limit=options.limit)
+    dataset = datasets.load(
+        options.data, "auto", seed=0, test_share=0.0, protocol="given", limit=options.limit
+    )
     samples = dataset.samples
     spec = sizing.candidates(samples, config.input, None)[0]
     size = learn.input_size(samples, spec, config, str(options.weights), turn=False)

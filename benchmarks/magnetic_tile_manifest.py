@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find trainer
 
 from device.errors import DataError, EdgeVisionError, StorageError
-from trainer.splits import held_out
+from trainer.data.splits import held_out
 
 NAME = re.compile(r"exp\d+_num_(?P<tile>\d+)")
 GOOD = "free"

@@ -28,7 +28,7 @@ from device.image.frame import Frame, frame_from_file
 from device.image.geometry import Polygon
 from device.inspection.detector import Detector
 from device.inspection.preprocess import ModelInput, Pixels, Preprocessor
-from trainer.data import Sample, load, read_mask
+from trainer.data.dataset import Sample, load, read_mask
 
 MARGIN_PX = 8  # around the defect
 

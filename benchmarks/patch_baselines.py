@@ -40,7 +40,7 @@ from device.image.frame import read_image
 from device.image.geometry import Size
 from device.image.resize import resized
 from trainer import metrics
-from trainer.data import Sample, load, read_mask
+from trainer.data.dataset import Sample, load, read_mask
 
 Floats = NDArray[np.float32]
 

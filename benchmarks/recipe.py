@@ -43,7 +43,7 @@ from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
 from trainer import metrics
-from trainer.data import Sample, load
+from trainer.data.dataset import Sample, load
 from trainer.network import backbone, scaled
 
 CUT = "block_12_add"  # what lies behind it is fine-tuned

@@ -4,7 +4,7 @@
                                [--repeats N] [--fit]
 
 Three epochs are timed in turn, `--repeats` times, and the medians compared: the trainer's (batches drawn,
-augmented and fed by trainer.batches), the same with all its batches made beforehand, and a bare Keras `fit`
+augmented and fed by batches.py), the same with all its batches made beforehand, and a bare Keras `fit`
 with binary cross-entropy on arrays in memory. Printed: images/s of each, the ratio of the first and the last
 (0.95 is asked for), the share of its time that the first waits for data, peak memory. With --fit the whole
 command `trainer.fit` is timed as well, from images to a bundle.
@@ -36,9 +36,10 @@ import numpy as np
 
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.image.geometry import Size
-from trainer import config, data, hardware, network, synthetic
-from trainer.augment import Augmentation
-from trainer.batches import Batches
+from trainer import config, hardware, network, synthetic
+from trainer.data import dataset as datasets
+from trainer.data.augment import Augmentation
+from trainer.data.batches import Batches
 from trainer.learner import Learner, Phase, Teaching
 from trainer.network import STRIDES, Head
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measured(folder: Path, options: argparse.Namespace, machine: hardware.Hardware) -> dict[str, float]:
     """Images/s of the three ways, and what follows from them."""
-    samples = data.load(folder).train
+    samples = datasets.load(folder).train
     size = Size(options.size, options.size)
     spec = PreprocessSpec(size, "stretch", "gray", 114)
     base = network.backbone(size, "none", options.alpha)

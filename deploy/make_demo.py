@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer import synthetic
-from trainer.data import Sample, load
+from trainer.data.dataset import Sample, load
 
 IMAGES, SIDE_PX, DEFECTIVE_SHARE, SEED = 1000, 256, 0.4, 1
 TEXTURES = ("brushed", "weave")  # two of the four: each more takes the small network minutes to learn

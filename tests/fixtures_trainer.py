@@ -18,7 +18,7 @@ from device.bundle.bundle import PreprocessSpec
 from device.image.geometry import ResizeMode, Size
 from trainer.config import ThresholdConfig
 from trainer.config import load as load_config
-from trainer.data import Sample, load
+from trainer.data.dataset import Sample, load
 from trainer.synthetic import generate
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ import numpy as np
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import config, fake_quant, hardware, network
-from trainer.batches import Batch
+from trainer.data.batches import Batch
 from trainer.learner import Learner, Phase, Teaching
 from trainer.network import Head, scaled
 

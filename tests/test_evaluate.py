@@ -20,7 +20,7 @@ from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
-from trainer.data import Dataset, load, split_csv
+from trainer.data.dataset import Dataset, load, split_csv
 from trainer.evaluate import evaluate, main, table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from fixtures_trainer import gray_input
 
 from device.inspection.detector import pool
 from trainer import config, finetune, learn
-from trainer.batches import Batches
+from trainer.data.batches import Batches
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.learned import Judges, Learned

@@ -24,7 +24,7 @@ from device.bundle import bundle as bundles
 from device.image.geometry import Size
 from device.inspection.pipeline import Pipeline
 from trainer import evaluate, fit
-from trainer.data import load
+from trainer.data.dataset import load
 from trainer.synthetic import generate
 
 INTERRUPTIBLE = """

@@ -13,7 +13,7 @@ from fixtures_part import shot, shots
 from device.bundle.bundle import PreprocessSpec
 from device.image.geometry import Size
 from trainer import golden_reference
-from trainer.data import Sample
+from trainer.data.dataset import Sample
 
 SPEC = PreprocessSpec(Size(256, 256), "stretch", "gray", 114)
 

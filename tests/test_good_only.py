@@ -16,7 +16,8 @@ from device.errors import DataError
 from device.image.frame import frame_from_file
 from device.inspection.pipeline import Pipeline
 from trainer import config as configs
-from trainer import data, fit
+from trainer import fit
+from trainer.data import dataset as datasets
 from trainer.good_only import _Moments, features_model
 
 SIDE = 64
@@ -112,7 +113,7 @@ def test_the_benchmark_says_what_light_alone_tells(tmp_path: Path) -> None:
     write(tmp_path / "data", 12)
     for path in (tmp_path / "data/test/good").glob("*.png"):
         cv2.imwrite(str(path), np.asarray(cv2.imread(str(path)) * 0.8, np.uint8))
-    samples = list(data.load(tmp_path / "data", "mvtec", protocol="good-only").samples)
+    samples = list(datasets.load(tmp_path / "data", "mvtec", protocol="good-only").samples)
     train = [sample for sample in samples if sample.split == "train"]
     test = [sample for sample in samples if sample.split == "test"]
     assert "1.000 ± 0.000 from the good ones of test (95 levels)" in benchmark.light(train, test)
@@ -120,7 +121,7 @@ def test_the_benchmark_says_what_light_alone_tells(tmp_path: Path) -> None:
     assert [sum(one.split == "train" for one in swapped), len(swapped)] == [10, 15]
     assert {one.kind for one in swapped if one.split == "test"} == {"good", "spot"}
     benchmark.manifest(swapped, tmp_path / "data.csv")
-    again = data.load(tmp_path / "data.csv", "csv", protocol="good-only")
+    again = datasets.load(tmp_path / "data.csv", "csv", protocol="good-only")
     assert (len(again.train), len(again.test), again.count(split="test", label=1)) == (10, 5, 3)
     with pytest.raises(DataError, match=r"--held-out: must be 1\.\.2"):
         benchmark.held_out(samples, 3)
@@ -140,7 +141,7 @@ def test_too_few_good_images(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_data_without_any_defect(tmp_path: Path) -> None:
     write(tmp_path / "data", 11, defective=0)
-    dataset = data.load(tmp_path / "data", "mvtec", protocol="good-only")
+    dataset = datasets.load(tmp_path / "data", "mvtec", protocol="good-only")
     assert (len(dataset.train), dataset.count(label=1)) == (11, 0)
 
 
@@ -150,7 +151,7 @@ def test_defects_in_train_are_not_used(tmp_path: Path, caplog: pytest.LogCapture
     lines += ["data/test/spot/000.png,defective,x,train", "data/test/spot/001.png,defective,y,"]
     (tmp_path / "all.csv").write_text("\n".join(["path,label,group,split", *lines]))
     with caplog.at_level(logging.INFO):
-        dataset = data.load(tmp_path / "all.csv", "csv", protocol="good-only")
+        dataset = datasets.load(tmp_path / "all.csv", "csv", protocol="good-only")
     assert "1 defective images of train are not used: --mode good-only" in caplog.text
     assert [sample.split for sample in dataset.samples if sample.group == "y"] == ["test"]
 

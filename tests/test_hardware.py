@@ -19,7 +19,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from fixtures_network import CPU, GRID, POOLING, evidence_of
 from trainer import hardware, network
-from trainer.batches import Batch
+from trainer.data.batches import Batch
 from trainer.learner import Learner, Phase, Teaching
 from device.image.geometry import Size
 import keras

@@ -16,13 +16,14 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from device.inspection.detector import pool
-from trainer import config, learn, sizing
-from trainer.data import load
+from trainer import config, learn
+from trainer.data import sizing
+from trainer.data.dataset import load
+from trainer.data.tiling import Tiles, cuts
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.logbook import Logbook
 from trainer.network import Head, scaled
-from trainer.tiling import Tiles, cuts
 
 
 def samples_of(good, bad):

@@ -10,7 +10,7 @@ from fixtures_trainer import make_samples
 
 from benchmarks import patch_baselines
 from benchmarks.patch_baselines import Floats, Padim, PatchCore
-from trainer.data import Sample
+from trainer.data.dataset import Sample
 
 
 class Noise:

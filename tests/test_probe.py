@@ -12,11 +12,11 @@ from fixtures_trainer import SIDE, gray_input, make_sample
 from device.bundle.bundle import Pooling
 from device.errors import DataError
 from trainer import config, probe
+from trainer.data.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
 from trainer.features import evidence
 from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 from trainer.probe import Judged
 from trainer.quality import Quality, ap_error
-from trainer.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
 CUTS = tuple(STRIDES)

@@ -10,7 +10,7 @@ import pytest
 from fixtures_data import make_dagm
 
 from trainer import config, provenance
-from trainer.data import load
+from trainer.data.dataset import load
 
 
 @pytest.fixture

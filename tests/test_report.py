@@ -20,7 +20,7 @@ from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
 from trainer import config, contract, report, thresholds
 from trainer import page as pages
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.learned import Judges, Learned

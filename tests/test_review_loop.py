@@ -17,7 +17,8 @@ from device.bundle import bundle as bundles
 from device.image.frame import frame_from_file
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
-from trainer import data, evaluate, threshold
+from trainer import evaluate, threshold
+from trainer.data import dataset as datasets
 
 KEEP_ALL = '[archive]\nok_ratio = 1.0\nformat = "png"\nmin_free_bytes = 0\npublish_image_max_bytes = 5000\n'
 PARTS = "o" * 12 + "n" * 12
@@ -60,7 +61,7 @@ def test_a_wrong_verdict_becomes_a_threshold_that_is_right(
     done = run_device(*given)
     assert "24 images (12 ok, 12 ng) in 24 groups; left out: 0 unsure, 0 without an image" in done.stdout
 
-    assert {sample.split for sample in data.load(exported).samples} == {
+    assert {sample.split for sample in datasets.load(exported).samples} == {
         "train",
         "test",
     }  # as trainer.fit does
@@ -70,7 +71,7 @@ def test_a_wrong_verdict_becomes_a_threshold_that_is_right(
     assert (fresh.sha256, fresh.path != old.path) == (old.sha256, True)
     assert fresh.calibration.thresholds.ng > old.calibration.thresholds.ng
 
-    report = evaluate.evaluate(fresh, data.load(exported, protocol="given"), "all")
+    report = evaluate.evaluate(fresh, datasets.load(exported, protocol="given"), "all")
     assert report["confusion"] == {"tp": 12, "fp": 0, "tn": 12, "fn": 0}
     subscriber.forget()
     assert station.start().wait(DEADLINE_S) == 0

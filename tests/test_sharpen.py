@@ -16,8 +16,9 @@ from device.bundle.memory import FILE
 from device.errors import BundleError
 from device.inspection.pipeline import Pipeline
 from trainer import config as configs
-from trainer import data, fit, sharpen
-from trainer.data import Dataset
+from trainer import fit, sharpen
+from trainer.data import dataset as datasets
+from trainer.data.dataset import Dataset
 
 HEADER = b"path,label,group,split,sha256\n"
 MEMORY = make_memory(np.array([[-77]], np.int8), spread=8.0)
@@ -59,7 +60,7 @@ def known(folder: Path, defects: int, level: int) -> Dataset:
         (folder / f"{seed}.png").write_bytes(png_bytes(image))
         rows.append(f"{seed}.png,{int(not good)},,{seed},train,{'good' if good else 'dent'}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return data.load(folder / "manifest.csv")
+    return datasets.load(folder / "manifest.csv")
 
 
 def test_five_known_defects_teach_what_dirt_is_not(start: Bundle, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_five_known_defects_teach_what_dirt_is_not(start: Bundle, tmp_path: Path
 def test_what_was_trained_on_before_and_now_is_in_the_split(start: Bundle, tmp_path: Path) -> None:
     dataset = known(tmp_path / "data", 5, 85)
     path = sharpen.sharpen(start, dataset, tmp_path / "out", configs.load(None), 0)
-    recorded = data.read_split_csv((path / "split.csv").read_bytes())
+    recorded = datasets.read_split_csv((path / "split.csv").read_bytes())
     assert recorded["aa"].split == "train"
     assert len(recorded) == len(dataset.samples) + 1
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from device.errors import StorageError
-from trainer.data import load
+from trainer.data.dataset import load
 from trainer.synthetic import DEFECTS, TEXTURES, generate, main, render
 
 ROOT = Path(__file__).resolve().parent.parent

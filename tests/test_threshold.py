@@ -24,7 +24,7 @@ from device.errors import DataError
 from device.inspection.pipeline import Pipeline
 from trainer import page
 from trainer.config import load as load_config
-from trainer.data import load, split_csv
+from trainer.data.dataset import load, split_csv
 from trainer.threshold import LEAST_IMAGES, choose, judge, main, retune
 
 WISH = wish()

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.errors import ConfigError
-from trainer import dense, finetune, network, probe, tiling
-from trainer.batches import Batches
+from trainer import dense, finetune, network, probe
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config
 from trainer.course import Course, Judged, Outcome, Plan
-from trainer.data import Sample, folds
+from trainer.data import tiling
+from trainer.data.batches import Batches
+from trainer.data.dataset import Sample, folds
 from trainer.features import inputs
 from trainer.finetune import Cached
 from trainer.hardware import Hardware

@@ -29,7 +29,7 @@ from device.image.frame import read_image
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
 from trainer import metrics
-from trainer.data import Sample
+from trainer.data.dataset import Sample
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.good_only import Remembered

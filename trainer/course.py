@@ -22,8 +22,8 @@ from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
 from device.inspection.framing import Cells
 from trainer import metrics
-from trainer.batches import Batch
 from trainer.checkpoint import Arrays, Checkpoints
+from trainer.data.batches import Batch
 from trainer.learner import Learner, Phase
 from trainer.logbook import Logbook
 from trainer.quality import Quality

@@ -25,10 +25,10 @@ from device.inspection.framing import Framing, counted_in_tiles, index_of
 from device.inspection.preprocess import ModelInput, Preprocessor
 from trainer import cells
 from trainer.cells import Cells
-from trainer.data import Sample
+from trainer.data.dataset import Sample
+from trainer.data.tiling import mask_on_canvas
 from trainer.export import Int8Model
 from trainer.network import CHANNELS, STRIDES, Cuts, Head, map_stride
-from trainer.tiling import mask_on_canvas
 
 log = logging.getLogger(__name__)
 

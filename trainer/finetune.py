@@ -22,12 +22,13 @@ from device.inspection.detector import pool
 from device.inspection.framing import Cells, content_cells
 from device.inspection.preprocess import ModelInput
 from trainer import network
-from trainer.augment import Augmentation
-from trainer.batches import AS_THEY_ARE, Batch, Batches
 from trainer.checkpoint import Arrays, Checkpoints
 from trainer.config import Config, FinetuneConfig
 from trainer.course import Course, Feed, Judged, Outcome, Plan
-from trainer.data import Sample, read_mask
+from trainer.data.augment import Augmentation
+from trainer.data.batches import AS_THEY_ARE, Batch, Batches
+from trainer.data.dataset import Sample, read_mask
+from trainer.data.tiling import framing_of
 from trainer.export import Int8Model
 from trainer.features import inputs
 from trainer.hardware import Hardware
@@ -38,7 +39,6 @@ from trainer.logbook import Logbook
 from trainer.losses import alpha_of_balance
 from trainer.network import HEAD, called, scaled
 from trainer.quality import Quality, place
-from trainer.tiling import framing_of
 
 log = logging.getLogger(__name__)
 

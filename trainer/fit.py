@@ -32,9 +32,11 @@ from device.bundle import reference as references
 from device.bundle.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
 from device.inspection.pipeline import Pipeline
-from trainer import command, data, page, preview, provenance, sizing, thresholds, wish
+from trainer import command, page, provenance, thresholds, wish
 from trainer import config as configs
 from trainer.config import Config
+from trainer.data import dataset as datasets
+from trainer.data import preview, sizing
 from trainer.logbook import Logbook
 from trainer.steps import Steps
 
@@ -99,7 +101,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
             reference=found[1] if found else None,
         )
     extra = {
-        "split.csv": data.split_csv(dataset),
+        "split.csv": datasets.split_csv(dataset),
         thresholds.SWEEP_FILE: thresholds.sweep(learned.labels, learned.pooled, scores),
         **({references.FILE: found[0].to_bytes()} if found else {}),
     }
@@ -145,7 +147,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     with steps.at("bundle"):
         images = {name: contract.png(sample) for name, sample in golden.items()}
         extra = {
-            "split.csv": data.split_csv(dataset),
+            "split.csv": datasets.split_csv(dataset),
             memory.FILE: learned.memory.good.to_bytes(),
             page.FILE: content,
         }
@@ -155,8 +157,8 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     return path
 
 
-def _dataset(options: argparse.Namespace, config: Config, protocol: data.Protocol) -> data.Dataset:
-    return data.load(
+def _dataset(options: argparse.Namespace, config: Config, protocol: datasets.Protocol) -> datasets.Dataset:
+    return datasets.load(
         options.data,
         options.format,
         seed=options.seed,
@@ -169,7 +171,7 @@ def _dataset(options: argparse.Namespace, config: Config, protocol: data.Protoco
 def _learned(
     options: argparse.Namespace,
     config: Config,
-    dataset: data.Dataset,
+    dataset: datasets.Dataset,
     specs: Sequence[PreprocessSpec],
     weights: str,
 ) -> Learned:

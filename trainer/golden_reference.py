@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import PreprocessSpec, ReferenceSpec
 from device.bundle.reference import GoldenReference, Gray
-from trainer.data import Sample
+from trainer.data.dataset import Sample
 from trainer.features import inputs
 
 log = logging.getLogger(__name__)

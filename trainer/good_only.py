@@ -1,7 +1,7 @@
 """Learning from good images alone: features of the frozen backbone, and a memory of what good ones show.
 
 Ways to compare an image with the memory are compared themselves by cross-validation on good images and on
-defects that are made from them (trainer.made_defects). docs/good_only.md tells what was tried.
+defects that are made from them (trainer.data.made_defects). docs/good_only.md tells what was tried.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from device.inspection.preprocess import Preprocessor
 from device.learning.remember import remember
 from trainer import metrics, network
 from trainer.config import GoodOnlyConfig
-from trainer.data import Sample
+from trainer.data.dataset import Sample
+from trainer.data.made_defects import with_defect
 from trainer.export import Int8Model, to_int8
-from trainer.made_defects import with_defect
 from trainer.network import scaled
 from trainer.quality import Quality
 

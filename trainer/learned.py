@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
-from trainer.data import Sample
+from trainer.data.dataset import Sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)

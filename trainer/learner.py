@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Pooling
 from device.errors import TrainingError
 from trainer import keras_metrics, network
-from trainer.batches import Batch
+from trainer.data.batches import Batch
 from trainer.hardware import Hardware
 from trainer.losses import ImageLoss, MapLoss
 from trainer.schedule import WarmUpCosine, warm_up_steps

@@ -45,7 +45,7 @@ from device.inspection.localizer import background_difference, evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import ModelInput
 from trainer import command, evaluate, metrics
-from trainer.data import Sample, load, read_mask
+from trainer.data.dataset import Sample, load, read_mask
 from trainer.evaluate import map_size
 from trainer.learned import Judges
 from trainer.network import scaled

@@ -13,7 +13,7 @@ from typing import Any
 
 from device.bundle.bundle import Bundle
 from trainer.config import Config
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.thresholds import Labels
 
 PACKAGES = (

@@ -39,14 +39,14 @@ from trainer import chart, command, evaluate, localization, metrics, page, thumb
 from trainer import config as configs
 from trainer.chart import Axis, Bars, Line, Mark
 from trainer.config import ReportConfig
-from trainer.data import Dataset, Sample, load, read_mask
+from trainer.data.dataset import Dataset, Sample, load, read_mask
+from trainer.data.tiling import cuts
 from trainer.export import Int8Model
 from trainer.good_only import Remembered
 from trainer.learned import Learned
 from trainer.localization import Look, Measured, Saliency
 from trainer.page import Markup
 from trainer.thresholds import scored
-from trainer.tiling import cuts
 
 BINS = 40  # of the histogram of scores
 CONFIDENCE = "95 % (Clopper and Pearson, 1934)"

@@ -19,9 +19,10 @@ from device.bundle.bundle import Pooling, PreprocessSpec
 from device.image.geometry import Box, Size
 from device.inspection.detector import pool
 from device.inspection.framing import Framing
-from trainer.batches import cell_truth
 from trainer.config import ScratchConfig
-from trainer.data import Sample
+from trainer.data.batches import cell_truth
+from trainer.data.dataset import Sample
+from trainer.data.tiling import GOOD, Tiles, cuts, mask_on_canvas
 from trainer.features import inputs
 from trainer.learner import TopMean
 from trainer.logbook import Logbook
@@ -29,7 +30,6 @@ from trainer.losses import ImageLoss, MapLoss
 from trainer.network import STRIDES, backbone, scaled, trainable_model
 from trainer.quality import Quality
 from trainer.schedule import WarmUpCosine, warm_up_steps
-from trainer.tiling import GOOD, Tiles, cuts, mask_on_canvas
 
 log = logging.getLogger(__name__)
 

@@ -36,9 +36,10 @@ from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
 from device.learning.features import Seen, Sight
 from device.learning.learn import drift_reference, remember
-from trainer import contract, data, metrics, probe, provenance, thresholds
+from trainer import contract, metrics, probe, provenance, thresholds
 from trainer.config import Config
-from trainer.data import Dataset, Sample
+from trainer.data import dataset as datasets
+from trainer.data.dataset import Dataset, Sample
 from trainer.quality import Quality, gain_error
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _ground(start: Bundle, samples: Sequence[Sample], k: int, seed: int) -> Grou
     kept = _memory(start)
     sight = Sight(start)
     seen = tuple(sight.see(frame_from_file(sample.path, 0)) for sample in samples)
-    fold_of = np.array(data.folds(samples, probe.fold_count(samples, k), seed))
+    fold_of = np.array(datasets.folds(samples, probe.fold_count(samples, k), seed))
     taught = _taught(start)
     against: list[Memory] = []
     for fold in range(int(fold_of.max()) + 1):
@@ -185,9 +186,9 @@ def _taught(start: Bundle) -> set[str]:
     return {sha256 for sha256, line in _split(start).items() if line.split == "train"}
 
 
-def _split(start: Bundle) -> dict[str, data.Recorded]:
+def _split(start: Bundle) -> dict[str, datasets.Recorded]:
     path = start.path / "split.csv"
-    return data.read_split_csv(path.read_bytes(), str(path)) if path.is_file() else {}
+    return datasets.read_split_csv(path.read_bytes(), str(path)) if path.is_file() else {}
 
 
 # ---- the head
@@ -293,7 +294,7 @@ def _extra(start: Bundle, dataset: Dataset) -> dict[str, bytes]:
         for sha256, one in _split(start).items()
         if sha256 not in own
     )
-    found = {"split.csv": data.split_csv(dataset) + text.getvalue().encode()}
+    found = {"split.csv": datasets.split_csv(dataset) + text.getvalue().encode()}
     if start.calibration.localization.reference is not None:
         found[references.FILE] = (start.path / references.FILE).read_bytes()
     return found

@@ -40,7 +40,7 @@ from trainer import command, page, provenance, thresholds
 from trainer import config as configs
 from trainer import wish as wishes
 from trainer.config import ThresholdConfig
-from trainer.data import Dataset, Sample, load, read_split_csv
+from trainer.data.dataset import Dataset, Sample, load, read_split_csv
 from trainer.metrics import Confusion, confusion
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from device.archive.reviewed_set import export
 from device.bundle.bundle import Bundle
 from device.errors import ReviewError, StorageError
 from device.inspection.pipeline import Pipeline
-from trainer import data
-from trainer.layouts import read_layout
+from trainer.data import dataset as datasets
+from trainer.data.layouts import read_layout
 
 START = 1_790_000_000_000_000_000
 S = 10**9
@@ -92,7 +92,7 @@ def test_the_trainer_reads_it(state: Path, keep, tmp_path: Path) -> None:
     listing = read_layout(manifest, "csv")
     assert listing.problems == ()
     assert sum(entry.label for entry in listing.entries) == 4
-    dataset = data.load(manifest)
+    dataset = datasets.load(manifest)
     assert dataset.problems == ()
     assert {sample.split for sample in dataset.samples} == {"train", "test"}
 

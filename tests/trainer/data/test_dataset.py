@@ -15,7 +15,7 @@ from fixtures_data import SIDE, make_dagm, make_manifest, make_mvtec, write_imag
 
 from device.errors import DataError
 from device.image.geometry import Size
-from trainer.data import folds, load, read_mask, read_split_csv, split_csv
+from trainer.data.dataset import folds, load, read_mask, read_split_csv, split_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"

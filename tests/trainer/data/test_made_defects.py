@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.made_defects import MAKERS, with_defect
+from trainer.data.made_defects import MAKERS, with_defect
 
 
 def a_texture(seed: int = 0) -> np.ndarray:

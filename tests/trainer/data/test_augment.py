@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from device.image.geometry import Size
-from trainer.augment import GRAINED, Augmentation, Grain, covering_scale
 from trainer.config import load as load_config
+from trainer.data.augment import GRAINED, Augmentation, Grain, covering_scale
 
 SIDE = 64
 STILL = Augmentation()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError
 from device.image.geometry import Size
-from trainer import config, sizing
+from trainer import config
+from trainer.data import sizing
 
 DEFAULT = config.load(None).input
 

@@ -25,10 +25,10 @@ from device.errors import ConfigError
 from device.image.frame import frame_from_file
 from device.image.geometry import Box, Size
 from device.inspection.preprocess import Preprocessor
-from trainer.augment import Augmentation, Mask, Pixels
 from trainer.config import SamplingConfig
-from trainer.data import Sample, read_mask
-from trainer.tiling import framing_of
+from trainer.data.augment import Augmentation, Mask, Pixels
+from trainer.data.dataset import Sample, read_mask
+from trainer.data.tiling import framing_of
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from device.bundle.bundle import PreprocessSpec
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
-from trainer import tiling
-from trainer.data import Sample
-from trainer.tiling import DEFECTIVE, GOOD, PERHAPS, UNCLEAR, Tiles
+from trainer.data import tiling
+from trainer.data.dataset import Sample
+from trainer.data.tiling import DEFECTIVE, GOOD, PERHAPS, UNCLEAR, Tiles
 
 SPEC = PreprocessSpec(Size(64, 64), "stretch", "gray", 114, tiles=Size(128, 128), overlap=0.0)
 WIDE = (512, 128)  # four such tiles in a row

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.errors import DataError
-from trainer.splits import few, folds, held_out
+from trainer.data.splits import few, folds, held_out
 
 
 @dataclass(frozen=True)

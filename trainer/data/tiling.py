@@ -18,7 +18,7 @@ from device.bundle.calibration import PreprocessSpec
 from device.image.geometry import Letterbox, Size
 from device.inspection.framing import Framing
 from device.inspection.preprocess import ModelInput, Pixels
-from trainer.data import Sample, read_mask
+from trainer.data.dataset import Sample, read_mask
 
 GOOD, DEFECTIVE = 0, 1
 PERHAPS = 2  # of a defective image without a mask: one of its tiles is, but nobody said which

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from device.errors import StorageError
 from device.image.frame import read_image
 from device.image.geometry import Size
-from trainer import data
-from trainer.augment import Augmentation, Grain, Mask
 from trainer.config import AugmentConfig, Config
-from trainer.data import Sample, read_mask
-from trainer.splits import few
+from trainer.data import dataset as datasets
+from trainer.data.augment import Augmentation, Grain, Mask
+from trainer.data.dataset import Sample, read_mask
+from trainer.data.splits import few
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ Pixels = NDArray[np.uint8]
 def of_command(options: argparse.Namespace, config: Config) -> Path:
     """`trainer.fit --preview-augmentation FILE.png`: the path of the sheet. Raises EdgeVisionError."""
     limit = config.data.limit if options.limit is None else options.limit
-    dataset = data.load(options.data, options.format, seed=options.seed, protocol="given", limit=limit)
+    dataset = datasets.load(options.data, options.format, seed=options.seed, protocol="given", limit=limit)
     warn(dataset.samples, config.augment)
     augmentation = Augmentation.of(config.augment, mirrored=True, turned=True)
     if "auto" in (

@@ -15,9 +15,9 @@ from fixtures_trainer import SIDE, gray_input, make_sample, make_samples
 from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError, FrameError
 from device.image.geometry import Box, Size
-from trainer.augment import Augmentation
-from trainer.batches import Batch, Batches, cell_truth
 from trainer.config import SamplingConfig
+from trainer.data.augment import Augmentation
+from trainer.data.batches import Batch, Batches, cell_truth
 
 GRID = (SIDE // 8, SIDE // 8)
 SIZE = Size(SIDE, SIDE)

@@ -1,6 +1,6 @@
 """The layouts on disk that the trainer reads: DAGM's, MVTec's and a CSV manifest.
 
-Each reader turns a path into a Listing of what the layout *claims*; trainer.data opens the files and checks.
+Each reader turns a path into a Listing of what the layout *claims*; dataset.py opens the files and checks.
 Names are compared without regard to case: DAGM is shipped with both .PNG and .png.
 """
 

@@ -12,10 +12,11 @@ from fixtures_data import make_dagm
 from fixtures_trainer import make_sample
 
 from device.errors import StorageError
-from trainer import fit, preview
-from trainer.augment import Augmentation
+from trainer import fit
 from trainer.config import load as load_config
-from trainer.data import load
+from trainer.data import preview
+from trainer.data.augment import Augmentation
+from trainer.data.dataset import load
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from device.errors import ConfigError
 from device.image.frame import read_image
 from device.image.geometry import Size
 from trainer.config import InputConfig
-from trainer.data import Sample, read_mask
-from trainer.tiling import framing_of
+from trainer.data.dataset import Sample, read_mask
+from trainer.data.tiling import framing_of
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The trainer's data set: every image opened once and checked, labelled, and on one side of a split.
 
-`load` reads DAGM's layout, MVTec's or a CSV manifest (trainer.layouts), looks at every file, and names what
+`load` reads DAGM's layout, MVTec's or a CSV manifest (layouts.py), looks at every file, and names what
 is wrong with it. A fault of one image is a problem, kept in Dataset.problems; a fault that would make
 training meaningless is a DataError. docs/data.md says which is which.
 """
@@ -28,8 +28,8 @@ from tqdm import tqdm
 from device.errors import DataError, FrameError
 from device.image.frame import read_image
 from device.image.geometry import Size
-from trainer.layouts import SPLIT_WORDS, Entry, Split, read_layout
-from trainer.splits import few, folds, held_out
+from trainer.data.layouts import SPLIT_WORDS, Entry, Split, read_layout
+from trainer.data.splits import few, folds, held_out
 
 __all__ = [
     "Dataset",
