@@ -30,7 +30,7 @@ from trainer import config as configs
 from trainer import learn, metrics, probe
 from trainer.data import dataset as datasets
 from trainer.data import sizing
-from trainer.network import CANDIDATE_CUTS
+from trainer.network.network import CANDIDATE_CUTS
 
 CUTS = CANDIDATE_CUTS[3]  # all three
 MASK_WEIGHT = 0.1

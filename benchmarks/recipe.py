@@ -44,7 +44,7 @@ from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
 from trainer import metrics
 from trainer.data.dataset import Sample, load
-from trainer.network import backbone, scaled
+from trainer.network.network import backbone, scaled
 
 CUT = "block_12_add"  # what lies behind it is fine-tuned
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # the first is the image itself

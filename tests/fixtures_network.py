@@ -10,10 +10,10 @@ from fixtures_trainer import SIDE, gray_input, make_sample
 
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
-from trainer import hardware, network
 from trainer.data.batches import Batches
 from trainer.data.dataset import Sample
-from trainer.network import STRIDES, Head
+from trainer.network import hardware, network
+from trainer.network.network import STRIDES, Head
 
 CPU = hardware.Hardware("tensorflow", ("cpu:0",), gpu=False, precision="float32")
 CUT = "block_6_expand_relu"

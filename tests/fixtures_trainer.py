@@ -106,7 +106,7 @@ def run(model: Any, pixels: np.ndarray) -> Any:
 
 def make_head(cuts: tuple[str, ...], heads: int = 3, seed: int = 0) -> Any:
     """Evidence heads that nobody fitted."""
-    from trainer.network import CHANNELS, Head
+    from trainer.network.network import CHANNELS, Head
 
     rng = np.random.default_rng(seed)
     channels = sum(CHANNELS[cut] for cut in cuts)
@@ -155,9 +155,9 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def int8_backbone(weights_file: Path, textures: Path) -> bytes:
     """The whole backbone with all its cuts as an int8 file, for images of SIDE px."""
-    from trainer import network
-    from trainer.export import to_int8
-    from trainer.features import inputs
+    from trainer.network import network
+    from trainer.network.export import to_int8
+    from trainer.network.features import inputs
 
     samples = load(textures).train[:8]
     examples = [one.tensor for one in inputs(samples, gray_input(), "quantizing")]

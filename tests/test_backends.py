@@ -23,10 +23,13 @@ import numpy as np
 
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
-from trainer import config, fake_quant, hardware, network
+from trainer import config
+from trainer.network import fake_quant
+from trainer.network import hardware
+from trainer.network import network
 from trainer.data.batches import Batch
 from trainer.learner import Learner, Phase, Teaching
-from trainer.network import Head, scaled
+from trainer.network.network import Head, scaled
 
 base = network.backbone(Size(64, 64), "none", 0.35)
 rng = np.random.default_rng(0)

@@ -13,8 +13,8 @@ from device.errors import ConfigError
 from device.image.geometry import Size
 from trainer import classic, config
 from trainer.course import Outcome
-from trainer.export import require_all_int8
 from trainer.logbook import Logbook
+from trainer.network.export import require_all_int8
 
 
 @pytest.fixture(scope="module")

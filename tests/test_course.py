@@ -12,7 +12,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.course import Course, Judged, Plan
 from trainer.learner import Learner, Phase, Teaching
 from trainer.logbook import Logbook
-from trainer.network import HEAD
+from trainer.network.network import HEAD
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

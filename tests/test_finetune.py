@@ -12,11 +12,11 @@ from fixtures_trainer import gray_input
 from device.inspection.detector import pool
 from trainer import config, finetune, learn
 from trainer.data.batches import Batches
-from trainer.export import Int8Model
-from trainer.features import inputs
 from trainer.learned import Judges, Learned
 from trainer.logbook import Logbook
-from trainer.network import scaled
+from trainer.network.export import Int8Model
+from trainer.network.features import inputs
+from trainer.network.network import scaled
 from trainer.quality import Quality
 
 LABELS = np.arange(24) % 2

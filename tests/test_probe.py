@@ -13,8 +13,8 @@ from device.bundle.bundle import Pooling
 from device.errors import DataError
 from trainer import config, probe
 from trainer.data.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
-from trainer.features import evidence
-from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
+from trainer.network.features import evidence
+from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 from trainer.probe import Judged
 from trainer.quality import Quality, ap_error
 

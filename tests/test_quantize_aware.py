@@ -10,9 +10,9 @@ from fixtures_network import CPU, POOLING, evidence_of
 from fixtures_trainer import gray_input
 
 from trainer import config, learn, quantize_aware
-from trainer.export import require_all_int8
 from trainer.learned import Judges, Learned
 from trainer.logbook import Logbook
+from trainer.network.export import require_all_int8
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

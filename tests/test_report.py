@@ -21,9 +21,9 @@ from device.inspection.detector import pool
 from trainer import config, contract, report, thresholds
 from trainer import page as pages
 from trainer.data.dataset import Dataset
-from trainer.export import Int8Model
-from trainer.features import inputs
 from trainer.learned import Judges, Learned
+from trainer.network.export import Int8Model
+from trainer.network.features import inputs
 
 NASTY = '<img src=x onerror="alert(1)">&$title'
 RECORD = {

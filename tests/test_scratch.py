@@ -14,7 +14,7 @@ from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import config, scratch
 from trainer.logbook import Logbook
-from trainer.network import STRIDES
+from trainer.network.network import STRIDES
 from trainer.quality import Quality
 
 CONFIG = replace(config.load(None).scratch, epochs=3, batch_size=4)

@@ -18,21 +18,22 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.errors import ConfigError
-from trainer import dense, finetune, network, probe
+from trainer import finetune, probe
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config
 from trainer.course import Course, Judged, Outcome, Plan
 from trainer.data import tiling
 from trainer.data.batches import Batches
 from trainer.data.dataset import Sample, folds
-from trainer.features import inputs
 from trainer.finetune import Cached
-from trainer.hardware import Hardware
 from trainer.learn import representative
 from trainer.learned import Judges, Learned
 from trainer.learner import Learner, Phase, Teaching
 from trainer.logbook import Logbook
-from trainer.network import HEAD, called, scaled
+from trainer.network import dense_head, network
+from trainer.network.features import inputs
+from trainer.network.hardware import Hardware
+from trainer.network.network import HEAD, called, scaled
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ def learn(
         raise ConfigError("--head dense: sees whole images only: set [input] tile_size = 0, or --input-size")
     fold_of = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed))
     keras.utils.set_random_seed(seed)
-    model = dense.trainable(network.backbone(spec.size, weights, config.dense.alpha), config.dense.dropout)
+    model = dense_head.trainable(
+        network.backbone(spec.size, weights, config.dense.alpha), config.dense.dropout
+    )
     plan = _plan(spec, int(fold_of.max()) + 1, config, hardware)
     checkpoints = Checkpoints(folder, _mark(samples, spec, config, weights, seed))
     try:
@@ -81,7 +84,7 @@ def learn(
         judges=Judges(shipped, b"", fold_of),
         record={
             "recipe": "dense head",
-            "chosen": {**tiling.describe(spec), "cuts": [dense.LAST], "epoch": outcome.epoch},
+            "chosen": {**tiling.describe(spec), "cuts": [dense_head.LAST], "epoch": outcome.epoch},
             "judged_by": f"{fold_of.max() + 1}-fold cross-validation",
             "history": logbook.history,
             "warnings": _warnings(outcome),
@@ -161,4 +164,4 @@ def _shipped(
     prepared = inputs(some, spec, "class activation")
     fed = np.concatenate([called(means, scaled(one.tensor)) for one in prepared])
     defective = np.array([sample.label == 1 for sample in some])
-    return dense.with_map(model, fed[defective], called(head, fed)[:, 0])
+    return dense_head.with_map(model, fed[defective], called(head, fed)[:, 0])

@@ -30,11 +30,11 @@ from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
 from trainer import metrics
 from trainer.data.dataset import Sample
-from trainer.export import Int8Model
-from trainer.features import inputs
 from trainer.good_only import Remembered
 from trainer.learned import Learned
-from trainer.network import shift_px
+from trainer.network.export import Int8Model
+from trainer.network.features import inputs
+from trainer.network.network import shift_px
 from trainer.thresholds import scored
 
 SIGMA_SHARE = 0.06  # of the input's lesser side: the Gaussian that the difference map takes for background

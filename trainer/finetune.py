@@ -21,7 +21,6 @@ from device.bundle.bundle import PreprocessSpec
 from device.inspection.detector import pool
 from device.inspection.framing import Cells, content_cells
 from device.inspection.preprocess import ModelInput
-from trainer import network
 from trainer.checkpoint import Arrays, Checkpoints
 from trainer.config import Config, FinetuneConfig
 from trainer.course import Course, Feed, Judged, Outcome, Plan
@@ -29,15 +28,16 @@ from trainer.data.augment import Augmentation
 from trainer.data.batches import AS_THEY_ARE, Batch, Batches
 from trainer.data.dataset import Sample, read_mask
 from trainer.data.tiling import framing_of
-from trainer.export import Int8Model
-from trainer.features import inputs
-from trainer.hardware import Hardware
 from trainer.learn import quantized, representative
 from trainer.learned import Judges, Learned
 from trainer.learner import Learner, Phase, Teaching
 from trainer.logbook import Logbook
 from trainer.losses import alpha_of_balance
-from trainer.network import HEAD, called, scaled
+from trainer.network import network
+from trainer.network.export import Int8Model
+from trainer.network.features import inputs
+from trainer.network.hardware import Hardware
+from trainer.network.network import HEAD, called, scaled
 from trainer.quality import Quality, place
 
 log = logging.getLogger(__name__)

@@ -176,7 +176,8 @@ def _learned(
     weights: str,
 ) -> Learned:
     """A model in the way that was asked for. What is trained on leaves its checkpoints in DIR meanwhile."""
-    from trainer import classic, finetune, hardware, learn, quantize_aware
+    from trainer import classic, finetune, learn, quantize_aware
+    from trainer.network import hardware
 
     logbook, seed, folder = Logbook(options.logs), options.seed, options.out / CHECKPOINTS
     if weights == "none":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from device.bundle.bundle import PreprocessSpec, ReferenceSpec
 from device.bundle.reference import GoldenReference, Gray
 from trainer.data.dataset import Sample
-from trainer.features import inputs
+from trainer.network.features import inputs
 
 log = logging.getLogger(__name__)
 

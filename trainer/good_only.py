@@ -26,12 +26,13 @@ from device.image.upright import part as part_of
 from device.inspection.detector import pool
 from device.inspection.preprocess import Preprocessor
 from device.learning.remember import remember
-from trainer import metrics, network
+from trainer import metrics
 from trainer.config import GoodOnlyConfig
 from trainer.data.dataset import Sample
 from trainer.data.made_defects import with_defect
-from trainer.export import Int8Model, to_int8
-from trainer.network import scaled
+from trainer.network import network
+from trainer.network.export import Int8Model, to_int8
+from trainer.network.network import scaled
 from trainer.quality import Quality
 
 log = logging.getLogger(__name__)

@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.inspection.detector import pool, pooled_tiles
 from device.inspection.framing import counted_in_tiles
-from trainer import network, probe, scratch
+from trainer import probe, scratch
 from trainer.config import Config
 from trainer.data import tiling
 from trainer.data.dataset import Sample, folds
 from trainer.data.sizing import one_aspect
 from trainer.data.tiling import Tiles, cuts, framing_of
-from trainer.export import FloatModel, Int8Model, to_float, to_int8
-from trainer.features import Kept, inputs, may_be_lit, view_names
 from trainer.learned import Judges, Learned
 from trainer.logbook import Logbook
-from trainer.network import Head
+from trainer.network import network
+from trainer.network.export import FloatModel, Int8Model, to_float, to_int8
+from trainer.network.features import Kept, inputs, may_be_lit, view_names
+from trainer.network.network import Head
+from trainer.network.rounding import rounded
 from trainer.quality import Quality
-from trainer.rounding import rounded
 
 log = logging.getLogger(__name__)
 

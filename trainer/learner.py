@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling
 from device.errors import TrainingError
-from trainer import keras_metrics, network
+from trainer import keras_metrics
 from trainer.data.batches import Batch
-from trainer.hardware import Hardware
 from trainer.losses import ImageLoss, MapLoss
+from trainer.network import network
+from trainer.network.hardware import Hardware
 from trainer.schedule import WarmUpCosine, warm_up_steps
 
 EVIDENCE_RANK = 4  # of the output of a network that gives a map; one that gives an image's logit has 2

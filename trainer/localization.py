@@ -48,7 +48,7 @@ from trainer import command, evaluate, metrics
 from trainer.data.dataset import Sample, load, read_mask
 from trainer.evaluate import map_size
 from trainer.learned import Judges
-from trainer.network import scaled
+from trainer.network.network import scaled
 
 COPIES = 8  # noisy ones of an image
 NOISE = 0.15  # their noise: standard deviation as a share of the image's range, as Smilkov et al. advise

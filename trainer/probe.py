@@ -26,13 +26,13 @@ from device.bundle.bundle import Pooling, PreprocessSpec
 from device.inspection.detector import merged, pooled_tiles
 from device.inspection.framing import Framing
 from device.inspection.preprocess import ModelInput
-from trainer.cells import Cells
 from trainer.config import ProbeConfig
 from trainer.data.dataset import Sample, folds, read_mask
 from trainer.data.tiling import PERHAPS, Tiles, cuts, describe
-from trainer.export import Int8Model
-from trainer.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
-from trainer.network import CANDIDATE_CUTS, Cuts, Head
+from trainer.network.cells import Cells
+from trainer.network.export import Int8Model
+from trainer.network.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
+from trainer.network.network import CANDIDATE_CUTS, Cuts, Head
 from trainer.quality import Quality, ap_error, place
 
 log = logging.getLogger(__name__)

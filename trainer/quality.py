@@ -13,7 +13,7 @@ from device.image.geometry import Letterbox
 from device.inspection.localizer import evidence_in_frame
 from trainer import metrics
 from trainer.metrics import pointing_hit
-from trainer.network import shift_px
+from trainer.network.network import shift_px
 
 RESAMPLES = 200  # of the bootstrap
 

@@ -14,17 +14,18 @@ from typing import Any
 
 import keras
 
-from trainer import fake_quant, finetune, network
+from trainer import finetune
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config
 from trainer.course import Course, Plan
-from trainer.features import inputs
-from trainer.hardware import Hardware
 from trainer.learn import representative
 from trainer.learned import Learned
 from trainer.learner import Phase
 from trainer.logbook import Logbook
-from trainer.network import scaled
+from trainer.network import fake_quant, network
+from trainer.network.features import inputs
+from trainer.network.hardware import Hardware
+from trainer.network.network import scaled
 
 log = logging.getLogger(__name__)
 

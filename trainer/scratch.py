@@ -23,11 +23,11 @@ from trainer.config import ScratchConfig
 from trainer.data.batches import cell_truth
 from trainer.data.dataset import Sample
 from trainer.data.tiling import GOOD, Tiles, cuts, mask_on_canvas
-from trainer.features import inputs
 from trainer.learner import TopMean
 from trainer.logbook import Logbook
 from trainer.losses import ImageLoss, MapLoss
-from trainer.network import STRIDES, backbone, scaled, trainable_model
+from trainer.network.features import inputs
+from trainer.network.network import STRIDES, backbone, scaled, trainable_model
 from trainer.quality import Quality
 from trainer.schedule import WarmUpCosine, warm_up_steps
 

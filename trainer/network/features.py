@@ -1,6 +1,6 @@
 """What the frozen int8 backbone sees in each image, cached once: the mean of every channel of every cut.
 
-And some cells of the images whose masks say which of them are defective (trainer.cells).
+And some cells of the images whose masks say which of them are defective (trainer.network.cells).
 
 The mean of a linear head's evidence map is the head applied to these means, so whole candidates are fitted
 and compared on a few thousand numbers an image. The features come from the quantized network itself: the head
@@ -23,12 +23,12 @@ from device.bundle.bundle import PreprocessSpec
 from device.image.frame import frame_from_file
 from device.inspection.framing import Framing, counted_in_tiles, index_of
 from device.inspection.preprocess import ModelInput, Preprocessor
-from trainer import cells
-from trainer.cells import Cells
 from trainer.data.dataset import Sample
 from trainer.data.tiling import mask_on_canvas
-from trainer.export import Int8Model
-from trainer.network import CHANNELS, STRIDES, Cuts, Head, map_stride
+from trainer.network import cells
+from trainer.network.cells import Cells
+from trainer.network.export import Int8Model
+from trainer.network.network import CHANNELS, STRIDES, Cuts, Head, map_stride
 
 log = logging.getLogger(__name__)
 

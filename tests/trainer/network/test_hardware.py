@@ -11,14 +11,16 @@ import pytest
 from fixtures_network import CPU
 from fixtures_trainer import REPOSITORY
 
-from trainer import config, hardware
+from trainer import config
+from trainer.network import hardware
 
 SHARED = """
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from fixtures_network import CPU, GRID, POOLING, evidence_of
-from trainer import hardware, network
+from trainer.network import hardware
+from trainer.network import network
 from trainer.data.batches import Batch
 from trainer.learner import Learner, Phase, Teaching
 from device.image.geometry import Size

@@ -8,10 +8,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from device.image.geometry import Size
-from trainer import network
-from trainer.export import to_int8
-from trainer.network import CANDIDATE_CUTS, CHANNELS, Head
-from trainer.rounding import MOST, rounded
+from trainer.network import network
+from trainer.network.export import to_int8
+from trainer.network.network import CANDIDATE_CUTS, CHANNELS, Head
+from trainer.network.rounding import MOST, rounded
 
 CUTS = CANDIDATE_CUTS[1]
 CHANNEL_COUNT = sum(CHANNELS[cut] for cut in CUTS)

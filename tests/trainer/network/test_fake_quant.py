@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from fixtures_network import evidence_of
 
-from trainer import fake_quant
-from trainer.export import Int8Model, to_int8
-from trainer.network import halves, scaled
+from trainer.network import fake_quant
+from trainer.network.export import Int8Model, to_int8
+from trainer.network.network import halves, scaled
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def halves(model: keras.Model, from_block: int) -> tuple[keras.Model, keras.Mode
     """(all before a block, the rest), on the same layers: the first's output is the second's input.
 
     Where an earlier block's map is asked for by the head, the halves part there. From HEAD on, a dense head
-    (trainer.dense) is alone.
+    (trainer.network.dense_head) is alone.
     """
     if from_block == HEAD and not _heads(model):
         between = model.get_layer("dense_mean").output

@@ -12,11 +12,11 @@ from fixtures_trainer import SIDE, gray_input, make_head, make_sample, run
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
-from trainer import features, network
 from trainer.data import tiling
 from trainer.data.dataset import load
-from trainer.export import Int8Model
-from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
+from trainer.network import features, network
+from trainer.network.export import Int8Model
+from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 
 MOVED = ("as is", "mirrored", "turned")
 ALL_VIEWS = [view for name in MOVED for view in features.VIEWS[name]]

@@ -9,8 +9,8 @@ from fixtures_trainer import make_head, run
 
 from device.errors import ConfigError
 from device.image.geometry import Size
-from trainer import network
-from trainer.network import CANDIDATE_CUTS, CHANNELS, STRIDES
+from trainer.network import network
+from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 
 SIZE = Size(96, 64)
 

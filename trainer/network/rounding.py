@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.network import CHANNELS, Head
+from trainer.network.network import CHANNELS, Head
 
 MOST = 127  # of int8, both ways
 CELLS_SHARE = 0.1  # how much single cells count, beside the means of images

@@ -22,7 +22,7 @@ from device.errors import InterpreterError
 from device.inspection.detector import AS_IT_IS, Prediction, predict
 from device.inspection.interpreter import default_threads
 from device.inspection.preprocess import ModelInput
-from trainer.network import scaled
+from trainer.network.network import scaled
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ def _in_a_process(model: keras.Model, examples: Sequence[NDArray[np.uint8]]) -> 
         model.save(folder / MODEL)
         np.save(folder / EXAMPLES, np.array(examples))
         done = subprocess.run(
-            (sys.executable, "-m", "trainer.export", name),
-            cwd=Path(__file__).parent.parent,
+            (sys.executable, "-m", "trainer.network.export", name),
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "KERAS_BACKEND": "tensorflow"},
             capture_output=True,
             text=True,

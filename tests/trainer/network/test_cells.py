@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer import cells
-from trainer.cells import DEFECTIVE, GOOD, UNCLEAR, Cells
-from trainer.features import evidence
-from trainer.network import CHANNELS, STRIDES, Head
+from trainer.network import cells
+from trainer.network.cells import DEFECTIVE, GOOD, UNCLEAR, Cells
+from trainer.network.features import evidence
+from trainer.network.network import CHANNELS, STRIDES, Head
 
 SIDE, STRIDE = 96, 8
 GRID = (SIDE // STRIDE, SIDE // STRIDE)

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from fixtures_trainer import SIDE
 
-from trainer import dense, network
-from trainer.export import Int8Model, to_int8
-from trainer.network import HEAD, block_of, called, scaled
+from trainer.network import dense_head, network
+from trainer.network.export import Int8Model, to_int8
+from trainer.network.network import HEAD, block_of, called, scaled
 
 
 @pytest.fixture(scope="module")
 def model(narrow) -> keras.Model:
     """As after some training: no BatchNorm of the head stands at its beginning."""
-    found = dense.trainable(narrow, 0.3)
+    found = dense_head.trainable(narrow, 0.3)
     rng = np.random.default_rng(0)
-    for units in dense.UNITS:
+    for units in dense_head.UNITS:
         layer = found.get_layer(f"dense_{units}_norm")
         low, high = ((0.5, -0.5, 0.1, 0.5), (1.5, 0.5, 0.5, 2.0))
         layer.set_weights([rng.uniform(*pair, units) for pair in zip(low, high, strict=True)])
@@ -34,14 +34,14 @@ def pixels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def shipped(model, pixels) -> keras.Model:
     fed = called(network.halves(model, HEAD)[0], scaled(pixels))
-    return dense.with_map(model, fed, np.asarray(model(scaled(pixels)))[:, 0])
+    return dense_head.with_map(model, fed, np.asarray(model(scaled(pixels)))[:, 0])
 
 
 def test_the_layers_of_the_recipe(model):
     kinds = [type(layer).__name__ for layer in model.layers if layer.name.startswith("dense_")]
     block = ["Dense", "BatchNormalization", "Dropout"]
     assert kinds == ["GlobalAveragePooling2D", *block, *block, "Dense"]
-    assert [model.get_layer(f"dense_{units}").units for units in dense.UNITS] == [64, 32]
+    assert [model.get_layer(f"dense_{units}").units for units in dense_head.UNITS] == [64, 32]
     assert model.output_shape == (None, 1)
 
 
@@ -64,7 +64,7 @@ def test_the_gradient_is_that_of_the_logit(model, pixels):
     """By differences of the head's own layers."""
     head = keras.Model(model.get_layer("dense_64").input, model.output)
     fed = called(network.halves(model, HEAD)[0], scaled(pixels))
-    found = dense.gradient(model, fed)
+    found = dense_head.gradient(model, fed)
     for channel in (0, 100, 1279):
         moved = fed.copy()
         moved[:, channel] += 1e-3
@@ -76,13 +76,13 @@ def test_int8_keeps_the_logits_and_many_levels():
     """On a backbone of one convolution: 64 cells that are rounded in their own ways."""
     keras.utils.set_random_seed(1)
     image = keras.Input((SIDE, SIDE, 3))
-    base = keras.Model(image, [keras.layers.Conv2D(48, 8, 8, activation="relu", name=dense.LAST)(image)])
-    small = dense.trainable(base, 0.3)
+    base = keras.Model(image, [keras.layers.Conv2D(48, 8, 8, activation="relu", name=dense_head.LAST)(image)])
+    small = dense_head.trainable(base, 0.3)
     rng = np.random.default_rng(6)
     some = np.kron(rng.integers(0, 256, (24, 8, 8, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
     logits = called(small, scaled(some))[:, 0]
     fed = called(network.halves(small, HEAD)[0], scaled(some))
-    content = to_int8(dense.with_map(small, fed, logits), [one[np.newaxis] for one in some])
+    content = to_int8(dense_head.with_map(small, fed, logits), [one[np.newaxis] for one in some])
     maps = Int8Model(content).run_batch(some)
     assert maps.shape == (24, 8, 8, 1)
     stored = maps.mean((1, 2, 3), dtype=np.float64)

@@ -15,8 +15,8 @@ from device.errors import InterpreterError
 from device.image.geometry import Size
 from device.inspection.detector import Detector
 from device.inspection.preprocess import Preprocessor
-from trainer import export
-from trainer.network import CHANNELS, STRIDES, scaled
+from trainer.network import export
+from trainer.network.network import CHANNELS, STRIDES, scaled
 
 
 @pytest.fixture(scope="module")

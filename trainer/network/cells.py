@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.network import CHANNELS, shift_px
+from trainer.network.network import CHANNELS, shift_px
 
 DEFECTIVE, GOOD, UNCLEAR = 1, 0, -1
 LEAST_SHARE = 0.5  # of a defective cell's area; where no cell has so much, the one with the most
