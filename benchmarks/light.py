@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 
 from device.errors import EdgeVisionError
 from trainer import config as configs
-from trainer import learn, metrics, probe
+from trainer import learn, probe
 from trainer.data import dataset as datasets
 from trainer.data import sizing
 from trainer.network.network import CANDIDATE_CUTS
+from trainer.scoring import metrics
 
 CUTS = CANDIDATE_CUTS[3]  # all three
 MASK_WEIGHT = 0.1

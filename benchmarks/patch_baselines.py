@@ -39,8 +39,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from device.image.frame import read_image
 from device.image.geometry import Size
 from device.image.resize import resized
-from trainer import metrics
 from trainer.data.dataset import Sample, load, read_mask
+from trainer.scoring import metrics
 
 Floats = NDArray[np.float32]
 

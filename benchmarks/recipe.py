@@ -42,9 +42,9 @@ from device.errors import EdgeVisionError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
-from trainer import metrics
 from trainer.data.dataset import Sample, load
 from trainer.network.network import backbone, scaled
+from trainer.scoring import metrics
 
 CUT = "block_12_add"  # what lies behind it is fine-tuned
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # the first is the image itself

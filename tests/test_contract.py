@@ -17,10 +17,11 @@ from device.image.geometry import Size
 from device.inspection.checks import measure
 from device.inspection.detector import pool
 from device.inspection.pipeline import Pipeline
-from trainer import contract, thresholds
+from trainer import contract
 from trainer.learned import Judges, Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
+from trainer.scoring import thresholds
 
 
 def spotted(folder, count):

@@ -17,7 +17,7 @@ from trainer.logbook import Logbook
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import scaled
-from trainer.quality import Quality
+from trainer.scoring.quality import Quality
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

@@ -16,7 +16,7 @@ from trainer.data.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
 from trainer.network.features import evidence
 from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 from trainer.probe import Judged
-from trainer.quality import Quality, ap_error
+from trainer.scoring.quality import Quality, ap_error
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
 CUTS = tuple(STRIDES)

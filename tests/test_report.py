@@ -18,12 +18,13 @@ from fixtures_trainer import Fitted, gray_input, make_sample, wish
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
-from trainer import config, contract, report, thresholds
+from trainer import config, contract, report
 from trainer import page as pages
 from trainer.data.dataset import Dataset
 from trainer.learned import Judges, Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
+from trainer.scoring import thresholds
 
 NASTY = '<img src=x onerror="alert(1)">&$title'
 RECORD = {

@@ -15,7 +15,7 @@ from device.image.geometry import Size
 from trainer import config, scratch
 from trainer.logbook import Logbook
 from trainer.network.network import STRIDES
-from trainer.quality import Quality
+from trainer.scoring.quality import Quality
 
 CONFIG = replace(config.load(None).scratch, epochs=3, batch_size=4)
 STRIDE = STRIDES[scratch.CUT]

@@ -28,14 +28,14 @@ from device.bundle.calibration import SCHEMA_VERSION
 from device.image.frame import read_image
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
-from trainer import metrics
 from trainer.data.dataset import Sample
 from trainer.good_only import Remembered
 from trainer.learned import Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import shift_px
-from trainer.thresholds import scored
+from trainer.scoring import metrics
+from trainer.scoring.thresholds import scored
 
 SIGMA_SHARE = 0.06  # of the input's lesser side: the Gaussian that the difference map takes for background
 SIGMA_LIMIT_PX = 100.0  # the device refuses a wider one

@@ -27,8 +27,9 @@ from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
-from trainer import command, metrics
+from trainer import command
 from trainer.data.dataset import Dataset, Recorded, Sample, load, read_mask, read_split_csv
+from trainer.scoring import metrics
 
 EVIDENCE_RANGE = 256.0  # of a distance from a memory, either way: good cells lie around -4
 MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at this greater side

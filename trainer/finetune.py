@@ -38,7 +38,7 @@ from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
-from trainer.quality import Quality, place
+from trainer.scoring.quality import Quality, place
 
 log = logging.getLogger(__name__)
 

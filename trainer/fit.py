@@ -32,12 +32,13 @@ from device.bundle import reference as references
 from device.bundle.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
 from device.inspection.pipeline import Pipeline
-from trainer import command, page, provenance, thresholds, wish
+from trainer import command, page, provenance
 from trainer import config as configs
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data import preview, sizing
 from trainer.logbook import Logbook
+from trainer.scoring import operating_point, thresholds
 from trainer.steps import Steps
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         dataset = _dataset(options, config, "supervised")
         preview.warn(dataset.train, config.augment)
         good, bad = (dataset.count(split="train", label=label) for label in (0, 1))
-        wish.require_enough(good, bad, config.threshold)
+        operating_point.require_enough(good, bad, config.threshold)
         specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
@@ -84,7 +85,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
     with steps.at("thresholds"):
         scores = thresholds.calibrate(learned.labels, learned.pooled)
         chosen = thresholds.choose(learned.labels, learned.pooled, scores, config.threshold)
-        described = wish.describe(
+        described = operating_point.describe(
             learned.labels, thresholds.scored(learned.pooled, scores), chosen.ng, config.threshold
         )
         golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
@@ -114,7 +115,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
     _report(calibration)
-    for line in wish.lines(described):
+    for line in operating_point.lines(described):
         log.info("%s", line)
     return path
 
@@ -127,7 +128,8 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
 
-    from trainer import contract, good_only, good_thresholds, report
+    from trainer import contract, good_only, report
+    from trainer.scoring import good_thresholds
 
     with steps.at("model"):
         learned = good_only.learn(good, specs, config.good_only, weights, options.seed)

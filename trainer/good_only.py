@@ -26,14 +26,14 @@ from device.image.upright import part as part_of
 from device.inspection.detector import pool
 from device.inspection.preprocess import Preprocessor
 from device.learning.remember import remember
-from trainer import metrics
 from trainer.config import GoodOnlyConfig
 from trainer.data.dataset import Sample
 from trainer.data.made_defects import with_defect
 from trainer.network import network
 from trainer.network.export import Int8Model, to_int8
 from trainer.network.network import scaled
-from trainer.quality import Quality
+from trainer.scoring import metrics
+from trainer.scoring.quality import Quality
 
 log = logging.getLogger(__name__)
 

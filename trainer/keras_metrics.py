@@ -1,7 +1,7 @@
 """Metrics of an epoch as Keras counts them, right over any division into batches.
 
 Counts are gathered over the batches and divided once, at the end: a mean of the F1 of batches is no F1. Truth
-is 0 or 1, predictions are logits of images, both (n,) or (n, 1). trainer.metrics has the same figures of
+is 0 or 1, predictions are logits of images, both (n,) or (n, 1). metrics.py has the same figures of
 arrays; tests hold both to scikit-learn.
 """
 

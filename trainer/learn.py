@@ -29,7 +29,7 @@ from trainer.network.export import FloatModel, Int8Model, to_float, to_int8
 from trainer.network.features import Kept, inputs, may_be_lit, view_names
 from trainer.network.network import Head
 from trainer.network.rounding import rounded
-from trainer.quality import Quality
+from trainer.scoring.quality import Quality
 
 log = logging.getLogger(__name__)
 

@@ -44,11 +44,12 @@ from device.inspection.framing import Cells, counted_in_tiles
 from device.inspection.localizer import background_difference, evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import ModelInput
-from trainer import command, evaluate, metrics
+from trainer import command, evaluate
 from trainer.data.dataset import Sample, load, read_mask
 from trainer.evaluate import map_size
 from trainer.learned import Judges
 from trainer.network.network import scaled
+from trainer.scoring import metrics
 
 COPIES = 8  # noisy ones of an image
 NOISE = 0.15  # their noise: standard deviation as a share of the image's range, as Smilkov et al. advise

@@ -33,7 +33,7 @@ from trainer.network.cells import Cells
 from trainer.network.export import Int8Model
 from trainer.network.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
 from trainer.network.network import CANDIDATE_CUTS, Cuts, Head
-from trainer.quality import Quality, ap_error, place
+from trainer.scoring.quality import Quality, ap_error, place
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 from device.bundle.bundle import Bundle
 from trainer.config import Config
 from trainer.data.dataset import Dataset
-from trainer.thresholds import Labels
+from trainer.scoring.thresholds import Labels
 
 PACKAGES = (
     "tensorflow",

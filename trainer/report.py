@@ -35,7 +35,7 @@ from device.inspection.localizer import Localizer, evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import ModelInput, Preprocessor
 from device.inspection.verdict import decide
-from trainer import chart, command, evaluate, localization, metrics, page, thumbnail
+from trainer import chart, command, evaluate, localization, page, thumbnail
 from trainer import config as configs
 from trainer.chart import Axis, Bars, Line, Mark
 from trainer.config import ReportConfig
@@ -46,7 +46,8 @@ from trainer.learned import Learned
 from trainer.localization import Look, Measured, Saliency
 from trainer.network.export import Int8Model
 from trainer.page import Markup
-from trainer.thresholds import scored
+from trainer.scoring import metrics
+from trainer.scoring.thresholds import scored
 
 BINS = 40  # of the histogram of scores
 CONFIDENCE = "95 % (Clopper and Pearson, 1934)"

@@ -28,8 +28,8 @@ from trainer.logbook import Logbook
 from trainer.losses import ImageLoss, MapLoss
 from trainer.network.features import inputs
 from trainer.network.network import STRIDES, backbone, scaled, trainable_model
-from trainer.quality import Quality
 from trainer.schedule import WarmUpCosine, warm_up_steps
+from trainer.scoring.quality import Quality
 
 log = logging.getLogger(__name__)
 

@@ -36,11 +36,12 @@ from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
 from device.learning.features import Seen, Sight
 from device.learning.learn import drift_reference, remember
-from trainer import contract, metrics, probe, provenance, thresholds
+from trainer import contract, probe, provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data.dataset import Dataset, Sample
-from trainer.quality import Quality, gain_error
+from trainer.scoring import metrics, thresholds
+from trainer.scoring.quality import Quality, gain_error
 
 log = logging.getLogger(__name__)
 

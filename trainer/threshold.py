@@ -36,12 +36,13 @@ from device.errors import DataError, FrameError
 from device.image.frame import frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.inspection.pipeline import Pipeline
-from trainer import command, page, provenance, thresholds
+from trainer import command, page, provenance
 from trainer import config as configs
-from trainer import wish as wishes
 from trainer.config import ThresholdConfig
 from trainer.data.dataset import Dataset, Sample, load, read_split_csv
-from trainer.metrics import Confusion, confusion
+from trainer.scoring import operating_point as wishes
+from trainer.scoring import thresholds
+from trainer.scoring.metrics import Confusion, confusion
 
 log = logging.getLogger(__name__)
 

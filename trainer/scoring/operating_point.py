@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from device.errors import DataError
 from device.learning.confidence import allowed, images_needed, lower_bound, upper_bound
-from trainer import metrics
 from trainer.config import ThresholdConfig
+from trainer.scoring import metrics
 
 RESAMPLES = 2000
 FACTORS = tuple(2**step for step in range(1, 16))  # of the images at hand, that may be asked for

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score
 
-from trainer.metrics import (
+from trainer.scoring.metrics import (
     AUPRO_LIMIT,
     Confusion,
     PixelTally,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device.image.geometry import Letterbox, Size
-from trainer.quality import Quality, gain_error, place
+from trainer.scoring.quality import Quality, gain_error, place
 
 
 def test_quality_of_a_table_made_by_hand():

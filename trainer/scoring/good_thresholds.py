@@ -10,8 +10,8 @@ import numpy as np
 
 from device.bundle.bundle import ScoreCalibration, ThresholdRow, Thresholds
 from trainer.config import ThresholdConfig
-from trainer.metrics import confusion, interval
-from trainer.thresholds import Values, scored
+from trainer.scoring.metrics import confusion, interval
+from trainer.scoring.thresholds import Values, scored
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def choose(pooled: Values, made: Values, wish: ThresholdConfig) -> tuple[ScoreCa
 
     `pooled`: logits of good images that the memory had not seen. At most the wish's `false_reject_rate` of
     them reach NG, at most its `marginal_share` MARGINAL. Where not one may, NG lies beyond the strangest by
-    a margin: unlike trainer.wish, this refuses nothing, since ten good images are a beginning. `made`:
+    a margin: unlike operating_point.py, this refuses nothing, since ten good images are a beginning. `made`:
     logits of defects made from good images, which say what such a threshold costs.
     """
     rate, confidence = wish.false_reject_rate, wish.confidence

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from device.bundle.bundle import ScoreCalibration, ThresholdRow, Thresholds
-from trainer import wish as wishes
 from trainer.config import ThresholdConfig
-from trainer.metrics import Confusion, confusion
+from trainer.scoring import operating_point as wishes
+from trainer.scoring.metrics import Confusion, confusion
 
 ROUND_THRESHOLDS = tuple(step / 10 for step in range(1, 10))
 SWEEP_FILE = "thresholds.csv"
@@ -51,7 +51,7 @@ def scored(pooled: Values, scores: ScoreCalibration) -> Values:
 def choose(labels: Labels, pooled: Values, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
     """Where NG and MARGINAL begin.
 
-    `ng` by the wish (trainer.wish); at most `marginal_share` of the good ones reach `marginal`. Both lie
+    `ng` by the wish (operating_point.py); at most `marginal_share` of the good ones reach `marginal`. Both lie
     halfway, in logits, between two images that were seen. Where several places are equally good, the widest
     gap is taken. Raises DataError where the images do not carry the wish.
     """

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from device.image.geometry import Letterbox
 from device.inspection.localizer import evidence_in_frame
-from trainer import metrics
-from trainer.metrics import pointing_hit
 from trainer.network.network import shift_px
+from trainer.scoring import metrics
+from trainer.scoring.metrics import pointing_hit
 
 RESAMPLES = 200  # of the bootstrap
 

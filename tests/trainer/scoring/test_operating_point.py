@@ -8,8 +8,8 @@ from fixtures_trainer import wish
 from scipy.stats import binom
 
 from device.errors import DataError
-from trainer import wish as wishes
-from trainer.metrics import confusion
+from trainer.scoring import operating_point as wishes
+from trainer.scoring.metrics import confusion
 
 
 def table(good: list[float], bad: list[float]) -> tuple[np.ndarray, np.ndarray]:

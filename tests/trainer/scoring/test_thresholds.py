@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from device.bundle.bundle import ScoreCalibration
-from trainer import thresholds
-from trainer.metrics import confusion
+from trainer.scoring import thresholds
+from trainer.scoring.metrics import confusion
 
 LOGITS = ScoreCalibration(1.0, 0.0)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fixtures_trainer import wish
 
-from trainer.good_thresholds import choose, images_needed
-from trainer.metrics import interval
-from trainer.thresholds import scored
+from trainer.scoring.good_thresholds import choose, images_needed
+from trainer.scoring.metrics import interval
+from trainer.scoring.thresholds import scored
 
 MADE = np.full(8, 50.0)
 
