@@ -40,9 +40,9 @@ from trainer import config, synthetic
 from trainer.data import dataset as datasets
 from trainer.data.augment import Augmentation
 from trainer.data.batches import Batches
-from trainer.learner import Learner, Phase, Teaching
 from trainer.network import hardware, network
 from trainer.network.network import STRIDES, Head
+from trainer.training.learner import Learner, Phase, Teaching
 
 CUT = "block_6_expand_relu"
 AUGMENTATION = Augmentation(flip_horizontal=True, flip_vertical=True, brightness=0.05, contrast=0.1)

@@ -28,7 +28,7 @@ from trainer.network import fake_quant
 from trainer.network import hardware
 from trainer.network import network
 from trainer.data.batches import Batch
-from trainer.learner import Learner, Phase, Teaching
+from trainer.training.learner import Learner, Phase, Teaching
 from trainer.network.network import Head, scaled
 
 base = network.backbone(Size(64, 64), "none", 0.35)

@@ -12,9 +12,9 @@ from fixtures_trainer import gray_input
 from device.errors import ConfigError
 from device.image.geometry import Size
 from trainer import classic, config
-from trainer.course import Outcome
-from trainer.logbook import Logbook
 from trainer.network.export import require_all_int8
+from trainer.training.cross_validation import Outcome
+from trainer.training.logbook import Logbook
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from device.inspection.detector import pool
 from trainer import config, finetune, learn
 from trainer.data.batches import Batches
 from trainer.learned import Judges, Learned
-from trainer.logbook import Logbook
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import scaled
 from trainer.scoring.quality import Quality
+from trainer.training.logbook import Logbook
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

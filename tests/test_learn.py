@@ -20,10 +20,10 @@ from trainer import config, learn
 from trainer.data import sizing
 from trainer.data.dataset import load
 from trainer.data.tiling import Tiles, cuts
-from trainer.logbook import Logbook
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import Head, scaled
+from trainer.training.logbook import Logbook
 
 
 def samples_of(good, bad):

@@ -11,8 +11,8 @@ from fixtures_trainer import gray_input
 
 from trainer import config, learn, quantize_aware
 from trainer.learned import Judges, Learned
-from trainer.logbook import Logbook
 from trainer.network.export import require_all_int8
+from trainer.training.logbook import Logbook
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

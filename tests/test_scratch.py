@@ -13,9 +13,9 @@ from fixtures_trainer import SIDE, gray_input, make_samples
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import config, scratch
-from trainer.logbook import Logbook
 from trainer.network.network import STRIDES
 from trainer.scoring.quality import Quality
+from trainer.training.logbook import Logbook
 
 CONFIG = replace(config.load(None).scratch, epochs=3, batch_size=4)
 STRIDE = STRIDES[scratch.CUT]

@@ -21,24 +21,24 @@ from device.bundle.bundle import PreprocessSpec
 from device.inspection.detector import pool
 from device.inspection.framing import Cells, content_cells
 from device.inspection.preprocess import ModelInput
-from trainer.checkpoint import Arrays, Checkpoints
 from trainer.config import Config, FinetuneConfig
-from trainer.course import Course, Feed, Judged, Outcome, Plan
 from trainer.data.augment import Augmentation
 from trainer.data.batches import AS_THEY_ARE, Batch, Batches
 from trainer.data.dataset import Sample, read_mask
 from trainer.data.tiling import framing_of
 from trainer.learn import quantized, representative
 from trainer.learned import Judges, Learned
-from trainer.learner import Learner, Phase, Teaching
-from trainer.logbook import Logbook
-from trainer.losses import alpha_of_balance
 from trainer.network import network
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
 from trainer.scoring.quality import Quality, place
+from trainer.training.checkpoint import Arrays, Checkpoints
+from trainer.training.cross_validation import Course, Feed, Judged, Outcome, Plan
+from trainer.training.learner import Learner, Phase, Teaching
+from trainer.training.logbook import Logbook
+from trainer.training.losses import alpha_of_balance
 
 log = logging.getLogger(__name__)
 

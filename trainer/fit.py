@@ -37,9 +37,9 @@ from trainer import config as configs
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data import preview, sizing
-from trainer.logbook import Logbook
 from trainer.scoring import operating_point, thresholds
 from trainer.steps import Steps
+from trainer.training.logbook import Logbook
 
 if TYPE_CHECKING:
     from trainer.learned import Learned  # it brings TensorFlow

@@ -23,13 +23,13 @@ from trainer.data.dataset import Sample, folds
 from trainer.data.sizing import one_aspect
 from trainer.data.tiling import Tiles, cuts, framing_of
 from trainer.learned import Judges, Learned
-from trainer.logbook import Logbook
 from trainer.network import network
 from trainer.network.export import FloatModel, Int8Model, to_float, to_int8
 from trainer.network.features import Kept, inputs, may_be_lit, view_names
 from trainer.network.network import Head
 from trainer.network.rounding import rounded
 from trainer.scoring.quality import Quality
+from trainer.training.logbook import Logbook
 
 log = logging.getLogger(__name__)
 

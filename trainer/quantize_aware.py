@@ -15,17 +15,17 @@ from typing import Any
 import keras
 
 from trainer import finetune
-from trainer.checkpoint import Checkpoints
 from trainer.config import Config
-from trainer.course import Course, Plan
 from trainer.learn import representative
 from trainer.learned import Learned
-from trainer.learner import Phase
-from trainer.logbook import Logbook
 from trainer.network import fake_quant, network
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import scaled
+from trainer.training.checkpoint import Checkpoints
+from trainer.training.cross_validation import Course, Plan
+from trainer.training.learner import Phase
+from trainer.training.logbook import Logbook
 
 log = logging.getLogger(__name__)
 

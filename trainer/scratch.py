@@ -23,13 +23,13 @@ from trainer.config import ScratchConfig
 from trainer.data.batches import cell_truth
 from trainer.data.dataset import Sample
 from trainer.data.tiling import GOOD, Tiles, cuts, mask_on_canvas
-from trainer.learner import TopMean
-from trainer.logbook import Logbook
-from trainer.losses import ImageLoss, MapLoss
 from trainer.network.features import inputs
 from trainer.network.network import STRIDES, backbone, scaled, trainable_model
-from trainer.schedule import WarmUpCosine, warm_up_steps
 from trainer.scoring.quality import Quality
+from trainer.training.learner import TopMean
+from trainer.training.logbook import Logbook
+from trainer.training.losses import ImageLoss, MapLoss
+from trainer.training.schedule import WarmUpCosine, warm_up_steps
 
 log = logging.getLogger(__name__)
 

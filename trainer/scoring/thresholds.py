@@ -51,8 +51,8 @@ def scored(pooled: Values, scores: ScoreCalibration) -> Values:
 def choose(labels: Labels, pooled: Values, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
     """Where NG and MARGINAL begin.
 
-    `ng` by the wish (operating_point.py); at most `marginal_share` of the good ones reach `marginal`. Both lie
-    halfway, in logits, between two images that were seen. Where several places are equally good, the widest
+    `ng` by the wish (operating_point.py); at most `marginal_share` of the good ones reach `marginal`. Both
+    lie halfway, in logits, between two images that were seen. Where several places are equally good, the widest
     gap is taken. Raises DataError where the images do not carry the wish.
     """
     ng = wishes.begin(labels, pooled, wish)

@@ -22,7 +22,7 @@ from fixtures_network import CPU, GRID, POOLING, evidence_of
 from trainer.network import hardware
 from trainer.network import network
 from trainer.data.batches import Batch
-from trainer.learner import Learner, Phase, Teaching
+from trainer.training.learner import Learner, Phase, Teaching
 from device.image.geometry import Size
 import keras
 keras.utils.set_random_seed(0)

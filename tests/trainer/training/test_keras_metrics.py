@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from trainer import keras_metrics
-from trainer.keras_metrics import AUROC, F1, AveragePrecision, Precision, Recall
+from trainer.training import keras_metrics
+from trainer.training.keras_metrics import AUROC, F1, AveragePrecision, Precision, Recall
 
 BATCHES = (1, 7, 64, 500)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device.errors import StorageError
-from trainer.checkpoint import Checkpoints
+from trainer.training.checkpoint import Checkpoints
 
 ARRAYS = [np.float32([[1, 2], [3, 4]]), np.int64(7), np.arange(12, dtype=np.uint32)]
 

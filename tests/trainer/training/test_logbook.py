@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from device.errors import StorageError
-from trainer.logbook import FIRST, Logbook
+from trainer.training.logbook import FIRST, Logbook
 
 
 def read(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from trainer.schedule import WarmUpCosine, warm_up_steps
+from trainer.training.schedule import WarmUpCosine, warm_up_steps
 
 # peak 0.8, 4 steps of warm-up, 12 steps: then half of 1 + cos of eighths of a half turn
 TABLE = {

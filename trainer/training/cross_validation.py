@@ -21,12 +21,12 @@ from tqdm import tqdm
 from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
 from device.inspection.framing import Cells
-from trainer.checkpoint import Arrays, Checkpoints
 from trainer.data.batches import Batch
-from trainer.learner import Learner, Phase
-from trainer.logbook import Logbook
 from trainer.scoring import metrics
 from trainer.scoring.quality import Quality
+from trainer.training.checkpoint import Arrays, Checkpoints
+from trainer.training.learner import Learner, Phase
+from trainer.training.logbook import Logbook
 
 log = logging.getLogger(__name__)
 

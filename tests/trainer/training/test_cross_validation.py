@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fixtures_network import CPU, POOLING, evidence_of
 
-from trainer.checkpoint import Checkpoints
-from trainer.course import Course, Judged, Plan
-from trainer.learner import Learner, Phase, Teaching
-from trainer.logbook import Logbook
 from trainer.network.network import HEAD
+from trainer.training.checkpoint import Checkpoints
+from trainer.training.cross_validation import Course, Judged, Plan
+from trainer.training.learner import Learner, Phase, Teaching
+from trainer.training.logbook import Logbook
 
 LABELS = np.arange(24) % 2
 FOLDS = np.arange(24) // 2 % 2

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling
 from device.errors import TrainingError
-from trainer import keras_metrics
 from trainer.data.batches import Batch
-from trainer.losses import ImageLoss, MapLoss
 from trainer.network import network
 from trainer.network.hardware import Hardware
-from trainer.schedule import WarmUpCosine, warm_up_steps
+from trainer.training import keras_metrics
+from trainer.training.losses import ImageLoss, MapLoss
+from trainer.training.schedule import WarmUpCosine, warm_up_steps
 
 EVIDENCE_RANK = 4  # of the output of a network that gives a map; one that gives an image's logit has 2
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "OOM when", "out of memory", "OutOfMemory")
@@ -42,7 +42,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """What a network is taught by; see trainer.losses. `pooling`: from the map to the image's logit."""
+    """What a network is taught by; see losses.py. `pooling`: from the map to the image's logit."""
 
     pooling: Pooling
     gamma: float

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trainer.losses import ImageLoss, MapLoss, alpha_of_balance, focal
+from trainer.training.losses import ImageLoss, MapLoss, alpha_of_balance, focal
 
 LOGIT_OF_0_9 = math.log(9.0)
 

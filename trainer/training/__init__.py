@@ -1,0 +1,1 @@
+"""Teaching a network, an epoch at a time."""
