@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from device.errors import EdgeVisionError
 from trainer import config as configs
-from trainer import learn, probe
 from trainer.data import dataset as datasets
 from trainer.data import sizing
 from trainer.network.network import CANDIDATE_CUTS
+from trainer.recipes import learn, probe
 from trainer.scoring import metrics
 
 CUTS = CANDIDATE_CUTS[3]  # all three

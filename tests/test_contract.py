@@ -18,9 +18,9 @@ from device.inspection.checks import measure
 from device.inspection.detector import pool
 from device.inspection.pipeline import Pipeline
 from trainer import contract
-from trainer.learned import Judges, Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
+from trainer.recipes.learned import Judges, Learned
 from trainer.scoring import thresholds
 
 

@@ -16,8 +16,8 @@ from device.bundle.reference import GoldenReference
 from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
 from trainer import localization
-from trainer.learned import Judges
 from trainer.localization import Measured, Place
+from trainer.recipes.learned import Judges
 
 SIDE, CELL = 64, 8
 SPEC = make_calibration().localization  # cut 40 gray levels, no reference

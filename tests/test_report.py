@@ -21,9 +21,9 @@ from device.inspection.detector import pool
 from trainer import config, contract, report
 from trainer import page as pages
 from trainer.data.dataset import Dataset
-from trainer.learned import Judges, Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
+from trainer.recipes.learned import Judges, Learned
 from trainer.scoring import thresholds
 
 NASTY = '<img src=x onerror="alert(1)">&$title'

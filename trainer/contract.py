@@ -29,11 +29,11 @@ from device.image.frame import read_image
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
 from trainer.data.dataset import Sample
-from trainer.good_only import Remembered
-from trainer.learned import Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import shift_px
+from trainer.recipes.good_only import Remembered
+from trainer.recipes.learned import Learned
 from trainer.scoring import metrics
 from trainer.scoring.thresholds import scored
 

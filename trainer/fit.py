@@ -42,7 +42,7 @@ from trainer.steps import Steps
 from trainer.training.logbook import Logbook
 
 if TYPE_CHECKING:
-    from trainer.learned import Learned  # it brings TensorFlow
+    from trainer.recipes.learned import Learned  # it brings TensorFlow
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +121,15 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
 
 
 def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Path:
-    """The same from good images alone; see trainer.good_only."""
+    """The same from good images alone; see trainer.recipes.good_only."""
     steps = Steps(GOOD_ONLY_STEPS)
     with steps.at("images"):
         dataset = _dataset(options, config, "good-only")
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
 
-    from trainer import contract, good_only, report
+    from trainer import contract, report
+    from trainer.recipes import good_only
     from trainer.scoring import good_thresholds
 
     with steps.at("model"):
@@ -178,8 +179,8 @@ def _learned(
     weights: str,
 ) -> Learned:
     """A model in the way that was asked for. What is trained on leaves its checkpoints in DIR meanwhile."""
-    from trainer import classic, finetune, learn, quantize_aware
     from trainer.network import hardware
+    from trainer.recipes import classic, finetune, learn, quantize_aware
 
     logbook, seed, folder = Logbook(options.logs), options.seed, options.out / CHECKPOINTS
     if weights == "none":

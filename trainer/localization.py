@@ -47,8 +47,8 @@ from device.inspection.preprocess import ModelInput
 from trainer import command, evaluate
 from trainer.data.dataset import Sample, load, read_mask
 from trainer.evaluate import map_size
-from trainer.learned import Judges
 from trainer.network.network import scaled
+from trainer.recipes.learned import Judges
 from trainer.scoring import metrics
 
 COPIES = 8  # noisy ones of an image

@@ -41,11 +41,11 @@ from trainer.chart import Axis, Bars, Line, Mark
 from trainer.config import ReportConfig
 from trainer.data.dataset import Dataset, Sample, load, read_mask
 from trainer.data.tiling import cuts
-from trainer.good_only import Remembered
-from trainer.learned import Learned
 from trainer.localization import Look, Measured, Saliency
 from trainer.network.export import Int8Model
 from trainer.page import Markup
+from trainer.recipes.good_only import Remembered
+from trainer.recipes.learned import Learned
 from trainer.scoring import metrics
 from trainer.scoring.thresholds import scored
 

@@ -1,7 +1,7 @@
 """A few known defects sharpen a bundle that was taught good parts alone: `trainer.fit --from BUNDLE`.
 
 The model and the memory stay as they are. Beside the memory comes a head, linear in the same int8 features,
-fitted to the means of images as the probe's is (trainer.probe); a cell's evidence is its distance plus a
+fitted to the means of images as the probe's is (recipes.probe); a cell's evidence is its distance plus a
 share of what the head says. Strength and share are chosen by cross-validation: each image is judged by a head
 that has not seen its fold, and, where the memory was made of some of the good ones, by a memory that has not
 either: good and defective ones by the same, since a smaller memory finds everything stranger. The best head
@@ -36,10 +36,11 @@ from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
 from device.learning.features import Seen, Sight
 from device.learning.learn import drift_reference, remember
-from trainer import contract, probe, provenance
+from trainer import contract, provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data.dataset import Dataset, Sample
+from trainer.recipes import probe
 from trainer.scoring import metrics, thresholds
 from trainer.scoring.quality import Quality, gain_error
 

@@ -52,8 +52,8 @@ def choose(labels: Labels, pooled: Values, scores: ScoreCalibration, wish: Thres
     """Where NG and MARGINAL begin.
 
     `ng` by the wish (operating_point.py); at most `marginal_share` of the good ones reach `marginal`. Both
-    lie halfway, in logits, between two images that were seen. Where several places are equally good, the widest
-    gap is taken. Raises DataError where the images do not carry the wish.
+    lie halfway, in logits, between two images that were seen. Where several places are equally good, the
+    widest gap is taken. Raises DataError where the images do not carry the wish.
     """
     ng = wishes.begin(labels, pooled, wish)
     marginal = min(ng, _rarely_reached(np.sort(pooled[labels == 0])[::-1], wish.marginal_share, ng))

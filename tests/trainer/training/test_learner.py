@@ -11,9 +11,9 @@ from fixtures_network import CPU, GRID, POOLING, evidence_of
 
 from device.errors import TrainingError
 from device.inspection.detector import pool
-from trainer.finetune import Cached
 from trainer.network import network
 from trainer.network.network import block_of, scaled
+from trainer.recipes.finetune import Cached
 from trainer.training.learner import Learner, Phase, Teaching, TopMean
 
 TEACHING = Teaching(POOLING, gamma=0.0, alpha=0.5, mask_weight=0.5)

@@ -9,9 +9,10 @@ import pytest
 from fixtures_network import CPU, POOLING, evidence_of
 from fixtures_trainer import gray_input
 
-from trainer import config, learn, quantize_aware
-from trainer.learned import Judges, Learned
+from trainer import config
 from trainer.network.export import require_all_int8
+from trainer.recipes import learn, quantize_aware
+from trainer.recipes.learned import Judges, Learned
 from trainer.training.logbook import Logbook
 
 LABELS = np.arange(24) % 2

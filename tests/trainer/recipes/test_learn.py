@@ -16,13 +16,14 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from device.inspection.detector import pool
-from trainer import config, learn
+from trainer import config
 from trainer.data import sizing
 from trainer.data.dataset import load
 from trainer.data.tiling import Tiles, cuts
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import Head, scaled
+from trainer.recipes import learn
 from trainer.training.logbook import Logbook
 
 

@@ -11,8 +11,9 @@ from fixtures_trainer import gray_input
 
 from device.errors import ConfigError
 from device.image.geometry import Size
-from trainer import classic, config
+from trainer import config
 from trainer.network.export import require_all_int8
+from trainer.recipes import classic
 from trainer.training.cross_validation import Outcome
 from trainer.training.logbook import Logbook
 

@@ -11,11 +11,12 @@ from fixtures_trainer import SIDE, gray_input, make_sample
 
 from device.bundle.bundle import Pooling
 from device.errors import DataError
-from trainer import config, probe
+from trainer import config
 from trainer.data.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
 from trainer.network.features import evidence
 from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
-from trainer.probe import Judged
+from trainer.recipes import probe
+from trainer.recipes.probe import Judged
 from trainer.scoring.quality import Quality, ap_error
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)

@@ -26,13 +26,13 @@ from trainer.data.augment import Augmentation
 from trainer.data.batches import AS_THEY_ARE, Batch, Batches
 from trainer.data.dataset import Sample, read_mask
 from trainer.data.tiling import framing_of
-from trainer.learn import quantized, representative
-from trainer.learned import Judges, Learned
 from trainer.network import network
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
+from trainer.recipes.learn import quantized, representative
+from trainer.recipes.learned import Judges, Learned
 from trainer.scoring.quality import Quality, place
 from trainer.training.checkpoint import Arrays, Checkpoints
 from trainer.training.cross_validation import Course, Feed, Judged, Outcome, Plan

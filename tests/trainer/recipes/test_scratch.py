@@ -12,8 +12,9 @@ from fixtures_trainer import SIDE, gray_input, make_samples
 
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
-from trainer import config, scratch
+from trainer import config
 from trainer.network.network import STRIDES
+from trainer.recipes import scratch
 from trainer.scoring.quality import Quality
 from trainer.training.logbook import Logbook
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 from fixtures_trainer import SIDE, make_samples
 
-from trainer.learned import Learned
+from trainer.recipes.learned import Learned
 
 
 def test_the_labels_are_those_of_the_judged_images(tmp_path):

@@ -10,12 +10,13 @@ from fixtures_network import CPU, POOLING, evidence_of
 from fixtures_trainer import gray_input
 
 from device.inspection.detector import pool
-from trainer import config, finetune, learn
+from trainer import config
 from trainer.data.batches import Batches
-from trainer.learned import Judges, Learned
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import scaled
+from trainer.recipes import finetune, learn
+from trainer.recipes.learned import Judges, Learned
 from trainer.scoring.quality import Quality
 from trainer.training.logbook import Logbook
 

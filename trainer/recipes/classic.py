@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.errors import ConfigError
-from trainer import finetune, probe
 from trainer.config import Config
 from trainer.data import tiling
 from trainer.data.batches import Batches
 from trainer.data.dataset import Sample, folds
-from trainer.finetune import Cached
-from trainer.learn import representative
-from trainer.learned import Judges, Learned
 from trainer.network import dense_head, network
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
+from trainer.recipes import finetune, probe
+from trainer.recipes.finetune import Cached
+from trainer.recipes.learn import representative
+from trainer.recipes.learned import Judges, Learned
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.cross_validation import Course, Judged, Outcome, Plan
 from trainer.training.learner import Learner, Phase, Teaching

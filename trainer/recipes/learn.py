@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.inspection.detector import pool, pooled_tiles
 from device.inspection.framing import counted_in_tiles
-from trainer import probe, scratch
 from trainer.config import Config
 from trainer.data import tiling
 from trainer.data.dataset import Sample, folds
 from trainer.data.sizing import one_aspect
 from trainer.data.tiling import Tiles, cuts, framing_of
-from trainer.learned import Judges, Learned
 from trainer.network import network
 from trainer.network.export import FloatModel, Int8Model, to_float, to_int8
 from trainer.network.features import Kept, inputs, may_be_lit, view_names
 from trainer.network.network import Head
 from trainer.network.rounding import rounded
+from trainer.recipes import probe, scratch
+from trainer.recipes.learned import Judges, Learned
 from trainer.scoring.quality import Quality
 from trainer.training.logbook import Logbook
 
@@ -44,7 +44,7 @@ BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds t
 def by_probe(
     samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: Config, weights: str, seed: int
 ) -> Learned:
-    """Choose among linear heads on the frozen backbone by cross-validation; see trainer.probe."""
+    """Choose among linear heads on the frozen backbone by cross-validation; see trainer.recipes.probe."""
     turn = one_aspect(samples)
     sizes = [input_size(samples, spec, config, weights, turn=turn) for spec in specs]
     search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)
@@ -142,7 +142,7 @@ def _cells(run: Run, best: probe.Judged, search: probe.Search) -> Iterator[NDArr
 def from_scratch(
     samples: Sequence[Sample], spec: PreprocessSpec, config: Config, seed: int, logbook: Logbook
 ) -> Learned:
-    """Train a small network end to end on all folds but one, which judges it; see trainer.scratch."""
+    """Train a small network end to end on all folds but one, which judges it; see trainer.recipes.scratch."""
     aside = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed)) == 0
     judged = tuple(sample for sample, kept in zip(samples, aside, strict=True) if kept)
     images, tiles = scratch.read(samples, spec)

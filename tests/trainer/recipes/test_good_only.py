@@ -18,7 +18,7 @@ from device.inspection.pipeline import Pipeline
 from trainer import config as configs
 from trainer import fit
 from trainer.data import dataset as datasets
-from trainer.good_only import _Moments, features_model
+from trainer.recipes.good_only import _Moments, features_model
 
 SIDE = 64
 CONFIG = """

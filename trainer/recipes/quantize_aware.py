@@ -14,14 +14,14 @@ from typing import Any
 
 import keras
 
-from trainer import finetune
 from trainer.config import Config
-from trainer.learn import representative
-from trainer.learned import Learned
 from trainer.network import fake_quant, network
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import scaled
+from trainer.recipes import finetune
+from trainer.recipes.learn import representative
+from trainer.recipes.learned import Learned
 from trainer.training.checkpoint import Checkpoints
 from trainer.training.cross_validation import Course, Plan
 from trainer.training.learner import Phase
