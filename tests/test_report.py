@@ -18,8 +18,9 @@ from fixtures_trainer import Fitted, gray_input, make_sample, wish
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
-from trainer import config, contract, report
+from trainer import config, report
 from trainer import page as pages
+from trainer.bundle import calibration as calibrations
 from trainer.data.dataset import Dataset
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
@@ -90,9 +91,11 @@ def learned(tmp_path_factory, tiny_model: TinyModel) -> Learned:
 def written(learned: Learned, **changes: Any) -> str:
     scores = thresholds.calibrate(learned.labels, learned.pooled)
     chosen = thresholds.choose(learned.labels, learned.pooled, scores, wish())
-    golden = contract.golden_images(learned, scores, chosen.ng, 2)
+    golden = calibrations.golden_images(learned, scores, chosen.ng, 2)
     training = {**learned.record, "config": {"split": {"folds": 7}}, "versions": {"keras": "3"}, "seed": 5}
-    calibration = contract.calibration(learned, scores, chosen, golden, model_id="spots", training=training)
+    calibration = calibrations.calibration(
+        learned, scores, chosen, golden, model_id="spots", training=training
+    )
     dataset = Dataset(learned.judged[0].path.parent, "csv", learned.judged, (), "d1", "by hand")
     settings = replace(config.load(None).report, **changes)
     return report.of_fit(learned, calibration, dataset, None, settings, {"model": 12.5}).decode()
@@ -182,11 +185,11 @@ def test_pictures_are_left_out_before_it_grows_too_large(learned, page):
 
 def test_one_class_has_no_curve(learned):
     good = replace(learned, pooled=learned.pooled.copy())
-    calibration = contract.calibration(
+    calibration = calibrations.calibration(
         good,
         (curve := thresholds.calibrate(good.labels, good.pooled)),
         (chosen := thresholds.choose(good.labels, good.pooled, curve, wish())),
-        contract.golden_images(good, curve, chosen.ng, 2),
+        calibrations.golden_images(good, curve, chosen.ng, 2),
         model_id="spots",
         training={},
     )

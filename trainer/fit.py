@@ -32,8 +32,9 @@ from device.bundle import reference as references
 from device.bundle.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
 from device.inspection.pipeline import Pipeline
-from trainer import command, page, provenance
+from trainer import command, page
 from trainer import config as configs
+from trainer.bundle import provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data import preview, sizing
@@ -73,14 +74,16 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         from trainer import sharpen
 
         return sharpen.sharpen(bundles.load(options.start), dataset, options.out, config, options.seed)
-    from trainer import contract, golden_reference, report
+    from trainer import report
+    from trainer.bundle import calibration as calibrations
+    from trainer.bundle import golden_reference
 
     with steps.at("model"):
         learned = _learned(options, config, dataset, specs, weights)
         if options.keep_network:
             _keep(learned.network, options.keep_network)
     with steps.at("golden reference"):
-        least_px = contract.localization(learned).min_area_px
+        least_px = calibrations.localization(learned).min_area_px
         found = golden_reference.learn(dataset.train, learned.preprocess, least_px)
     with steps.at("thresholds"):
         scores = thresholds.calibrate(learned.labels, learned.pooled)
@@ -88,8 +91,8 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         described = operating_point.describe(
             learned.labels, thresholds.scored(learned.pooled, scores), chosen.ng, config.threshold
         )
-        golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
-        calibration = contract.calibration(
+        golden = calibrations.golden_images(learned, scores, chosen.ng, config.bundle.golden)
+        calibration = calibrations.calibration(
             learned,
             scores,
             chosen,
@@ -110,7 +113,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         reference = found[0] if found else None
         content = report.of_fit(learned, calibration, dataset, reference, config.report, steps.took_s)
     with steps.at("bundle"):
-        images = {name: contract.png(sample) for name, sample in golden.items()}
+        images = {name: calibrations.png(sample) for name, sample in golden.items()}
         extra[page.FILE] = content
         path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
@@ -128,7 +131,8 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
 
-    from trainer import contract, report
+    from trainer import report
+    from trainer.bundle import calibration as calibrations
     from trainer.recipes import good_only
     from trainer.scoring import good_thresholds
 
@@ -136,8 +140,8 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
         learned = good_only.learn(good, specs, config.good_only, weights, options.seed)
     with steps.at("thresholds"):
         scores, chosen = good_thresholds.choose(learned.pooled, learned.made, config.threshold)
-        golden = contract.golden_images(learned, scores, chosen.ng, config.bundle.golden)
-        calibration = contract.calibration(
+        golden = calibrations.golden_images(learned, scores, chosen.ng, config.bundle.golden)
+        calibration = calibrations.calibration(
             learned,
             scores,
             chosen,
@@ -148,7 +152,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     with steps.at("report"):
         content = report.of_good_only(learned, calibration, dataset, config.report, steps.took_s)
     with steps.at("bundle"):
-        images = {name: contract.png(sample) for name, sample in golden.items()}
+        images = {name: calibrations.png(sample) for name, sample in golden.items()}
         extra = {
             "split.csv": datasets.split_csv(dataset),
             memory.FILE: learned.memory.good.to_bytes(),

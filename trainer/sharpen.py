@@ -36,7 +36,8 @@ from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
 from device.learning.features import Seen, Sight
 from device.learning.learn import drift_reference, remember
-from trainer import contract, provenance
+from trainer.bundle import calibration as calibrations
+from trainer.bundle import provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data.dataset import Dataset, Sample
@@ -143,7 +144,7 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
         config.bundle.name or start.calibration.model_id,
         start.model_path.read_bytes(),
         calibration,
-        {name: contract.png(sample) for name, sample in golden.items()},
+        {name: calibrations.png(sample) for name, sample in golden.items()},
         {memories.FILE: memory.good.to_bytes(), **_extra(start, dataset)},
     )
     Pipeline(bundles.load(path), "trainer", "sharpen")  # opens it as the device does, golden images and all

@@ -9,7 +9,8 @@ import re
 import pytest
 from fixtures_data import make_dagm
 
-from trainer import config, provenance
+from trainer import config
+from trainer.bundle import provenance
 from trainer.data.dataset import load
 
 

@@ -12,7 +12,7 @@ from fixtures_part import shot, shots
 
 from device.bundle.bundle import PreprocessSpec
 from device.image.geometry import Size
-from trainer import golden_reference
+from trainer.bundle import golden_reference
 from trainer.data.dataset import Sample
 
 SPEC = PreprocessSpec(Size(256, 256), "stretch", "gray", 114)
@@ -31,7 +31,7 @@ def samples(folder: Path, images: list[np.ndarray]) -> list[Sample]:
 def refused(
     folder: Path, images: list[np.ndarray], spec: PreprocessSpec, caplog: pytest.LogCaptureFixture
 ) -> str:
-    with caplog.at_level(logging.INFO, "trainer.golden_reference"):
+    with caplog.at_level(logging.INFO, "trainer.bundle.golden_reference"):
         assert golden_reference.learn(samples(folder, images), spec, 16) is None
     return caplog.messages[-1]
 

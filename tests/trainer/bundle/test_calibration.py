@@ -17,7 +17,7 @@ from device.image.geometry import Size
 from device.inspection.checks import measure
 from device.inspection.detector import pool
 from device.inspection.pipeline import Pipeline
-from trainer import contract
+from trainer.bundle import calibration as calibrations
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.recipes.learned import Judges, Learned
@@ -53,8 +53,8 @@ def learned(tmp_path, tiny_model: TinyModel) -> Learned:
 def contract_of(learned, count=3):
     scores = thresholds.calibrate(learned.labels, learned.pooled)
     chosen = thresholds.choose(learned.labels, learned.pooled, scores, wish())
-    golden = contract.golden_images(learned, scores, chosen.ng, count)
-    calibration = contract.calibration(
+    golden = calibrations.golden_images(learned, scores, chosen.ng, count)
+    calibration = calibrations.calibration(
         learned, scores, chosen, golden, model_id="spots", training={"seed": 0}
     )
     return calibration, golden
@@ -62,7 +62,7 @@ def contract_of(learned, count=3):
 
 def test_the_device_accepts_the_bundle(tmp_path, learned):
     calibration, golden = contract_of(learned)
-    images = {name: contract.png(sample) for name, sample in golden.items()}
+    images = {name: calibrations.png(sample) for name, sample in golden.items()}
     path = bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
     pipeline = Pipeline(bundles.load(path), "press-4", "s")  # it lets the model score the golden images
     assert pipeline.bundle.calibration == calibration
@@ -97,7 +97,7 @@ def test_the_drift_reference_is_of_the_good_images(learned):
 @pytest.mark.parametrize(("side", "sigma_px"), [(64, 3.84), (512, 30.72), (4096, 100.0)])
 def test_the_background_is_as_wide_as_the_device_allows(learned, side, sigma_px):
     spec = replace(learned.preprocess, size=Size(side, side))
-    found = contract.localization(replace(learned, preprocess=spec))
+    found = calibrations.localization(replace(learned, preprocess=spec))
     assert found.difference_sigma_px == pytest.approx(sigma_px)
     assert found.min_area_px == 64  # a cell of 8 x 8
 
@@ -109,7 +109,7 @@ def test_golden_images_are_typical_ones_and_those_nearest_to_the_threshold(learn
     scores = ScoreCalibration(1.0, 0.0)
     order = np.argsort(learned.pooled, kind="stable")
     nearest = np.argsort(np.abs(thresholds.scored(learned.pooled, scores) - 0.9), kind="stable")
-    golden = contract.golden_images(learned, scores, 0.9, 4)
+    golden = calibrations.golden_images(learned, scores, 0.9, 4)
     assert [name.partition("-")[0] for name in golden] == ["0", "1", "2", "3"]
     found = [learned.judged.index(sample) for sample in golden.values()]
     assert found[0] == order[3]  # the middle of six good ones
@@ -137,7 +137,7 @@ def test_a_kind_of_any_name_gives_a_file_that_a_bundle_may_hold(tmp_path, learne
     named = tuple(replace(sample, kind=kind) for sample in learned.judged)
     calibration, golden = contract_of(replace(learned, judged=named), count=2)
     assert list(golden) == [name, f"1{name[1:]}"]
-    images = {file: contract.png(sample) for file, sample in golden.items()}
+    images = {file: calibrations.png(sample) for file, sample in golden.items()}
     bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
 
 
@@ -146,7 +146,7 @@ def test_a_golden_image_is_kept_without_loss(tmp_path, coloured):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3 if coloured else 1), dtype=np.uint8)
     sample = make_sample(tmp_path / "0.bmp", (30, 20), 0)
     assert cv2.imwrite(str(sample.path), image)
-    (tmp_path / "copy.png").write_bytes(contract.png(sample))
+    (tmp_path / "copy.png").write_bytes(calibrations.png(sample))
     np.testing.assert_array_equal(read_image(tmp_path / "copy.png")[0], read_image(sample.path)[0])
 
 
@@ -155,6 +155,6 @@ def test_the_tolerance_is_a_step_of_the_output_within_reason(learned, slope, tol
     """One step of int8 moves a score by slope * scale / 4 where the curve is steepest."""
     model = Int8Model(learned.content)
     golden = {"0-good.png": learned.judged[0]}
-    found = contract._golden_spec(model, learned, ScoreCalibration(slope, 0.0), golden)
+    found = calibrations._golden_spec(model, learned, ScoreCalibration(slope, 0.0), golden)
     expected = tolerance * model.output_quantization.scale if slope == 0.4 else tolerance
     assert found.tolerance == pytest.approx(expected)
