@@ -22,9 +22,9 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
 from device.errors import DataError
 from device.inspection.pipeline import Pipeline
-from trainer import page
 from trainer.config import load as load_config
 from trainer.data.dataset import load, split_csv
+from trainer.report import page
 from trainer.threshold import LEAST_IMAGES, choose, judge, main, retune
 
 WISH = wish()

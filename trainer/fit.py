@@ -32,12 +32,13 @@ from device.bundle import reference as references
 from device.bundle.bundle import Calibration, PreprocessSpec, Thresholds
 from device.errors import ConfigError, StorageError
 from device.inspection.pipeline import Pipeline
-from trainer import command, page
+from trainer import command
 from trainer import config as configs
 from trainer.bundle import provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data import preview, sizing
+from trainer.report import page
 from trainer.scoring import operating_point, thresholds
 from trainer.steps import Steps
 from trainer.training.logbook import Logbook
@@ -74,9 +75,9 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         from trainer import sharpen
 
         return sharpen.sharpen(bundles.load(options.start), dataset, options.out, config, options.seed)
-    from trainer import report
     from trainer.bundle import calibration as calibrations
     from trainer.bundle import golden_reference
+    from trainer.report import report
 
     with steps.at("model"):
         learned = _learned(options, config, dataset, specs, weights)
@@ -131,9 +132,9 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
         good = [sample for sample in dataset.train if sample.label == 0]
         specs = sizing.candidates(good, replace(config.input, tile_size=0), options.input_size)
 
-    from trainer import report
     from trainer.bundle import calibration as calibrations
     from trainer.recipes import good_only
+    from trainer.report import report
     from trainer.scoring import good_thresholds
 
     with steps.at("model"):

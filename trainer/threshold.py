@@ -36,11 +36,12 @@ from device.errors import DataError, FrameError
 from device.image.frame import frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.inspection.pipeline import Pipeline
-from trainer import command, page
+from trainer import command
 from trainer import config as configs
 from trainer.bundle import provenance
 from trainer.config import ThresholdConfig
 from trainer.data.dataset import Dataset, Sample, load, read_split_csv
+from trainer.report import page
 from trainer.scoring import operating_point as wishes
 from trainer.scoring import thresholds
 from trainer.scoring.metrics import Confusion, confusion

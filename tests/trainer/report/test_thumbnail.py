@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from device.image.geometry import Box
-from trainer import thumbnail
+from trainer.report import thumbnail
 
 
 def decoded(small):

@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from trainer import chart
-from trainer.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Bars, Line, Mark
+from trainer.report import chart
+from trainer.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Bars, Line, Mark
 
 
 def parsed(svg):

@@ -1,18 +1,11 @@
 """One HTML file that says how good a model is, where it errs and what made it: offline, without a script.
 
-    python -m trainer.report --bundle DIR --data PATH --out FILE.html [--format F] [--split test|all]
-                             [--network FILE.keras] [--config FILE]
-
-trainer.fit puts such a report into every bundle, as report.html, on the images that judged the model. The
-command makes one on other images, the test part for one, as trainer.evaluate chooses them: every score comes
-from the int8 file through device.inspection. With the float network that `trainer.fit --keep-network` saved,
-the network's true gradient stands beside the maps. Exit codes are those of device.errors, 130 after Ctrl-C.
+trainer.fit puts such a report into every bundle, as report.html, on the images that judged the model;
+`python -m trainer.report` makes one on other images.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,27 +18,26 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 from tqdm import tqdm
 
-from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, Calibration
 from device.bundle.reference import GoldenReference
-from device.errors import StorageError
 from device.image.frame import frame_from_file, read_image
 from device.inspection.detector import Evidence, Prediction, merged
 from device.inspection.localizer import Localizer, evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import ModelInput, Preprocessor
 from device.inspection.verdict import decide
-from trainer import chart, command, evaluate, localization, page, thumbnail
 from trainer import config as configs
-from trainer.chart import Axis, Bars, Line, Mark
+from trainer import evaluate, localization
 from trainer.config import ReportConfig
-from trainer.data.dataset import Dataset, Sample, load, read_mask
+from trainer.data.dataset import Dataset, Sample, read_mask
 from trainer.data.tiling import cuts
 from trainer.localization import Look, Measured, Saliency
 from trainer.network.export import Int8Model
-from trainer.page import Markup
 from trainer.recipes.good_only import Remembered
 from trainer.recipes.learned import Learned
+from trainer.report import chart, page, thumbnail
+from trainer.report.chart import Axis, Bars, Line, Mark
+from trainer.report.page import Markup
 from trainer.scoring import metrics
 from trainer.scoring.thresholds import scored
 
@@ -694,47 +686,3 @@ def _environment(calibration: Calibration, facts: Facts) -> Iterator[Markup]:
     if facts.took:
         rows = [(name, f"{seconds:.1f}") for name, seconds in facts.took.items()]
         yield page.table(("step", "seconds"), rows, "How long it took, until this report was written")
-
-
-# ---- the command line
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.report", description=__doc__.split("\n", maxsplit=1)[0]
-    )
-    command.add_bundle(parser)
-    command.add_data(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .html file to write")
-    parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
-    parser.add_argument("--network", type=Path, metavar="FILE", help="what trainer.fit --keep-network wrote")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file: its [report]")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    options = _parse(arguments)
-    return command.run(lambda: _report(options))
-
-
-def _report(options: argparse.Namespace) -> Path:
-    settings = configs.load(options.config).report
-    bundle = bundles.load(options.bundle)
-    dataset = load(options.data, options.format, protocol="given")
-    content = of_bundle(bundle, dataset, options.split, options.network, settings)
-    _write(options.out, content)
-    path: Path = options.out
-    return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise StorageError(f"--out {path}: cannot be written: {error.strerror}") from None
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(main())

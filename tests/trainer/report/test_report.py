@@ -18,13 +18,15 @@ from fixtures_trainer import Fitted, gray_input, make_sample, wish
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
-from trainer import config, report
-from trainer import page as pages
+from trainer import config
 from trainer.bundle import calibration as calibrations
 from trainer.data.dataset import Dataset
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.recipes.learned import Judges, Learned
+from trainer.report import page as pages
+from trainer.report import report
+from trainer.report.__main__ import main
 from trainer.scoring import thresholds
 
 NASTY = '<img src=x onerror="alert(1)">&$title'
@@ -223,7 +225,7 @@ def test_the_bundle_of_a_fit_has_its_report(fitted: Fitted):
 def test_a_report_on_the_test_part(fitted: Fitted, tmp_path, capsys):
     out = tmp_path / "test.html"
     given = ["--bundle", str(fitted.out), "--data", str(fitted.data), "--out", str(out)]
-    assert report.main(given) == 0
+    assert main(given) == 0
     assert capsys.readouterr().out == f"{out}\n"
     made = out.read_text("utf-8")
     assert "judged by 20 images: images that the model has not seen." in made
@@ -237,7 +239,7 @@ def test_a_network_that_is_none(fitted: Fitted, tmp_path, capsys):
     wrong = tmp_path / "n.keras"
     wrong.write_text("no network")
     given = ["--bundle", str(fitted.out), "--data", str(fitted.data), "--out", str(tmp_path / "r.html")]
-    assert report.main([*given, "--network", str(wrong)]) == 3
+    assert main([*given, "--network", str(wrong)]) == 3
     assert f"error: --network {wrong}: must be a file of --keep-network: " in capsys.readouterr().err
 
 
@@ -250,7 +252,7 @@ def test_an_out_that_cannot_be_written(fitted: Fitted, tmp_path, capsys):
         "--out",
         str(tmp_path / "no" / "r.html"),
     ]
-    assert report.main(given) == 9
+    assert main(given) == 9
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
 
 

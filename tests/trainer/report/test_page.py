@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainer import page
-from trainer.page import Markup
+from trainer.report import page
+from trainer.report.page import Markup
 
 NASTY = '<script>alert("1")</script>&.png'
 ESCAPED = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;.png"
