@@ -38,13 +38,13 @@ main() {
 run_all_tests() {
     local real=0 others=0
     mkdir -p build
-    nice -n 19 "$VENV/bin/python" -m pytest -q -p no:cacheprovider tests/test_real_images.py >build/real-images.log 2>&1 &
+    nice -n 19 "$VENV/bin/python" -m pytest -q -p no:cacheprovider tests/system/test_real_images.py >build/real-images.log 2>&1 &
     fits=$!
     trap 'kill "$fits" 2>/dev/null' EXIT # they do not outlive a Ctrl-C
-    run "$VENV/bin/python" -m pytest -q --ignore=tests/test_real_images.py || others=$?
+    run "$VENV/bin/python" -m pytest -q --ignore=tests/system/test_real_images.py || others=$?
     wait "$fits" || real=$?
     trap - EXIT
-    echo "+ python -m pytest -q tests/test_real_images.py (meanwhile, in the background)" >&2
+    echo "+ python -m pytest -q tests/system/test_real_images.py (meanwhile, in the background)" >&2
     cat build/real-images.log
     return $((others ? others : real))
 }

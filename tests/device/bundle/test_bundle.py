@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures_bundle import GOLDEN, TinyModel, make_memory
+from fixtures_daemon import REPOSITORY
 
 from device.bundle import bundle as bundles
 from device.bundle import manifest
@@ -344,7 +345,7 @@ bundle.write(sys.argv[1], "newer", source.model_path.read_bytes(), source.calibr
 def test_a_process_that_is_killed_leaves_current_whole(folder: Path, moment: int) -> None:
     """At the last moment the new bundle is already in place; either way `current` leads to a whole one."""
     command = (sys.executable, "-c", KILLED, str(folder.parent), str(moment))
-    root = Path(bundles.__file__).parent.parent
+    root = REPOSITORY
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
     loaded = bundles.load(folder.parent)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures_daemon import REPOSITORY
 
 from device.errors import StorageError
 from device.telemetry import status_file
@@ -44,9 +45,7 @@ def test_after_the_end_it_is_absent(tmp_path: Path) -> None:
 def test_the_word_of_a_process_that_died_is_not_believed(tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from device.telemetry.status_file import StatusFile\n"
     program += "StatusFile(Path(sys.argv[1])).write({})"
-    subprocess.run(
-        (sys.executable, "-c", program, str(tmp_path)), check=True, cwd=Path(__file__).parent.parent
-    )
+    subprocess.run((sys.executable, "-c", program, str(tmp_path)), check=True, cwd=REPOSITORY)
     assert (tmp_path / "status.json").exists()
     assert status_file.read(tmp_path).presence == "absent"
 

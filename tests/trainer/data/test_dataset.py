@@ -17,7 +17,7 @@ from device.errors import DataError
 from device.image.geometry import Size
 from trainer.data.dataset import folds, load, read_mask, read_split_csv, split_csv
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SHARED = ROOT.parent / "shared" / "data"
 
 

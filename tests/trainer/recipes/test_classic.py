@@ -27,7 +27,7 @@ def settings():
 
 
 def test_it_learns_and_ships_a_map_in_int8(spots, settings, tmp_path):
-    """What the map's mean is: test_dense.py. How each image is judged: test_course.py."""
+    """What the map's mean is: test_dense_head.py. How each image is judged: test_cross_validation.py."""
     folder = tmp_path / "checkpoint"
     learned = classic.learn(spots[:12], gray_input(), settings, CPU, "none", 0, folder, Logbook())
     assert not folder.exists()

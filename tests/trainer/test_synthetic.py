@@ -18,7 +18,7 @@ from device.errors import StorageError
 from trainer.data.dataset import load
 from trainer.synthetic import DEFECTS, TEXTURES, generate, main, render
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from device.inspection.pipeline import Pipeline
 from trainer.data.dataset import Dataset, load, split_csv
 from trainer.evaluate import evaluate, main, table
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FIELDS = [
     "bundle",
     "model_sha256",

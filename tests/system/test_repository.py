@@ -105,9 +105,10 @@ def test_the_device_imports_nothing_of_the_trainer() -> None:
 
 @pytest.mark.parametrize("package", ["device", "trainer"])
 def test_every_module_has_its_tests(package: str) -> None:
-    tests = {path.name for path in modules("tests")}
-    stems = [path.stem for path in modules(package) if not path.stem.startswith("__")]
-    assert [stem for stem in stems if f"test_{stem}.py" not in tests] == []
+    tests = {short(path) for path in modules("tests")}
+    names = [Path(short(path)) for path in modules(package) if not path.stem.startswith("__")]
+    wanted = [str("tests" / name.with_name(f"test_{name.name}")) for name in names]
+    assert [name for name in wanted if name not in tests] == []
 
 
 def test_tests_import_no_tests() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -20,7 +19,7 @@ from paho.mqtt.client import MQTTMessage
 from device.schemas import strict_json
 
 DOCUMENT = REPOSITORY / "docs" / "asyncapi.yaml"
-OFFICIAL = Path(__file__).parent / "asyncapi" / "3.0.0.schema.json"
+OFFICIAL = REPOSITORY / "tests" / "asyncapi" / "3.0.0.schema.json"
 
 
 @pytest.fixture(scope="module")
