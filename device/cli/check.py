@@ -17,16 +17,17 @@ from typing import TypeVar
 from device import config
 from device.bundle import bundle
 from device.camera.camera import make_camera
-from device.cli.broker import try_broker
-from device.config import Config
-from device.errors import ConfigError, EdgeVisionError, FrameError, StorageError
+from device.config import Config, MqttConfig
+from device.errors import BrokerError, ConfigError, EdgeVisionError, FrameError, StorageError
 from device.image.geometry import Size
 from device.inspection.framing import Framing
 from device.inspection.pipeline import Pipeline
 from device.line.outputs import Outputs
 from device.line.trigger import make_trigger
+from device.mqtt.connection import CONNECT_S, Connection, ProtocolRefused, Unanswered
+from device.mqtt.reconnect import Versions
 from device.system.clock import clock_synced
-from device.telemetry import status_file
+from device.telemetry import status
 from device.telemetry.board import MIB, Board, Reading
 
 T = TypeVar("T")
@@ -288,9 +289,33 @@ def _doubts_of_board(loaded: Config, reading: Reading) -> list[str]:
 
 def _doubts_of_service(loaded: Config) -> list[str]:
     try:
-        found = status_file.read(loaded.runtime)
+        found = status.read(loaded.runtime)
     except StorageError as error:
         return [str(error)]
     if found.content is None:
         return []
     return [f"runs now, as process {found.content['pid']}"]
+
+
+def try_broker(config: MqttConfig, timeout_s: float = CONNECT_S) -> str:
+    """Connect under a client id of its own, so that a running service is not thrown out.
+
+    Returns the version of MQTT that is spoken.
+    Raises BrokerError: nobody answers in time, or the broker refuses; ConfigError: the TLS files.
+    """
+    versions = Versions(config.protocol)
+    while True:
+        wanted = versions.wanted
+        connection = Connection(config, f"{config.client_id}-check", wanted)
+        try:
+            connection.open(timeout_s)
+        except BrokerError as error:
+            if isinstance(error, ProtocolRefused):
+                versions.refused()
+            elif isinstance(error, Unanswered):
+                versions.unanswered()
+            if versions.wanted == wanted and not (isinstance(error, Unanswered) and versions.may_fall_back):
+                raise BrokerError(f"broker {config.host}:{config.port}: {error}") from None
+        else:
+            connection.close()
+            return wanted

@@ -6,7 +6,7 @@ other parts. Good frames are collected (collect.py) or read from a folder; from 
     memory      the rows that stand for all of theirs (coreset.py), as many as the starter has
     threshold   from what each frame scores against a memory without its fold: FOLDS stretches of frames that
                 follow each other, for the next picture of the same part would make it look too well known
-    certainty   how many good parts would be NG, with an interval (good_scores.py)
+    certainty   how many good parts would be NG, with an interval (confidence.py)
 
 The new bundle has a name and a version of its own, is checked to its golden images, and lies beside the
 others. It is used when `activate` says so. Where the station asks for signatures, see learned_here.py.
@@ -58,12 +58,11 @@ from device.errors import BundleError, ConfigError, DataError, FrameError, Signa
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
-from device.learning import good_scores
-from device.learning import remember as rememberer
+from device.learning import coreset
 from device.learning.collect import Collection, Fitness, Plan, Progress
+from device.learning.confidence import LEAST, Rate, limit
 from device.learning.coreset import POOL
 from device.learning.features import Features, Seen, Sight
-from device.learning.good_scores import Rate
 from device.line.trigger import make_trigger
 from device.system import durable
 from device.system.signals import StopSignal
@@ -93,8 +92,8 @@ class Wanted:
     false_rejects: float = 0.01
 
     def __post_init__(self) -> None:
-        if not good_scores.LEAST <= self.plan.count <= 10_000:
-            raise ConfigError(f"--count: must be {good_scores.LEAST}..10000, got {self.plan.count}")
+        if not LEAST <= self.plan.count <= 10_000:
+            raise ConfigError(f"--count: must be {LEAST}..10000, got {self.plan.count}")
         if not 0 <= self.plan.interval_s <= 86_400:
             raise ConfigError(f"--interval: must be 0..86400 seconds, got {self.plan.interval_s}")
         if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", self.name):
@@ -211,9 +210,9 @@ class Teacher:
     def look(self, files: Sequence[Path]) -> list[Seen]:
         """What the model sees in these images, without those that are not fit or are there twice.
 
-        Raises DataError where fewer than good_scores.LEAST are left.
+        Raises DataError where fewer than LEAST are left.
         """
-        used = _thinned(files, max(good_scores.LEAST, MOST_BYTES // self.sight.tile_bytes))
+        used = _thinned(files, max(LEAST, MOST_BYTES // self.sight.tile_bytes))
         if len(used) < len(files):
             _say(f"{len(files)} images: every so many, {len(used)} in all, as their features take memory")
         seen: list[Seen] = []
@@ -225,8 +224,8 @@ class Teacher:
             else:
                 seen.append(found)
             teller(Progress(index, len(used), index - len(seen), None))
-        if len(seen) < good_scores.LEAST:
-            raise DataError(f"{len(seen)} good images: {good_scores.LEAST} or more are needed")
+        if len(seen) < LEAST:
+            raise DataError(f"{len(seen)} good images: {LEAST} or more are needed")
         return seen
 
     def _look_at(self, path: Path, known: set[str]) -> Seen | str:
@@ -370,9 +369,9 @@ def _scaled(spec: MemorySpec, image_weight: float, distances: Sequence[Distances
 
 
 def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> float:
-    """Of evidence; what stands for no distance at all is the 0 that good_scores.limit counts from."""
+    """Of evidence; what stands for no distance at all is the 0 that limit counts from."""
     least = -spec.centre / spec.spread - spec.image_weight * spec.image_centre / spec.image_spread
-    return good_scores.limit(np.maximum(held_out - least, 1e-6).tolist(), share) + least
+    return limit(np.maximum(held_out - least, 1e-6).tolist(), share) + least
 
 
 def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
@@ -380,7 +379,7 @@ def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
     rng = np.random.default_rng(SEED)
     parts = np.stack([part.stored for one in seen for part in one.parts])
     rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
-    good = rememberer.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
+    good = coreset.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
     items = len(good.items) or len(good.means)
     return Memory(good, replace(spec, items=items))
 

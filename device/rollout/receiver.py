@@ -38,7 +38,7 @@ from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.inspection.pipeline import Pipeline
 from device.rollout import intake
 from device.system import durable
-from device.telemetry import status, status_file
+from device.telemetry import status
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class Receiver:
 
     def _tell(self) -> bool:
         """Have the service load what `current` leads to. False when none runs."""
-        found = status_file.read(self._config.runtime)
+        found = status.read(self._config.runtime)
         if found.presence == "absent" or found.content is None:
             return False
         os.kill(found.content["pid"], signal.SIGHUP)
@@ -225,7 +225,7 @@ class Receiver:
 
     def _model_state(self) -> dict[str, Any]:
         """What the running service says of its model, and the frames it `judged`; empty where none runs."""
-        said = status_file.read(self._config.runtime).content
+        said = status.read(self._config.runtime).content
         return {} if said is None else {**said["model"], "judged": said["verdicts_since_model"]}
 
     # ---- one at a time, and on record
@@ -299,7 +299,7 @@ def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any
 
 def _status(runtime: Path) -> dict[str, Any]:
     """What the running service says of itself, as status.json has it."""
-    found = status_file.read(runtime)
+    found = status.read(runtime)
     text = "\n".join(status.lines(found, runtime))
     return {"presence": found.presence, **(found.content or {}), "text": text}
 

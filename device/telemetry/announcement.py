@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from device.bundle.calibration import Thresholds
 from device.station.swap import SwapState
+from device.station.threshold_override import RULE
+from device.system.clock import rfc3339
 from device.telemetry.counters import Counts
-from device.telemetry.model_state import model_json
 
 COUNTERS_EVERY_S = 1.0  # they change with every verdict
 
@@ -46,3 +48,33 @@ class Announcement:
             self._counts = counts
             self._due_s = self._monotonic() + COUNTERS_EVERY_S
             self._voice.set_state(COUNTERS_TOPIC, counts.to_json())
+
+
+SCHEMA = 1
+
+
+def model_json(session_id: str, state: SwapState, thresholds: Thresholds) -> str:
+    """The payload, as in model.schema.json: one line of compact JSON.
+
+    `thresholds`: those in force, which a command may have set.
+    """
+    content = {
+        "schema": SCHEMA,
+        "session_id": session_id,
+        "id": state.model.id,
+        "version": state.model.version,
+        "sha256": state.model.sha256,
+        "bundle": state.bundle,
+        "thresholds": {
+            "ng": thresholds.ng,
+            "marginal": thresholds.marginal,
+            "rule": thresholds.rule,
+            "source": "command" if thresholds.rule == RULE else "bundle",
+        },
+        "previous": state.previous,
+        "state": state.state,
+        "reason": state.reason,
+        "latency_ms": state.latency_ms,
+        "since": rfc3339(state.since_ns),
+    }
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)

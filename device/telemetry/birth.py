@@ -15,7 +15,7 @@ from device.inspection import verdict
 from device.inspection.pipeline import Pipeline
 from device.mqtt import commands
 from device.system.clock import rfc3339
-from device.telemetry import counters, health, model_state, stats
+from device.telemetry import announcement, counters, health, stats
 
 SCHEMA = 1
 CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters")
@@ -25,7 +25,7 @@ SCHEMAS = {
     "counters": counters.SCHEMA,
     "health": health.SCHEMA_VERSION,
     "inspection": verdict.SCHEMA_VERSION,
-    "model": model_state.SCHEMA,
+    "model": announcement.SCHEMA,
     "stats": stats.SCHEMA_VERSION,
 }
 

@@ -17,7 +17,7 @@ from device.errors import StorageError
 from device.telemetry.board import Board, Reading
 from device.telemetry.health import Health, Links, Role
 from device.telemetry.stats import Queues, Stats, board_content
-from device.telemetry.status_file import StatusFile
+from device.telemetry.status import StatusFile
 
 log = logging.getLogger(__name__)
 

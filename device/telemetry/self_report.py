@@ -25,7 +25,7 @@ from device.telemetry.health import Health, Links
 from device.telemetry.journal import VerdictLog
 from device.telemetry.reporter import Facts, Reporter
 from device.telemetry.stats import Queues, Stats
-from device.telemetry.status_file import StatusFile
+from device.telemetry.status import StatusFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from device.image.upright import find
 from device.image.upright import part as part_of
 from device.inspection.detector import pool
 from device.inspection.preprocess import Preprocessor
-from device.learning.remember import remember
+from device.learning.coreset import remember
 from trainer.config import GoodOnlyConfig
 from trainer.data.dataset import Sample
 from trainer.data.made_defects import with_defect

@@ -12,7 +12,7 @@ from fixtures_bundle import make_memory
 from device.bundle.calibration import MemorySpec
 from device.bundle.memory import FILE, Memory, Turned, described
 from device.errors import BundleError
-from device.learning.remember import remember
+from device.learning.coreset import remember
 
 CHANNELS = 6
 SPEC = MemorySpec("nearest", CHANNELS, CHANNELS, 700, False, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0)

@@ -20,7 +20,7 @@ from device.inspection.detector import Detector, Prediction, pool
 from device.inspection.framing import content_cells
 from device.inspection.interpreter import Interpreter, Tensor
 from device.inspection.preprocess import Preprocessor
-from device.learning.remember import remember
+from device.learning.coreset import remember
 
 
 def predict(bundle: Bundle, image: np.ndarray) -> Prediction:

@@ -13,11 +13,11 @@ from fixtures_health import REFERENCE, Bench
 from fixtures_verdict import OK
 
 from device.schemas.strict_json import parse_as
-from device.telemetry import reporter, status_file
+from device.telemetry import reporter, status
 from device.telemetry.health import Links
 from device.telemetry.reporter import Facts, Reporter
 from device.telemetry.stats import Queues, Stats
-from device.telemetry.status_file import StatusFile
+from device.telemetry.status import StatusFile
 
 
 class Heard:
@@ -130,7 +130,7 @@ def test_the_end_tells_the_last_figures(told: Told) -> None:
 
 def test_the_file_says_what_runs(told: Told) -> None:
     told.turn()
-    found = status_file.read(told.runtime)
+    found = status.read(told.runtime)
     assert found.presence == "running"
     assert found.content["station"] == "press-4"
     assert found.content["health"]["state"] == "init"
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_tried_again(
     assert caplog.text.count("cannot be written") == 1
     told.runtime.mkdir()
     told.turn()
-    assert status_file.read(told.runtime).presence == "running"
+    assert status.read(told.runtime).presence == "running"
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,7 +162,7 @@ def test_it_runs_by_itself_until_it_is_stopped(told: Told) -> None:
     told.reporter.start()
     assert told.voice.told.wait(30)
     told.reporter.stop()
-    assert status_file.read(told.runtime).presence == "absent"
+    assert status.read(told.runtime).presence == "absent"
     told.reporter.stop()
 
 

@@ -21,7 +21,7 @@ from device.line.trigger import FreeRun
 from device.mqtt.publisher import Publisher
 from device.station.capture import Capture
 from device.station.swap import ModelSwap
-from device.telemetry import status_file
+from device.telemetry import status
 from device.telemetry.counters import Counters
 from device.telemetry.self_report import Parts, SelfReport
 
@@ -88,6 +88,6 @@ def test_it_writes_while_it_runs_and_is_gone_afterwards(
     report, _, loaded = made
     report.start()
     report._reporter.turn()
-    assert status_file.read(loaded.runtime).presence == "running"
+    assert status.read(loaded.runtime).presence == "running"
     report.stop()
-    assert status_file.read(loaded.runtime).presence == "absent"
+    assert status.read(loaded.runtime).presence == "absent"

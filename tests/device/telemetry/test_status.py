@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +14,13 @@ from typing import Any
 
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
-from fixtures_daemon import ROOT, Station, errors, run_device
+from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
 from fixtures_health import Bench
 
+from device.errors import StorageError
 from device.schemas.strict_json import parse_as
 from device.telemetry import health, status
-from device.telemetry.status_file import Found, StatusFile
+from device.telemetry.status import Found, StatusFile, process_start
 
 MakeStation = Callable[..., Station]
 
@@ -152,7 +156,10 @@ def test_a_running_service_its_health_and_its_end(
     station = make_station(broker.port, "on", camera="loop = true\nrate_hz = 20", more=limits)
     process = station.start()
     # the board is healthy before the first verdict is stored
-    running = wait_for_status(station, lambda code, found: code == 0 and found["status"]["last"])["status"]
+    running = wait_for_status(
+        station,
+        lambda code, found: code == 0 and found["status"]["last"] and found["status"]["broker"]["connected"],
+    )["status"]
     assert running["pid"] == process.pid
     assert running["station"] == "press-4"
     assert running["model"]["id"] == "tiny"
@@ -211,3 +218,76 @@ def test_a_hanging_service_is_silent(make_station: MakeStation, tmp_path: Path) 
     done = run_device("status", "--config", station.config)
     assert done.returncode == 21
     assert done.stdout.startswith("station press-4: SILENT for 1 min")
+
+
+def test_it_is_written_as_a_whole_and_read_back(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path / "run" / "edgevision")
+    file.open()
+    file.write({"station": "press-4"})
+    file.write({"station": "press-5"})
+    found = status.read(tmp_path / "run" / "edgevision")
+    assert found.presence == "running"
+    assert found.content is not None
+    assert found.content["station"] == "press-5"
+    assert found.content["pid"] == os.getpid()
+    assert [path.name for path in file.path.parent.iterdir()] == ["status.json"]
+
+
+def test_nothing_there_is_absent(tmp_path: Path) -> None:
+    assert status.read(tmp_path).presence == "absent"
+    assert status.read(tmp_path / "missing").presence == "absent"
+
+
+def test_after_the_end_it_is_absent(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path)
+    file.write({})
+    file.close()
+    assert status.read(tmp_path).presence == "absent"
+    file.close()
+
+
+def test_the_word_of_a_process_that_died_is_not_believed(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from device.telemetry.status import StatusFile\n"
+    program += "StatusFile(Path(sys.argv[1])).write({})"
+    subprocess.run((sys.executable, "-c", program, str(tmp_path)), check=True, cwd=REPOSITORY)
+    assert (tmp_path / "status.json").exists()
+    assert status.read(tmp_path).presence == "absent"
+
+
+def test_the_word_of_another_process_with_the_same_number_is_not_believed(tmp_path: Path) -> None:
+    StatusFile(tmp_path).write({})
+    path = tmp_path / "status.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "process_start": content["process_start"] - 1}))
+    assert status.read(tmp_path).presence == "absent"
+
+
+def test_a_service_that_has_not_written_for_long_is_silent(tmp_path: Path) -> None:
+    StatusFile(tmp_path).write({})
+    path = tmp_path / "status.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "written_monotonic_s": content["written_monotonic_s"] - 11}))
+    found = status.read(tmp_path)
+    assert found.presence == "silent"
+    assert found.age_s == pytest.approx(11, abs=2)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 9}'])
+def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "status.json").write_text(text)
+    with pytest.raises(StorageError, match=r"status\.json"):
+        status.read(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    file = StatusFile(tmp_path / "file" / "run")
+    with pytest.raises(StorageError, match=r"cannot be made: Not a directory; set \[station\] runtime"):
+        file.open()
+    with pytest.raises(StorageError, match="cannot be written"):
+        file.write({})
+
+
+def test_a_process_that_is_not_there_began_never() -> None:
+    assert process_start(2**22 + 1) is None
+    assert process_start(os.getpid()) > 0
