@@ -1,0 +1,151 @@
+"""The rooms of both packages: which may import which. The drawing is docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from fixtures_daemon import REPOSITORY
+
+# From the ground up: a room imports from its own floor and from those below, never from above.
+FLOORS = {
+    "device": (
+        ("errors", "settings"),
+        ("schemas", "system", "image"),
+        ("config", "bundle"),
+        ("inspection", "camera", "line"),
+        ("outbox", "archive"),
+        ("mqtt",),
+        ("station",),
+        ("telemetry",),
+        ("learning", "rollout"),
+        ("cli",),
+        ("service",),
+        ("__main__",),
+    ),
+    "trainer": (
+        ("config", "steps"),
+        ("data",),
+        ("network",),
+        ("scoring",),
+        ("training",),
+        ("recipes",),
+        ("bundle",),
+        ("command",),
+    ),
+}
+OF_THE_DEVICE = {
+    "image",
+    "bundle",
+    "inspection",
+    "learning",
+    "settings",
+    "config",
+    "errors",
+    "schemas",
+    "system",
+}
+MOST_FILES = 12  # in a room
+
+
+def room(module: str) -> str:
+    """The part of a package that a module belongs to: a folder, or a module at the package's root."""
+    return module.split(".")[1]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The modules of the project that a file imports, at its head or in a function."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (
+                names if (REPOSITORY / str(node.module).replace(".", "/")).is_dir() else [node.module or ""]
+            )
+
+
+def arrows(package: str, root: Path = REPOSITORY) -> dict[str, set[str]]:
+    """room -> the modules of the project that its files import."""
+    found = defaultdict(set)
+    for path in sorted((root / package).rglob("*.py")):
+        module = ".".join(path.relative_to(root).with_suffix("").parts)
+        if not module.endswith("__init__"):
+            project = (name for name in imports_of(path) if name.startswith(("device.", "trainer.")))
+            found[room(module)].update(name for name in project if not name.endswith("__version__"))
+    return found
+
+
+def upward(package: str, found: dict[str, set[str]]) -> list[str]:
+    """Every import of a room on a higher floor. A room without a floor, as a command has none, is the top."""
+    floor = {name: height for height, names in enumerate(FLOORS[package]) for name in names}
+    top = len(floor)
+    return [
+        f"{package}/{one} imports {name}"
+        for one, names in found.items()
+        for name in sorted(names)
+        if name.startswith(f"{package}.") and floor.get(room(name), top) > floor.get(one, top)
+    ]
+
+
+def circle(package: str, found: dict[str, set[str]]) -> list[str]:
+    """The rooms of a circle of imports, or none."""
+    inner = {
+        one: {room(name) for name in names if name.startswith(f"{package}.")} - {one}
+        for one, names in found.items()
+    }
+    while leaves := [one for one, names in inner.items() if not names & inner.keys()]:
+        for one in leaves:
+            del inner[one]
+    return sorted(inner)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_room_imports_from_above(package: str) -> None:
+    assert upward(package, arrows(package)) == []
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_rooms_import_each_other_in_a_circle(package: str) -> None:
+    assert circle(package, arrows(package)) == []
+
+
+def test_the_trainer_takes_only_what_judges_and_learns_from_the_device() -> None:
+    taken = chain.from_iterable(arrows("trainer").values())
+    assert {name for name in taken if name.startswith("device.") and room(name) not in OF_THE_DEVICE} == set()
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_room_can_be_taken_in_at_a_glance(package: str) -> None:
+    rooms = (
+        path for path in (REPOSITORY / package).iterdir() if path.is_dir() and path.name != "__pycache__"
+    )
+    counts = {one.name: len([p for p in one.glob("*.py") if p.stem != "__init__"]) for one in rooms}
+    assert {name: count for name, count in counts.items() if count > MOST_FILES} == {}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_the_check_sees_an_import_from_above(tmp_path: Path) -> None:
+    hidden = "def late():\n    from device.mqtt.publisher import Publisher\n"
+    root = write(tmp_path, {"device/camera/replay.py": hidden})
+    assert upward("device", arrows("device", root)) == ["device/camera imports device.mqtt.publisher"]
+
+
+def test_the_check_sees_a_circle(tmp_path: Path) -> None:
+    files = {
+        "device/camera/a.py": "from device.line.b import b\n",
+        "device/line/b.py": "from device.inspection.c import c\n",
+        "device/inspection/c.py": "import device.camera.a\n",
+        "device/system/d.py": "import os\n",
+    }
+    assert circle("device", arrows("device", write(tmp_path, files))) == ["camera", "inspection", "line"]
