@@ -19,6 +19,7 @@ from fixtures_dashboard import (
 from fixtures_disk import make_disk, small_disk
 from fixtures_network import feed, narrow, spots
 from fixtures_peer import make_peer
+from fixtures_report import report_page, reported
 from fixtures_systemd import machine
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
 
@@ -41,6 +42,8 @@ __all__ = [
     "narrow",
     "page_address",
     "page_broker",
+    "report_page",
+    "reported",
     "rtsp",
     "small_disk",
     "spots",

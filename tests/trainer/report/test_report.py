@@ -3,117 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Any
 
-import cv2
-import keras
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from fixtures_bundle import SIDE, TinyModel, make_image
-from fixtures_data import write_mask
-from fixtures_trainer import Fitted, gray_input, make_sample, wish
+from fixtures_report import section
+from fixtures_trainer import Fitted
 
 from device.bundle import bundle as bundles
-from device.bundle.bundle import Pooling
-from device.inspection.detector import pool
-from trainer import config
-from trainer.bundle import calibration as calibrations
-from trainer.data.dataset import Dataset
-from trainer.network.export import Int8Model
-from trainer.network.features import inputs
-from trainer.recipes.learned import Judges, Learned
 from trainer.report import page as pages
-from trainer.report import report
 from trainer.report.__main__ import main
-from trainer.scoring import thresholds
-
-NASTY = '<img src=x onerror="alert(1)">&$title'
-RECORD = {
-    "judged_by": "12 images kept aside",
-    "recipe": "probe",
-    "chosen": {"cuts": ["out_relu"]},
-    "fine_tuning": {"shipped": "probe", "probe": {"int8_ap": 0.99}, "fine_tuned": {"int8_ap": 0.98}},
-    "quantization_aware": {"shipped": "post-training", "not_done": "frames are seen in tiles"},
-    "warnings": ["no epoch was better than <guessing>"],
-    "history": [
-        {
-            "run": "head <1>",
-            "epoch": epoch,
-            "loss": 1 / epoch,
-            "val_ap": 0.5 + epoch / 20,
-            "learning_rate": 1e-4 * epoch,
-        }
-        for epoch in range(1, 6)
-    ],
-}
 
 
-def float_network() -> keras.Model:
-    """Much as tiny_model.py has it."""
-    image = keras.Input((SIDE, SIDE, 3))
-    model = keras.Model(image, keras.layers.Conv2D(1, 8, strides=8)(image))
-    model.set_weights([np.full((8, 8, 3, 1), 10 / 192), np.zeros(1)])
-    return model
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory, tiny_model: TinyModel) -> Learned:
-    """Parts of which every other one has a bright spot; one defect is not to be seen, one good one has it."""
-    folder = tmp_path_factory.mktemp("parts")
-    samples = []
-    for number in range(14):
-        path = folder / f"{number:02d}.png"
-        label = number % 2
-        mask = write_mask(folder / f"{number}-mask.png", side=SIDE, marked=16) if label else None
-        name = NASTY if number == 3 else path.name
-        sample = make_sample(path, (SIDE, SIDE), number, label=label, mask=mask)
-        spot = (8, 8, 6 + number, 12) if (label and number != 3) or number == 6 else None
-        assert cv2.imwrite(str(path), make_image(spot=spot, seed=number))
-        samples.append(replace(sample, name=name))
-    model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
-    pooled = np.array(
-        [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
-    )
-    judges = Judges(float_network(), tiny_model.content, np.zeros(len(samples), np.int64))
-    return Learned(
-        tiny_model.content,
-        judges.network,
-        gray_input(),
-        pooling,
-        tuple(samples),
-        pooled,
-        pooled + 0.01,
-        judges,
-        RECORD,
-    )
-
-
-def written(learned: Learned, **changes: Any) -> str:
-    scores = thresholds.calibrate(learned.labels, learned.pooled)
-    chosen = thresholds.choose(learned.labels, learned.pooled, scores, wish())
-    golden = calibrations.golden_images(learned, scores, chosen.ng, 2)
-    training = {**learned.record, "config": {"split": {"folds": 7}}, "versions": {"keras": "3"}, "seed": 5}
-    calibration = calibrations.calibration(
-        learned, scores, chosen, golden, model_id="spots", training=training
-    )
-    dataset = Dataset(learned.judged[0].path.parent, "csv", learned.judged, (), "d1", "by hand")
-    settings = replace(config.load(None).report, **changes)
-    return report.of_fit(learned, calibration, dataset, None, settings, {"model": 12.5}).decode()
-
-
-@pytest.fixture(scope="module")
-def page(learned) -> str:
-    return written(learned, images=3)
-
-
-def section(page: str, title: str) -> str:
-    return re.search(rf"<section><h2>{title}</h2>(.*?)</section>", page, re.DOTALL)[1]
-
-
-def test_every_section_is_there(page):
-    assert re.findall(r"<h2>(.*?)</h2>", page) == [
+def test_every_section_is_there(report_page):
+    assert re.findall(r"<h2>(.*?)</h2>", report_page) == [
         "How good",
         "Curves",
         "Thresholds",
@@ -125,90 +27,12 @@ def test_every_section_is_there(page):
         "Data",
         "Environment",
     ]
-    assert page.count("<svg") == 6  # ROC, precision-recall, histogram; loss, rate, measures
+    assert report_page.count("<svg") == 6  # ROC, precision-recall, histogram; loss, rate, measures
 
 
-def test_a_warning_of_the_training_stands_first(page):
-    assert (
-        section(page, "How good")
-        .strip()
-        .startswith("<p>Warning: no epoch was better than &lt;guessing&gt;.</p>")
-    )
-
-
-def test_the_mistakes_are_shown_with_their_maps(page):
-    mistakes = section(page, "Mistakes, and what was nearest to one")
-    assert "False rejects: 1" in mistakes
-    assert "Misses: 1" in mistakes
-    shown = re.findall(r"<figcaption>(.*?): \w+, score", mistakes)
-    assert shown[:2] == ["06.png", "&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;$title"]
-    assert mistakes.count("data:image/jpeg;base64,") == len(shown) == 5
-
-
-def test_the_three_maps_are_measured(page):
-    places = section(page, "Where it looks")
-    assert re.findall(r'<th scope="row">(\w+)</th>', places) == ["evidence", "gradient", "difference"]
-    assert "Against the masks of 7 defective images, with 7 good ones" in places
-
-
-def test_every_part_of_the_recipe_has_its_line(page):
-    recipe = section(page, "The recipe, part by part")
-    for part in report.PARTS:
-        assert f'<th scope="row">{part}</th>' in recipe
-    assert "<b>folds = 7</b> (default 5)" in recipe
-
-
-def test_the_ways_that_were_tried(page):
-    learning = section(page, "How it was learned")
-    assert '<th scope="row">fine_tuned</th><td>0.9800</td>' in learning
-    assert "Fine-tuned against the probe: shipped: probe." in learning
-    assert "shipped: post-training; not_done: frames are seen in tiles." in learning
-    assert "epoch by epoch: head &lt;1&gt;" in learning
-    assert "learning rate: learning_rate." in learning
-
-
-def test_the_environment(page):
-    environment = section(page, "Environment")
-    assert '<th scope="row">seed</th><td>5</td>' in environment
-    assert '<th scope="row">model</th><td>12.5</td>' in environment
-
-
-def test_nothing_is_loaded_or_run(page):
-    assert "default-src 'none'" in page
-    assert not re.search(r"<script|<link|https?://|<img src=x", page)
-
-
-def test_pictures_are_left_out_before_it_grows_too_large(learned, page):
-    small = written(learned, max_bytes=4000, gradient=False)
-    assert 0 < small.count("<img ") < page.count("<img ")
-    assert "no picture: the report would be larger than max_bytes" in small
-    assert "gradient</th>" not in small
-
-
-def test_one_class_has_no_curve(learned):
-    good = replace(learned, pooled=learned.pooled.copy())
-    calibration = calibrations.calibration(
-        good,
-        (curve := thresholds.calibrate(good.labels, good.pooled)),
-        (chosen := thresholds.choose(good.labels, good.pooled, curve, wish())),
-        calibrations.golden_images(good, curve, chosen.ng, 2),
-        model_id="spots",
-        training={},
-    )
-    only = [index for index, sample in enumerate(good.judged) if sample.label == 0]
-    judged = report.Judged(
-        [good.judged[index] for index in only],
-        thresholds.scored(good.pooled, curve)[only],
-        None,
-        "good images",
-        lambda index: report._look_of(good)(only[index]),
-        None,
-    )
-    made = report.render(
-        calibration, judged, None, config.load(None).report, report.Facts("python", {}, {})
-    ).decode()
-    assert made.count("<svg") == 1
-    assert "No defective image has a mask" in made
+def test_nothing_is_loaded_or_run(report_page):
+    assert "default-src 'none'" in report_page
+    assert not re.search(r"<script|<link|https?://|<img src=x", report_page)
 
 
 # ---- the bundle's own, and the command
@@ -260,9 +84,9 @@ def test_an_out_that_cannot_be_written(fitted: Fitted, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("size", "scheme"), [((1280, 900), "light"), ((390, 844), "dark")])
-def test_a_browser_has_nothing_to_complain_of(page, tmp_path, chromium, size, scheme):
+def test_a_browser_has_nothing_to_complain_of(report_page, tmp_path, chromium, size, scheme):
     path = tmp_path / "report.html"
-    path.write_text(page, "utf-8")
+    path.write_text(report_page, "utf-8")
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     opened, faults = context.new_page(), []
     opened.on("console", lambda message: faults.append(message.text))
