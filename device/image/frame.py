@@ -6,16 +6,16 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import FrameError
+from device.image.decode import Levels, decoded
 from device.image.geometry import Size
-from device.image.image_file import FORMATS, fault_of
 
 Pixels = NDArray[np.uint8]
 
@@ -83,41 +83,43 @@ class BadFrame(FrameError):
         self.trigger = trigger
 
 
-def read_image(path: str | Path) -> tuple[Pixels, str]:
+def read_image(path: str | Path, white_level: int | None = None) -> tuple[Pixels, str]:
     """(the image as RGB uint8 (H, W, 3), SHA-256 of the file's bytes in hex).
 
     Gray becomes three equal channels, an alpha channel is dropped, and EXIF's note of how the camera was
-    held is obeyed. More than 8 bits a channel are refused: how a sensor's 10 or 12 bits sit in 16 is not
-    written in the file, and a wrong guess gives a black image. Raises FrameError: missing, unreadable, cut
-    off, damaged, not an image.
+    held is obeyed. More than 8 bits a channel are brought to 8 so that `white_level` becomes 255; without one
+    they are refused: how a sensor's 10 or 12 bits sit in 16 is not written in the file, and a wrong guess
+    gives a black image. Raises FrameError: missing, unreadable, cut off, damaged, not an image.
     """
+    image, sha256 = read_levels(path)
+    if image.dtype == np.uint8:
+        return np.asarray(image, np.uint8), sha256
+    if white_level is None:
+        raise FrameError(
+            f"{path}: must have 8 bits a channel, got {image.dtype}: the bundle has no preprocess.white_level"
+        )
+    return _to_8_bits(white_level)[image], sha256
+
+
+def read_levels(path: str | Path) -> tuple[Levels, str]:
+    """The same with all of its bits, uint8 or uint16 (H, W, 3)."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read: {error.strerror}") from None
-    fault = fault_of(content)
-    if fault:
-        raise FrameError(f"{path}: {fault}")
-    return _decode(path, content), hashlib.sha256(content).hexdigest()
+    return decoded(content, str(path)), hashlib.sha256(content).hexdigest()
 
 
-def _decode(path: str | Path, content: bytes) -> Pixels:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # ANYDEPTH: so that 16 bits are seen, and not cut to 8
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:  # more pixels than OpenCV's limit
-        raise FrameError(f"{path}: cannot be decoded: {error.err}") from None
-    if image is None:
-        raise FrameError(f"{path}: damaged: begins like {FORMATS}, but cannot be decoded")
-    if image.dtype != np.uint8:
-        raise FrameError(f"{path}: must have 8 bits a channel, got {image.dtype}")
-    cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return np.asarray(image, dtype=np.uint8)
+@lru_cache(maxsize=4)
+def _to_8_bits(white_level: int) -> Pixels:
+    """(65536,): 255 * level / white_level, rounded, and 255 for all that is brighter."""
+    levels = np.arange(65536, dtype=np.float64) * 255 / white_level
+    return np.asarray(np.minimum(np.round(levels), 255), np.uint8)
 
 
-def frame_from_file(path: str | Path, seq: int) -> Frame:
-    """The image in a file as the frame of camera "replay", captured now. Raises FrameError."""
-    image, sha256 = read_image(path)
+def frame_from_file(path: str | Path, seq: int, white_level: int | None = None) -> Frame:
+    """The image in a file as the frame of camera "replay", captured now; see read_image."""
+    image, sha256 = read_image(path, white_level)
     return Frame(
         image=image,
         seq=seq,

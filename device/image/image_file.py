@@ -10,22 +10,27 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 FORMATS = "a PNG, JPEG, BMP, TIFF or WebP image"
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # stuffed bytes and restarts belong to the data
-_JPEG_END, _JPEG_BARE = 0xD9, 0x01
+_JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_JPEG_END, _JPEG_BARE, _JPEG_SCAN, _JPEG_INTERVAL = 0xD9, 0x01, 0xDA, 0xDD
+_JPEG_PROGRESSIVE = 0xC2
+_JPEG_FRAMES = (0xC0, 0xC1, _JPEG_PROGRESSIVE)  # in which the coefficients are Huffman-coded
 _BMP_PLAIN = (0, 3)  # compressions whose rows have a fixed length: none, bit fields
 
 
 def fault_of(content: bytes) -> str | None:
     """What is wrong with an image file, from all its bytes; None where it is whole as far as can be told.
 
-    PNG: every chunk with its checksum, to IEND. JPEG: every marker, to EOI. BMP and WebP: the length that the
-    header promises. TIFF is left to its decoder, which notices. Bytes after the end are no fault.
+    PNG: every chunk with its checksum, to IEND. JPEG: every marker, to EOI, all restart intervals, all scans
+    of a progressive one (a scan that ends early is left to device.image.decode). BMP and WebP: the length
+    that the header promises. TIFF is left to its decoder, which notices. Bytes after the end are no fault.
     """
     if not content:
         return "is empty"
@@ -52,17 +57,78 @@ def _png_fault(content: bytes) -> str | None:
 
 
 def _jpeg_fault(content: bytes) -> str | None:
+    segments = list(_jpeg_segments(content))
+    if not segments or segments[-1].marker != _JPEG_END:
+        return f"truncated JPEG: ends at byte {len(content)} without EOI"
+    frame = next((one for one in segments if one.marker in _JPEG_FRAMES and len(one.body) >= 6), None)
+    if frame is None:
+        return None
+    if frame.marker == _JPEG_PROGRESSIVE:
+        return _progressive_fault(frame.body, segments)
+    return _restart_fault(content, frame.body, segments)
+
+
+def jpeg_end(content: bytes) -> int:
+    """Where the EOI marker of a whole JPEG begins, byte."""
+    return next(segment.at for segment in _jpeg_segments(content) if segment.marker == _JPEG_END)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A marker of a JPEG at byte `at`, and what follows it up to the next one but the entropy-coded data."""
+
+    marker: int
+    at: int
+    body: bytes
+
+
+def _jpeg_segments(content: bytes) -> Iterator[_Segment]:
+    """All of them up to EOI; none after one that is cut off."""
     at = 2
     while found := _JPEG_MARKER.search(content, at):
-        marker = found[1][0]
-        if marker == _JPEG_END:
-            return None
-        at = found.end()
-        if marker != _JPEG_BARE:
-            if at + 2 > len(content):
-                break
-            at += struct.unpack_from(">H", content, at)[0]
-    return f"truncated JPEG: ends at byte {len(content)} without EOI"
+        marker, at = found[1][0], found.end()
+        if marker in (_JPEG_END, _JPEG_BARE):
+            yield _Segment(marker, at - 2, b"")
+            if marker == _JPEG_END:
+                return
+            continue
+        if at + 2 > len(content):
+            return
+        length = struct.unpack_from(">H", content, at)[0]
+        yield _Segment(marker, at - 2, content[at + 2 : at + length])
+        at += length
+
+
+def _progressive_fault(frame: bytes, segments: Sequence[_Segment]) -> str | None:
+    """Each scan brings some bits of some coefficients: all of them must have come."""
+    components = {frame[at] for at in range(6, len(frame) - 2, 3)}
+    missing = {(component, k): True for component in components for k in range(64)}
+    for segment in segments:
+        body = segment.body
+        if segment.marker != _JPEG_SCAN or not body or len(body) < 4 + 2 * body[0]:
+            continue
+        first, last, bits = body[1 + 2 * body[0] : 4 + 2 * body[0]]
+        for component in body[1 : 1 + 2 * body[0] : 2]:
+            missing.update({(component, k): bits & 15 > 0 for k in range(first, min(last, 63) + 1)})
+    lacking = sum(missing.values())
+    return f"damaged JPEG: {lacking} of its {len(missing)} coefficients are not complete" if lacking else None
+
+
+def _restart_fault(content: bytes, frame: bytes, segments: Sequence[_Segment]) -> str | None:
+    """With restart markers, as many as the image has intervals (one scan of all components)."""
+    interval = next(
+        (struct.unpack(">H", one.body[:2])[0] for one in segments if one.marker == _JPEG_INTERVAL), 0
+    )
+    scans = [one for one in segments if one.marker == _JPEG_SCAN]
+    if not interval or len(scans) != 1:
+        return None
+    height, width = struct.unpack_from(">HH", frame, 1)
+    across, down = (max(sampling) for sampling in zip(*((s >> 4, s & 15) for s in frame[7::3]), strict=True))
+    if len(frame) == 9:  # one component is not interleaved: its blocks are counted one by one
+        across = down = 1
+    wanted = -(-(-(-width // (8 * across)) * -(-height // (8 * down))) // interval)
+    found = len(_JPEG_RESTART.findall(content, scans[0].at, segments[-1].at)) + 1
+    return f"damaged JPEG: has {found} of {wanted} restart intervals" if height and found < wanted else None
 
 
 def _bmp_fault(content: bytes) -> str | None:

@@ -75,6 +75,21 @@ def test_sixteen_bits_are_refused(tmp_path: Path, name: str, channels: int) -> N
         read_image(path)
 
 
+@pytest.mark.parametrize("white", [1023, 4095, 65535])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_scaled_where_it_is_said_what_is_white(
+    tmp_path: Path, white: int, channels: int
+) -> None:
+    levels = np.linspace(0, white, 30).astype(np.uint16).reshape(6, 5, 1).repeat(channels, 2)
+    path = write(tmp_path / "deep.png", levels)
+    image, _ = read_image(path, white)
+    assert np.array_equal(image, np.round(levels * (255 / white)).astype(np.uint8).repeat(3 // channels, 2))
+    assert frame_from_file(path, 0, white).image.max() == 255
+    assert read_image(path, white // 2)[0].max() == 255  # brighter than white is white
+    write(path, np.full((4, 4), 7, np.uint8))
+    assert read_image(path, white)[0].max() == 7  # 8 bits stay as they are
+
+
 def test_a_jpeg_is_turned_as_the_camera_was_held(tmp_path: Path) -> None:
     upright = write(tmp_path / "upright.jpg", np.zeros((10, 20, 3), np.uint8))
     orientation = struct.pack("<HHII", 0x0112, 3, 1, 6)  # turn by 90 degrees
