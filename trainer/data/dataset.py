@@ -1,8 +1,8 @@
 """The trainer's data set: every image opened once and checked, labelled, and on one side of a split.
 
-`load` reads DAGM's layout, MVTec's or a CSV manifest (layouts.py), looks at every file, and names what
-is wrong with it. A fault of one image is a problem, kept in Dataset.problems; a fault that would make
-training meaningless is a DataError. docs/data.md says which is which.
+`load` reads a layout (layouts.py), looks at every file, and names what is wrong with it. A fault of one image
+is a problem, kept in Dataset.problems; a fault that would make training meaningless is a DataError.
+docs/data.md says which is which.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import hashlib
 import io
 import logging
 import os
+import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -26,10 +27,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.errors import DataError, FrameError
-from device.image.frame import read_image
+from device.image import tiff
+from device.image.frame import read_levels
 from device.image.geometry import Size
-from trainer.data.layouts import SPLIT_WORDS, Entry, Split, read_layout
+from trainer.data import masks
+from trainer.data.inventory import some
+from trainer.data.layouts import read_layout
+from trainer.data.listing import Entry
 from trainer.data.splits import few, folds, held_out
+from trainer.data.words import Split
 
 __all__ = [
     "Dataset",
@@ -48,11 +54,14 @@ log = logging.getLogger(__name__)
 
 Protocol = Literal["supervised", "good-only", "given"]
 
+MUCH = 0.5  # of an image: a mask that marks more is looked at twice
 MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks fewer marks nothing
 LEAST_GOOD = 10  # images: fewer say nothing of how good ones differ
 PROGRESS_AFTER_S = 2.0
 MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says what becomes of the defects
+TIFF_SUFFIXES = (".tif", ".tiff")
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
+SPLITS = get_args(Split)
 SPLIT_COLUMNS = ("path", "label", "group", "split", "sha256")
 
 
@@ -69,6 +78,15 @@ class Sample:
     split: Split  # "unassigned" only with protocol "given", where a manifest leaves the split empty
     sha256: str  # of the file's bytes, hex
     size: Size  # px
+    more_masks: tuple[Path, ...] = ()  # of further defects of the same image
+    inverted: bool = False  # the masks mark what is not defective
+    marked_ratio: float = 0.0  # how much of the image its masks mark, 0..1
+    peak: int = 0  # the greatest level of an image of more than 8 bits; 0 for one of 8
+    coloured: bool = True  # its three channels are not the same
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        return ((self.mask,) if self.mask else ()) + self.more_masks
 
     @property
     def has_truth(self) -> bool:
@@ -92,6 +110,7 @@ class Dataset:
     split_rule: str
     name: str = ""
     sets: tuple[Dataset, ...] = ()
+    notes: tuple[str, ...] = ()  # how the layout was understood
 
     @property
     def train(self) -> tuple[Sample, ...]:
@@ -118,10 +137,18 @@ class Dataset:
             members = [sample for sample in self.samples if sample.kind == kind and sample.label == label]
             splits = Counter(sample.split for sample in members)
             parts = [f"{splits[split]} {split}" for split in ("train", "test", "unassigned") if splits[split]]
-            masks = f", {sum(sample.mask is not None for sample in members)} masks" if label else ""
-            lines.append(f"  {kind}: {', '.join(parts)}{masks}")
+            lines.append(f"  {kind}: {', '.join(parts)}{_masks_in_words(members) if label else ''}")
+        lines += [f"  {note}" for note in self.notes]
         lines.append(f"  problems: {len(self.problems)}")
         return tuple(lines)
+
+
+def _masks_in_words(members: Sequence[Sample]) -> str:
+    """How many have masks, and the share of an image that is marked in the middle one of them."""
+    ratios = [sample.marked_ratio for sample in members if sample.mask]
+    return f", {len(ratios)} masks" + (
+        f" marking {statistics.median(ratios):.1%} of an image" if ratios else ""
+    )
 
 
 def load(
@@ -133,10 +160,10 @@ def load(
     protocol: Protocol = "supervised",
     limit: int = 0,
 ) -> Dataset:
-    """Read and check the data set at `path`: a DAGM or MVTec folder, or a .csv manifest; or unite several.
+    """Read and check the data set at `path`: a folder, or a .csv manifest; or unite several.
 
-    protocol "supervised" gives every image a side and refuses what cannot be trained on: MVTec's images are
-    split anew (its train folder holds no defects), a manifest's empty splits are filled, both with `seed` and
+    protocol "supervised" gives every image a side and refuses what cannot be trained on: images of a folder
+    whose train part holds no defects (MVTec's) are split anew, empty splits are filled, both with `seed` and
     `test_share`, stratified by kind, groups kept together. "good-only" keeps the layout's own split; what is
     empty in it is filled in the same way with good images, and all defective ones are in test. "given" keeps
     the layout's own split and asks only for one readable image. `limit`: at most so many good and so many
@@ -167,16 +194,21 @@ def _load_one(
     listing = read_layout(path, format)
     entries = _limited(path, listing.entries, limit, seed)
     opened = _open_all(listing.root, entries)
-    samples, copies = _without_copies(sample for sample, _ in opened if sample is not None)
-    problems = (*listing.problems, *(problem for _, problem in opened if problem), *copies)
+    faults = [one for one in opened if isinstance(one, str)]
+    if len(faults) == len(opened):
+        raise DataError(f"{path}: none of {len(entries)} images is usable: {commonest(faults)}")
+    judged, mask_problems = _judged([one for one in opened if isinstance(one, Opened)])
+    samples, copies = _without_copies(judged)
+    # the cause first: what made images unusable, before what the layout lacks
+    problems = (*faults, *mask_problems, *copies, *listing.problems)
     if not samples:
-        raise DataError(f"{path}: none of {len(entries)} images is usable: {problems[0]}")
+        raise DataError(f"{path}: none of {len(entries)} images is usable: {commonest(problems)}")
     rule = listing.split_rule
     if protocol == "supervised":
-        _require_mostly_readable(path, opened)
+        _require_mostly_readable(path, faults, len(opened))
         samples, rule = _divide(samples, listing.format, rule, seed, test_share)
     elif protocol == "good-only":
-        _require_mostly_readable(path, opened)
+        _require_mostly_readable(path, faults, len(opened))
         samples, rule = _divide_good(samples, rule, seed, test_share)
     if name:
         samples = [_of_set(name, sample) for sample in samples]
@@ -190,6 +222,7 @@ def _load_one(
         _digest(samples),
         rule or "no split given",
         name or _names([path])[0],
+        notes=listing.notes,
     )
 
 
@@ -241,6 +274,7 @@ def _united(sets: Sequence[Dataset]) -> Dataset:
         "; ".join(f"{one.name}: {one.split_rule}" for one in sets),
         "+".join(one.name for one in sets),
         tuple(sets),
+        tuple(f"{one.name}: {note}" for one in sets for note in one.notes),
     )
 
 
@@ -254,10 +288,9 @@ def _limited(path: Path, entries: Sequence[Entry], limit: int, seed: int) -> lis
         return list(entries)
     kept: list[Entry] = []
     for split in dict.fromkeys(entry.split for entry in entries):
-        for label in (0, 1):
+        for label, word in ((0, "good"), (1, "defective"), (None, "unlabelled")):
             members = [entry for entry in entries if entry.split == split and entry.label == label]
             if 0 < len(members) < limit:
-                word = ("good", "defective")[label]
                 log.warning("%s: limit %d: only %d %s images in %s", path, limit, len(members), word, split)
             kept += few(members, limit, seed)
     return kept
@@ -274,7 +307,7 @@ def read_mask(sample: Sample, size: Size | None = None) -> NDArray[np.bool_] | N
         return np.zeros((wanted.height, wanted.width), dtype=np.bool_)
     if sample.mask is None:
         return None
-    mask = _decode_mask(sample.mask)
+    mask = masks.read(sample.masks).marked ^ sample.inverted
     if mask.shape == (wanted.height, wanted.width):
         return mask
     coverage = cv2.resize(
@@ -313,7 +346,7 @@ def read_split_csv(content: bytes, source: str = "split.csv") -> dict[str, Recor
         raise DataError(f"{source} line 1: must be {','.join(SPLIT_COLUMNS)}, got {rows[0] if rows else []}")
     recorded: dict[str, Recorded] = {}
     for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(SPLIT_COLUMNS) or row[1] not in ("0", "1") or row[3] not in SPLIT_WORDS.values():
+        if len(row) != len(SPLIT_COLUMNS) or row[1] not in ("0", "1") or row[3] not in SPLITS:
             raise DataError(f"{source} line {line}: must be {','.join(SPLIT_COLUMNS)}, got {row}")
         path, label, group, split, sha256 = row
         known: Split = "train" if split == "train" else "test" if split == "test" else "unassigned"
@@ -324,7 +357,26 @@ def read_split_csv(content: bytes, source: str = "split.csv") -> dict[str, Recor
 # ---- opening the files
 
 
-def _open_all(root: Path, entries: Sequence[Entry]) -> list[tuple[Sample | None, str]]:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image that can be read, and what its masks say if they can be used.
+
+    `read_as`: see masks.Mask. `all_corners`: are marked. `problem`: why it has no masks.
+    """
+
+    entry: Entry
+    sha256: str
+    size: Size
+    pages: int
+    peak: int
+    coloured: bool
+    marked_ratio: float = 0.0
+    all_corners: bool = False
+    read_as: str = ""
+    problem: str = ""
+
+
+def _open_all(root: Path, entries: Sequence[Entry]) -> list[Opened | str]:
     """Open every image and mask once, in parallel; a progress bar on stderr where it takes a while."""
     with ThreadPoolExecutor(DECODERS) as pool:
         opened = pool.map(_open, entries)
@@ -340,46 +392,106 @@ def _open_all(root: Path, entries: Sequence[Entry]) -> list[tuple[Sample | None,
         )
 
 
-def _open(entry: Entry) -> tuple[Sample | None, str]:
-    """(sample, problem): no sample where the image cannot be read, no mask where the mask cannot be used."""
+def _open(entry: Entry) -> Opened | str:
+    """What an entry's files hold, or why its image is left out."""
     try:
-        image, sha256 = read_image(entry.path)
+        image, sha256 = read_levels(entry.path)
     except FrameError as error:
-        return None, f"{entry.name}: left out: {str(error).removeprefix(f'{entry.path}: ')}"
+        return f"{entry.name}: left out: {str(error).removeprefix(f'{entry.path}: ')}"
     size = Size(image.shape[1], image.shape[0])
-    mask, problem = _usable_mask(entry, size)
+    pages = tiff.page_count(entry.path.read_bytes()) if entry.path.suffix.lower() in TIFF_SUFFIXES else 1
+    peak = int(image.max()) if image.dtype != np.uint8 else 0
+    coloured = any(not np.array_equal(image[:, :, 0], image[:, :, other]) for other in (1, 2))
+    opened = Opened(entry, sha256, size, pages, peak, coloured)
+    if not entry.masks:
+        return opened
+    try:
+        mask = masks.read(entry.masks)
+    except FrameError as error:
+        fault = f"kept without its mask: {error}"
+    else:
+        height, width = mask.marked.shape
+        if (width, height) == (size.width, size.height):
+            return replace(
+                opened, marked_ratio=mask.ratio, all_corners=mask.all_corners, read_as=mask.read_as
+            )
+        fault = f"mask {entry.masks[0].name} must be {size.width}x{size.height}, got {width}x{height}"
+        fault += ": kept without"
+    if entry.label is None:
+        return f"{entry.name}: left out, as its mask cannot tell its label: {fault}"
+    return replace(opened, problem=f"{entry.name}: {fault}")
+
+
+def _judged(opened: Sequence[Opened]) -> tuple[list[Sample], list[str]]:
+    """(samples, problems): what the masks of a set say together.
+
+    Where every mask marks most of its image and all its corners, they mark what is *not* defective.
+    """
+    usable = [one for one in opened if one.entry.masks and not one.problem]
+    inverted = bool(usable) and all(one.all_corners and one.marked_ratio > MUCH for one in usable)
+    samples, problems = [], []
+    for one in opened:
+        sample, problem = _sample(one, inverted=inverted)
+        samples.append(sample)
+        if problem:
+            problems.append(problem)
+    pages = [one.entry.name for one in opened if one.pages > 1]
+    if pages:
+        problems.append(
+            f"{len(pages)} images have several pages, of which only the first is used: {some(pages)}"
+        )
+    return samples, [*_of_all_masks(usable, samples, inverted=inverted), *problems]
+
+
+def _sample(opened: Opened, *, inverted: bool) -> tuple[Sample, str]:
+    """(sample, problem). A good image has no mask to use; one that marks pixels contradicts it."""
+    entry, size, problem = opened.entry, opened.size, opened.problem
+    ratio = 1 - opened.marked_ratio if inverted else opened.marked_ratio
+    marked = round(ratio * size.width * size.height)
+    label = int(marked >= MIN_MASK_PX) if entry.label is None else entry.label
+    usable = bool(entry.masks) and not problem
+    if usable and label == 0:
+        if marked and entry.label == 0:
+            problem = f"{entry.name}: good, but its mask marks {marked} px: mask ignored"
+        usable = False
+    elif usable and marked < MIN_MASK_PX:
+        problem = f"{entry.name}: mask {entry.masks[0].name} is empty ({marked} px marked): kept without"
+        usable = False
     sample = Sample(
-        entry.name, entry.path, entry.label, entry.kind, mask, entry.group, entry.split, sha256, size
+        name=entry.name,
+        path=entry.path,
+        label=label,
+        kind=entry.kind or ("good", "defective")[label],
+        mask=entry.masks[0] if usable else None,
+        group=entry.group,
+        split=entry.split,
+        sha256=opened.sha256,
+        size=size,
+        more_masks=entry.masks[1:] if usable else (),
+        inverted=usable and inverted,
+        marked_ratio=ratio if usable else 0.0,
+        peak=opened.peak,
+        coloured=opened.coloured,
     )
     return sample, problem
 
 
-def _usable_mask(entry: Entry, size: Size) -> tuple[Path | None, str]:
-    """(mask, problem) of an entry. A good image has no mask to use; one that marks pixels contradicts it."""
-    if entry.mask is None:
-        return None, ""
-    try:
-        mask = _decode_mask(entry.mask)
-    except FrameError as error:
-        return None, f"{entry.name}: kept without its mask: {error}"
-    marked = int(mask.sum())
-    if entry.label == 0:
-        return None, f"{entry.name}: good, but its mask marks {marked} px: mask ignored" if marked else ""
-    if mask.shape != (size.height, size.width):
-        height, width = mask.shape
-        return None, (
-            f"{entry.name}: mask {entry.mask.name} must be {size.width}x{size.height}, got {width}x{height}:"
-            " kept without"
+def _of_all_masks(usable: Sequence[Opened], samples: Sequence[Sample], *, inverted: bool) -> Iterator[str]:
+    """What to look at in the masks of a set, a line for each kind."""
+    if inverted:
+        yield (
+            f"all {len(usable)} masks mark most of their images and all their corners: taken for inverted, "
+            "so that what they leave out is defective"
         )
-    if marked < MIN_MASK_PX:
-        return None, f"{entry.name}: mask {entry.mask.name} is empty ({marked} px marked): kept without"
-    return entry.mask, ""
-
-
-def _decode_mask(path: Path) -> NDArray[np.bool_]:
-    """The pixels above half the mask's maximum, (H, W): 0/1 and softly edged 0..255 both work."""
-    gray = read_image(path)[0].max(axis=2)
-    return np.asarray(gray > gray.max() / 2.0)
+    for read_as, count in sorted(Counter(one.read_as for one in usable if one.read_as).items()):
+        yield f"{count} masks are {read_as}: read as such"
+    much = [sample for sample in samples if sample.marked_ratio > MUCH]
+    if much:
+        greatest = max(sample.marked_ratio for sample in much)
+        yield (
+            f"{len(much)} masks mark more than half of their image (up to {greatest:.0%}), inverted? "
+            + some([sample.name for sample in much])
+        )
 
 
 def _without_copies(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
@@ -412,11 +524,11 @@ def _divide(
 ) -> tuple[list[Sample], str]:
     """(samples each on a side, the rule in words)."""
     half = "half" if test_share == 0.5 else f"{test_share:g}"
-    if format == "mvtec":
+    if format == "mvtec" or (format == "folders" and _trains_on_good_only(samples)):
         samples = [replace(sample, split="unassigned") for sample in samples]
-        rule = (
-            f"supervised re-split of MVTec's images, seed {seed}, {half} held out: not MVTec's own protocol"
-        )
+        whose = "MVTec's" if format == "mvtec" else "all"
+        rule = f"supervised re-split of {whose} images, seed {seed}, {half} held out"
+        rule += ": not MVTec's own protocol" if format == "mvtec" else ": its train part holds no defects"
     else:
         rule = f"groups stratified by kind, seed {seed}, {half} held out"
         rule = f"{given_rule}; where it is empty, {rule}" if given_rule else rule
@@ -425,6 +537,11 @@ def _divide(
         return samples, given_rule
     testing = held_out(open_samples, test_share, seed)
     return [_on_its_side(sample, testing) for sample in samples], rule
+
+
+def _trains_on_good_only(samples: Sequence[Sample]) -> bool:
+    labels = {sample.label for sample in samples if sample.split == "train"}
+    return labels == {0} and all(sample.split != "unassigned" for sample in samples)
 
 
 def _divide_good(
@@ -458,20 +575,31 @@ def _on_its_side(sample: Sample, testing: frozenset[str]) -> Sample:
     return replace(sample, split="test" if sample.group in testing else "train")
 
 
-def _require_mostly_readable(path: str | Path, opened: Sequence[tuple[Sample | None, str]]) -> None:
-    unreadable = [problem for sample, problem in opened if sample is None]
-    if len(unreadable) * 2 > len(opened):
-        raise DataError(
-            f"{path}: {len(unreadable)} of {len(opened)} images cannot be read, the first: {unreadable[0]}"
-        )
+def _require_mostly_readable(path: str | Path, faults: Sequence[str], count: int) -> None:
+    if len(faults) * 2 > count:
+        raise DataError(f"{path}: {len(faults)} of {count} images cannot be read: {commonest(faults)}")
+
+
+def commonest(faults: Sequence[str]) -> str:
+    """Of faults "NAME: WHAT: ...", the one that most of them share: with a file that has it, and how many."""
+    counts = Counter(_what(fault) for fault in faults)
+    what, count = counts.most_common(1)[0]
+    first = next(fault for fault in faults if _what(fault) == what)
+    return first + (f" (and {count - 1} more like it)" if count > 1 else "")
+
+
+def _what(fault: str) -> str:
+    """A fault without the names and numbers in it."""
+    return re.sub(r"\d+", "0", fault.partition(": ")[2])
 
 
 def _require_both_labels(path: str | Path, samples: Sequence[Sample]) -> None:
     labels = Counter(sample.label for sample in samples if sample.split == "train")
     if not labels[0] or not labels[1]:
+        hint = ": --mode good-only learns from good images alone" if labels[0] >= LEAST_GOOD else ""
         raise DataError(
             f"{path}: supervised training needs good and defective images in train, "
-            f"found {labels[0]} good and {labels[1]} defective"
+            f"found {labels[0]} good and {labels[1]} defective{hint}"
         )
 
 

@@ -18,7 +18,7 @@ class Member(Protocol):
     """What a splitter needs to know of an image."""
 
     @property
-    def label(self) -> int: ...
+    def label(self) -> int | None: ...
     @property
     def kind(self) -> str: ...
     @property
@@ -88,7 +88,7 @@ def _stratified(members: Iterable[Member], seed: int) -> list[str]:
     labels: dict[str, set[int]] = {}
     kinds: dict[str, set[str]] = {}
     for member in members:
-        labels.setdefault(member.group, set()).add(member.label)
+        labels.setdefault(member.group, set()).add(-1 if member.label is None else member.label)
         kinds.setdefault(member.group, set()).add(member.kind)
 
     def key(group: str) -> tuple[Stratum, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from collections import Counter
@@ -62,8 +63,9 @@ def test_the_summary_has_a_line_for_each_kind(tmp_path):
     assert load(root, protocol="given").summary() == (
         f"{root}: 20 images (mvtec), split by MVTec's own train and test folders",
         "  good: 8 train, 4 test",
-        "  bent: 4 test, 4 masks",
-        "  crack: 4 test, 3 masks",
+        "  bent: 4 test, 4 masks marking 6.2% of an image",
+        "  crack: 4 test, 3 masks marking 6.2% of an image",
+        "  taken for kinds of defect, as they lie beside good: bent, crack",
         "  problems: 1",
     )
 
@@ -181,6 +183,139 @@ def test_a_mask_that_cannot_be_used_is_named_and_the_image_kept(tmp_path, make, 
     assert len(dataset.problems) == 1
     assert dataset.problems[0].startswith("Test/0002.PNG: ")
     assert problem in dataset.problems[0]
+
+
+def masked(tmp_path, draw, count=3):
+    """good/ and bad/ of so many images each, and masks/N.png that `draw` makes of a mask."""
+    for number in range(count):
+        write_image(tmp_path / f"good/g{number}.png", number)
+        write_image(tmp_path / f"bad/{number}.png", 50 + number, defective=True)
+        path = write_mask(tmp_path / f"masks/{number}.png")
+        cv2.imwrite(str(path), draw(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)))
+    return load(tmp_path, protocol="given")
+
+
+def test_inverted_masks_are_turned_and_that_is_said(tmp_path):
+    dataset = masked(tmp_path, lambda mask: 255 - mask)
+    bad = [sample for sample in dataset.samples if sample.label]
+    assert {int(read_mask(sample).sum()) for sample in bad} == {36}
+    assert "  defective: 3 unassigned, 3 masks marking 6.2% of an image" in dataset.summary()
+    assert dataset.problems[0].startswith("all 3 masks mark most of their images and all their corners")
+
+
+def test_a_mask_of_more_than_half_is_warned_of(tmp_path):
+    first = iter((True, False, False))
+
+    def draw(mask):
+        return 255 - mask if next(first) else mask
+
+    dataset = masked(tmp_path, draw)
+    assert dataset.problems == (
+        "1 masks mark more than half of their image (up to 94%), inverted? bad/0.png",
+    )
+    assert [int(read_mask(one).sum()) for one in dataset.samples if one.label] == [540, 36, 36]
+
+
+def test_masks_that_are_read_in_another_way_are_counted(tmp_path):
+    dataset = masked(tmp_path, lambda mask: np.dstack([np.full_like(mask, 255)] * 3 + [mask]))
+    assert {int(read_mask(sample).sum()) for sample in dataset.samples if sample.label} == {36}
+    assert dataset.problems == ("3 masks are a drawing on a transparent ground: read as such",)
+
+
+def test_where_the_mask_tells_the_label_one_that_cannot_leaves_the_image_out(tmp_path):
+    for number in range(6):
+        write_image(tmp_path / f"{number}.png", number)
+        write_mask(tmp_path / f"{number}_GT.png", marked=6 * (number % 2))
+    write_mask(tmp_path / "1_GT.png", side=12)
+    (tmp_path / "3_GT.png").write_bytes(b"")
+    dataset = load(tmp_path, protocol="given")
+    assert [(sample.name, sample.label) for sample in dataset.samples] == [
+        ("0.png", 0),
+        ("2.png", 0),
+        ("4.png", 0),
+        ("5.png", 1),
+    ]
+    assert sum("its mask cannot tell its label" in problem for problem in dataset.problems) == 2
+    assert dataset.count(kind="defective") == 1
+
+
+def test_a_limit_takes_of_images_whose_mask_tells_the_label(tmp_path):
+    for number in range(6):
+        write_image(tmp_path / f"{number}.png", number)
+        write_mask(tmp_path / f"{number}_GT.png", marked=6 * (number % 2))
+    assert load(tmp_path, protocol="given", limit=4).count() == 4
+
+
+def test_several_masks_of_an_image_mark_together(tmp_path):
+    write_image(tmp_path / "good/0.png", 0)
+    write_image(tmp_path / "bad/1.png", 1)
+    for number, (row, column) in enumerate(((2, 2), (14, 14))):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[row : row + 6, column : column + 6] = 200
+        (tmp_path / "masks/1").mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / f"masks/1/{number}.png"), mask)
+    [bad] = [sample for sample in load(tmp_path, protocol="given").samples if sample.label]
+    assert len(bad.masks) == 2
+    assert int(read_mask(bad).sum()) == 72
+
+
+def test_the_cause_is_said_first_and_counted(tmp_path):
+    """All images are floats; that their masks are missing follows from nothing else."""
+    root = make_mvtec(tmp_path / "screw")
+    shutil.rmtree(root / "ground_truth/bent")
+    for path in [*(root / "train").rglob("*.png"), *(root / "test").rglob("*.png")]:
+        assert cv2.imwrite(str(path.with_suffix(".tif")), np.ones((24, 24), np.float32))
+        path.unlink()
+    with pytest.raises(DataError) as caught:
+        load(root)
+    assert "none of 20 images is usable: " in str(caught.value)
+    assert "left out: must have 8 or 16 bits a channel, got float32 (and 19 more like it)" in str(
+        caught.value
+    )
+
+
+def test_problems_of_images_come_before_what_the_layout_lacks(tmp_path):
+    root = make_mvtec(tmp_path / "screw")
+    (root / "ground_truth/bent/000_mask.png").unlink()
+    (root / "test/crack/001.png").write_bytes(b"")
+    problems = load(root, protocol="given").problems
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "test/crack/001.png",
+        "test/bent/000.png",
+    ]
+
+
+def test_further_pages_of_a_tiff_are_counted(tmp_path):
+    write_image(tmp_path / "good/0.png", 0)
+    pages = [np.full((24, 24), level, np.uint8) for level in (50, 60, 70)]
+    (tmp_path / "bad").mkdir()
+    assert cv2.imwritemulti(str(tmp_path / "bad/1.tif"), pages)
+    assert load(tmp_path, protocol="given").problems == (
+        "1 images have several pages, of which only the first is used: bad/1.tif",
+    )
+
+
+def test_names_that_are_no_utf8_are_read_split_and_written(tmp_path):
+    for number in range(4):
+        write_image(tmp_path / f"good/{number}.png", number)
+        bad = write_image(tmp_path / f"bad/{number}.png", 50 + number)
+        bad.rename(bad.with_name(os.fsdecode(b"Geh\xe4use%d.png" % number)))
+    dataset = load(tmp_path)
+    assert dataset.count(label=1) == 4
+    assert len(dataset.digest) == 64
+    assert len(read_split_csv(split_csv(dataset))) == 8
+
+
+def test_a_set_that_trains_on_good_parts_only_is_split_anew(tmp_path):
+    for number in range(4):
+        write_image(tmp_path / f"train/ok/{number}.png", number)
+        write_image(tmp_path / f"test/ko/{number}.png", 50 + number)
+    dataset = load(tmp_path)
+    assert dataset.count(split="train", label=1) == dataset.count(split="test", label=1) == 2
+    assert dataset.split_rule == (
+        "supervised re-split of all images, seed 0, half held out: its train part holds no defects"
+    )
+    assert load(tmp_path, protocol="given").count(split="train", label=1) == 0
 
 
 def test_a_duplicate_is_left_out_so_that_it_cannot_be_on_both_sides(tmp_path):

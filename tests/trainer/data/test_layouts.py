@@ -108,7 +108,11 @@ def test_a_dagm_part_without_labels_is_named(tmp_path):
     root = make_dagm(tmp_path / "Class8")
     (root / "Test/Label/Labels.txt").unlink()
 
-    assert read_layout(root, "dagm").problems == ("Test: no Label/Labels.txt: its images are left out",)
+    assert read_layout(root, "dagm").problems == (
+        "Test: no Label/Labels.txt: its images are left out",
+        "Test: 7 images left out: 0001.PNG, 0002.PNG, 0003.PNG and 4 more",
+        "Test/Label: 3 images left out: 0001_label.PNG, 0002_label.PNG, 0003_label.PNG",
+    )
 
 
 # ---- MVTec
@@ -204,8 +208,8 @@ def test_a_manifest_may_leave_columns_out_and_name_kinds(tmp_path):
             "line 3: label must be one of 0, ok, good",
         ),
         (
-            ["path,label,split", "images/00.png,0,val"],
-            "line 2: split must be train, test or empty, got 'val'",
+            ["path,label,split", "images/00.png,0,later"],
+            "line 2: split must be train, test or empty, got 'later'",
         ),
         (["path,label", ",0"], "line 2: path is empty"),
         (["path,label", "images/00.png,0,1"], "line 2: 2 fields expected, found more"),
@@ -305,8 +309,7 @@ def test_a_folder_with_a_manifest_is_a_data_set(tmp_path):
     assert (listing.root, listing.format) == (tmp_path, "csv")
     assert by_name(listing)["images/11.png"].label == 1
     make_dagm(tmp_path / "Class1")
-    with pytest.raises(DataError, match="the layouts dagm and csv: say which"):
-        detect(tmp_path)
+    assert detect(tmp_path) == "csv"  # somebody said it image by image
 
 
 @pytest.mark.parametrize(("format", "message"), [("dagm", "no DAGM layout"), ("mvtec", "no MVTec layout")])
@@ -324,5 +327,5 @@ def test_paths_that_cannot_be_a_data_set(tmp_path):
         read_layout(image, "auto")
     with pytest.raises(DataError, match=r"must be a file, or manifest\.csv in a folder"):
         read_layout(tmp_path, "csv")
-    with pytest.raises(DataError, match="format must be auto, dagm, mvtec, csv, got 'coco'"):
+    with pytest.raises(DataError, match="format must be auto, dagm, mvtec, csv, folders, got 'coco'"):
         read_layout(tmp_path, "coco")
