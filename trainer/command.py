@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from device.errors import EdgeVisionError
-from trainer.data.layouts import FORMATS
+from trainer.layouts.layouts import FORMATS
 
 INTERRUPTED = 130
 NOISY = ("absl", "tensorflow", "h5py")  # loggers that have nothing to say to who trains

@@ -22,12 +22,12 @@ from pathlib import Path
 from device.errors import FrameError
 from trainer import command
 from trainer.data import masks
-from trainer.data.csv_list import COLUMNS
 from trainer.data.dataset import MIN_MASK_PX
-from trainer.data.folders import NothingSaid, Unclear, unlabelled
-from trainer.data.inventory import Inventory
-from trainer.data.layouts import FORMATS, read_layout
-from trainer.data.listing import Entry
+from trainer.layouts.csv_list import COLUMNS
+from trainer.layouts.folders import NothingSaid, Unclear, unlabelled
+from trainer.layouts.inventory import Inventory
+from trainer.layouts.layouts import FORMATS, read_layout
+from trainer.layouts.listing import Entry
 
 log = logging.getLogger(__name__)
 

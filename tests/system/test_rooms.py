@@ -29,6 +29,7 @@ FLOORS = {
     ),
     "trainer": (
         ("config", "steps"),
+        ("layouts",),
         ("data",),
         ("network",),
         ("scoring",),

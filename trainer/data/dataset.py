@@ -1,7 +1,7 @@
 """The trainer's data set: every image opened once and checked, labelled, and on one side of a split.
 
-`load` reads a layout (layouts.py), looks at every file, and names what is wrong with it. A fault of one image
-is a problem, kept in Dataset.problems; a fault that would make training meaningless is a DataError.
+`load` reads a layout (trainer.layouts), looks at every file, and names what is wrong with it. A fault of one
+image is a problem, kept in Dataset.problems; a fault that would make training meaningless is a DataError.
 docs/data.md says which is which.
 """
 
@@ -31,11 +31,11 @@ from device.image import tiff
 from device.image.frame import read_levels
 from device.image.geometry import Size
 from trainer.data import masks
-from trainer.data.inventory import some
-from trainer.data.layouts import read_layout
-from trainer.data.listing import Entry
 from trainer.data.splits import few, folds, held_out
-from trainer.data.words import Split
+from trainer.layouts.inventory import some
+from trainer.layouts.layouts import read_layout
+from trainer.layouts.listing import Entry
+from trainer.layouts.words import Split
 
 __all__ = [
     "Dataset",

@@ -21,7 +21,7 @@ from device.bundle.bundle import Bundle
 from device.errors import ReviewError, StorageError
 from device.inspection.pipeline import Pipeline
 from trainer.data import dataset as datasets
-from trainer.data.layouts import read_layout
+from trainer.layouts.layouts import read_layout
 
 START = 1_790_000_000_000_000_000
 S = 10**9

@@ -9,8 +9,8 @@ import numpy as np
 
 from device.errors import FrameError
 from device.image.frame import read_levels
-from trainer.data.inventory import File
-from trainer.data.words import Part, part_of, says_images, says_masks, without_mask_suffix
+from trainer.layouts.inventory import File
+from trainer.layouts.words import Part, part_of, says_images, says_masks, without_mask_suffix
 
 LOSSY = frozenset({".jpg", ".jpeg", ".jfif", ".jpe"})
 TWINS_LOOKED_AT = 3  # pairs of one name in a folder, to tell whether the second is a mask of the first

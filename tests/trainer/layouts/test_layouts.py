@@ -8,7 +8,7 @@ import pytest
 from fixtures_data import make_dagm, make_manifest, make_mvtec, write_image
 
 from device.errors import DataError
-from trainer.data.layouts import detect, read_layout
+from trainer.layouts.layouts import detect, read_layout
 
 
 def by_name(listing):

@@ -16,7 +16,7 @@ from device.errors import DataError
 from trainer.data.dataset import load
 from trainer.manifest import manifest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from device.errors import DataError
 from device.image.image_file import IMAGE_SUFFIXES
-from trainer.data.inventory import File, Inventory, some
-from trainer.data.listing import Entry, Listing
-from trainer.data.mask_files import Place, apart, assigned
-from trainer.data.words import (
+from trainer.layouts.inventory import File, Inventory, some
+from trainer.layouts.listing import Entry, Listing
+from trainer.layouts.mask_files import Place, apart, assigned
+from trainer.layouts.words import (
     BAD_WORDS,
     Part,
     Split,

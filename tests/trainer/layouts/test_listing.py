@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.data.listing import Entry
+from trainer.layouts.listing import Entry
 
 
 def test_an_image_has_no_mask_or_several():

@@ -1,6 +1,6 @@
 """The layouts on disk that the trainer reads: DAGM's, folders named good and bad (as MVTec's are), CSV lists.
 
-Each reader turns a path into a Listing of what the layout *claims*; dataset.py opens the files and checks.
+Each reader turns a path into a Listing of what the layout *claims*; trainer.data.dataset opens the files.
 Every file below a folder is either in the listing or counted among its problems.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from device.errors import DataError
-from trainer.data.csv_list import MANIFEST, manifest_of, read_csv
-from trainer.data.dagm import claimed, dagm_units, read_dagm
-from trainer.data.folders import NothingSaid, Unclear, read_folders
-from trainer.data.inventory import Inventory
-from trainer.data.listing import Listing
+from trainer.layouts.csv_list import MANIFEST, manifest_of, read_csv
+from trainer.layouts.dagm import claimed, dagm_units, read_dagm
+from trainer.layouts.folders import NothingSaid, Unclear, read_folders
+from trainer.layouts.inventory import Inventory
+from trainer.layouts.listing import Listing
 
 ERRORS_SHOWN = 5
 LOOKED_FOR = (

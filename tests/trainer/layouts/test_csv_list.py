@@ -6,8 +6,8 @@ import pytest
 from fixtures_data import write_image, write_mask
 
 from device.errors import DataError
-from trainer.data.csv_list import read_csv, shortened
-from trainer.data.layouts import read_layout
+from trainer.layouts.csv_list import read_csv, shortened
+from trainer.layouts.layouts import read_layout
 
 
 def listed(folder, text, name="list.csv", encoding="utf-8"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.data.words import (
+from trainer.layouts.words import (
     is_bare,
     label_of,
     part_of,

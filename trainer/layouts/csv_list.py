@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
 from device.errors import DataError
-from trainer.data.inventory import File, Inventory
-from trainer.data.listing import Entry, Listing
-from trainer.data.text import read_text
-from trainer.data.words import Split, label_of, part_of, sides_of
+from trainer.layouts.inventory import File, Inventory
+from trainer.layouts.listing import Entry, Listing
+from trainer.layouts.text import read_text
+from trainer.layouts.words import Split, label_of, part_of, sides_of
 
 MANIFEST = "manifest.csv"
 COLUMNS_NEEDED = ("path", "label")

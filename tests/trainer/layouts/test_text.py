@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from device.errors import DataError
-from trainer.data.text import read_text
+from trainer.layouts.text import read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -10,8 +10,8 @@ import pytest
 from fixtures_data import write_image, write_mask
 
 from device.errors import DataError
-from trainer.data.folders import NothingSaid, Unclear, read_folders, unlabelled
-from trainer.data.inventory import Inventory
+from trainer.layouts.folders import NothingSaid, Unclear, read_folders, unlabelled
+from trainer.layouts.inventory import Inventory
 
 
 def images(root: Path, *folders: str, count: int = 2, suffix: str = ".png") -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fixtures_data import write_image, write_mask
 
-from trainer.data.inventory import Inventory
-from trainer.data.mask_files import Place, apart, assigned
+from trainer.layouts.inventory import Inventory
+from trainer.layouts.mask_files import Place, apart, assigned
 
 
 def pairs(root: Path, *defective: str) -> dict[str, list[str]]:

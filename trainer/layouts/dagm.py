@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from device.errors import DataError
-from trainer.data.inventory import File, Inventory
-from trainer.data.listing import Entry, Listing
-from trainer.data.text import read_text
-from trainer.data.words import Split
+from trainer.layouts.inventory import File, Inventory
+from trainer.layouts.listing import Entry, Listing
+from trainer.layouts.text import read_text
+from trainer.layouts.words import Split
 
 LABELS = "labels.txt"
 FORM = "must be INDEX 0|1 IMAGE 0 MASK|0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.words import Split
+from trainer.layouts.words import Split
 
 
 @dataclass(frozen=True, slots=True)

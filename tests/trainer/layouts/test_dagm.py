@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from fixtures_data import make_dagm
 
-from trainer.data.dagm import read_dagm
-from trainer.data.inventory import Inventory
-from trainer.data.layouts import read_layout
+from trainer.layouts.dagm import read_dagm
+from trainer.layouts.inventory import Inventory
+from trainer.layouts.layouts import read_layout
 
 
 def rewritten(root, change):

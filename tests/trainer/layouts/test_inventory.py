@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fixtures_data import write_image
 
-from trainer.data.inventory import Inventory, printable, some
+from trainer.layouts.inventory import Inventory, printable, some
 
 
 def left_out(root: Path, *used: str) -> list[str]:
