@@ -17,6 +17,7 @@ from fixtures_dashboard import (
     window,
 )
 from fixtures_disk import make_disk, small_disk
+from fixtures_mqtt import make_publisher
 from fixtures_network import feed, narrow, spots
 from fixtures_peer import make_peer
 from fixtures_report import report_page, reported
@@ -38,6 +39,7 @@ __all__ = [
     "make_broker",
     "make_disk",
     "make_peer",
+    "make_publisher",
     "make_station",
     "narrow",
     "page_address",

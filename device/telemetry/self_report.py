@@ -15,7 +15,8 @@ from device.config import Config
 from device.image.frame import Frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
-from device.mqtt.publisher import Delivery, Publisher
+from device.mqtt.delivery import Counts
+from device.mqtt.publisher import Publisher
 from device.station.capture import Capture
 from device.station.swap import ModelSwap
 from device.system.clock import clock_synced, rfc3339
@@ -115,14 +116,14 @@ class SelfReport:
         )
         return Facts(links, queues, self._status(delivery))
 
-    def _storage_fault(self, delivery: Delivery) -> str | None:
+    def _storage_fault(self, delivery: Counts) -> str | None:
         if not delivery.durable:
             return "the outbox cannot be written; verdicts wait in memory"
         if reason := self._parts.archive.state.reason:
             return f"the archive cannot keep images: {reason}"
         return None
 
-    def _status(self, delivery: Delivery) -> dict[str, Any]:
+    def _status(self, delivery: Counts) -> dict[str, Any]:
         """What status.json says beside health and board."""
         parts, losses = self._parts, self._parts.capture.losses
         return {

@@ -50,7 +50,7 @@ OF_THE_DEVICE = {
     "schemas",
     "system",
 }
-MOST_FILES = 12  # in a room
+MOST_FILES = 13  # in a room
 
 
 def room(module: str) -> str:

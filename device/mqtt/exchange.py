@@ -1,0 +1,207 @@
+"""Messages out and answers in, on one connection after the other; of the publisher's thread.
+
+What the broker answers: accepted, done. Quota exceeded: the same again after a pause. Anything else (not
+authorized, too large...): that message is refused, and counted. So is a message at which the connection ends
+every time (some brokers answer so to what is too large): SUSPECT_AFTER times among others, and then
+CONVICTED_AFTER times alone, on connections that worked until then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from device.errors import BrokerError
+from device.mqtt.connection import Answer, Connection
+from device.mqtt.delivery import Delivery
+from device.mqtt.message import Message
+from device.mqtt.reconnect import Pauses
+from device.mqtt.retained import Retained
+
+log = logging.getLogger(__name__)
+
+SUSPECT_AFTER, CONVICTED_AFTER = 2, 3
+ANSWER_S = 20.0  # a broker that has not acknowledged a message for so long is given up
+TICK_S = 0.5
+_SEND_LIMIT = 256  # best-effort messages that wait for their turn
+_ACCEPTED_BELOW = 0x80
+_QUOTA_EXCEEDED = 0x97
+
+
+class Exchange:
+    """hand_over() and settle() in turn while a connection lasts; lost() and forget() when it is gone."""
+
+    def __init__(
+        self,
+        broker: str,
+        delivery: Delivery,
+        retained: Retained,
+        pauses: Pauses,
+        complain: Callable[[str], None],
+    ) -> None:
+        """`broker`: its address, for the log. `complain` is told of what makes the delivery wait."""
+        self._broker = broker
+        self._delivery = delivery
+        self._retained = retained
+        self._pauses = pauses
+        self._complain = complain
+        self._under_way: dict[int, Message] = {}  # by the numbers that the connection gave
+        self._not_before_s = 0.0  # a pause that the broker's quota asks for
+        self._suspect = _Suspect()
+        self._has_answered = False  # the broker, on this connection
+        self.refused_messages = 0
+        self._guard = threading.Lock()  # of what any thread may add
+        self._sends: deque[Message] = deque()
+
+    def send(self, message: Message) -> None:
+        """Best effort: it goes next, and is dropped where too many wait."""
+        with self._guard:
+            if len(self._sends) < _SEND_LIMIT:
+                self._sends.append(message)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is under way, but for what is not read from the outbox yet."""
+        waits = self._sends or self._retained.is_due or self._delivery.has_backlog
+        return not waits and not self._under_way
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for something to happen."""
+        held_s = self._retained.held_s(backlog=self._delivery.has_backlog)
+        waits_s = (self._not_before_s - time.monotonic(), held_s)
+        return min([TICK_S, *(left_s for left_s in waits_s if left_s > 0)])
+
+    def hand_over(self, connection: Connection) -> None:
+        """As much as the broker has room for: best effort, state, then verdicts."""
+        while self._has_room(connection):
+            message = self._next(connection)
+            if message is None:
+                return
+            if not connection.fits(message.topic, message.payload):
+                self._refused(message, "Packet too large")
+            else:
+                self.publish(connection, message)
+
+    def settle(self, connection: Connection) -> None:
+        """Act on what the broker has answered. Raises BrokerError: it is silent."""
+        answers, connection.answers = connection.answers, []
+        for answer in answers:
+            self._settle_one(answer)
+        if answers:
+            self._has_answered = True
+            self._pauses.reset()
+        if connection.waited_s > ANSWER_S:
+            raise BrokerError(f"has acknowledged nothing for {ANSWER_S:g} s")
+
+    def publish(self, connection: Connection, message: Message) -> int:
+        """Its number on the connection, by which is_under_way() knows it."""
+        properties = message.properties or {}
+        mid = connection.publish(
+            message.topic, message.payload, message.qos, retain=message.retain, properties=properties
+        )
+        if message.qos:
+            self._under_way[mid] = message
+        return mid
+
+    def is_under_way(self, number: int) -> bool:
+        """Whether the broker has not answered to it."""
+        return number in self._under_way
+
+    def lost(self) -> None:
+        """The connection was lost, though the broker had answered on it: for the message that was next?"""
+        oldest = next(iter(self._under_way.values()), None)
+        if oldest is None or not self._has_answered or not self._suspect.lost_with(oldest.key):
+            return
+        log.warning("broker %s: ends the connection whenever it is sent a %s", self._broker, oldest.key)
+        self._refuse(oldest, "the connection ends at it")
+
+    def forget(self) -> None:
+        """What was under way on a connection that is gone."""
+        with self._guard:
+            self._sends.clear()
+        self._has_answered = False
+        self._delivery.forget(self._under_way.values())
+        self._under_way.clear()
+        self._not_before_s = 0.0
+
+    def _has_room(self, connection: Connection) -> bool:
+        """While a message is suspect, one goes at a time."""
+        return connection.room > 0 and not (self._suspect.exists and self._under_way)
+
+    def _next(self, connection: Connection) -> Message | None:
+        paused = time.monotonic() < self._not_before_s
+        self._delivery.read_ahead(paused=paused)  # first: a backlog holds inspection/last back
+        with self._guard:
+            if self._sends:
+                return self._sends.popleft()
+        if paused:
+            return None
+        backlog = self._delivery.has_backlog
+        return self._retained.next(connection.protocol, backlog=backlog) or self._delivery.next()
+
+    def _settle_one(self, answer: Answer) -> None:
+        message = self._under_way.pop(answer.mid, None)
+        if message is None:
+            return
+        self._suspect.acquit(message.key)
+        if answer.code < _ACCEPTED_BELOW:
+            if message.row is not None:
+                self._delivery.accepted(message.row, message.bit)
+        elif answer.code == _QUOTA_EXCEEDED:
+            self._again(message)
+        else:
+            self._refused(message, answer.reason)
+
+    def _again(self, message: Message) -> None:
+        """The broker's quota is used up: pause, and send the same before all else."""
+        pause_s = self._pauses.next_s()
+        self._not_before_s = time.monotonic() + pause_s
+        self._complain(f"quota exceeded; next attempt in {pause_s:.1f} s")
+        if message.row is not None:
+            self._delivery.again(message, message.row)
+        elif message.retain:
+            self._retained.again(message)
+
+    def _refused(self, message: Message, reason: str) -> None:
+        first = self.refused_messages == 0
+        level = logging.WARNING if first else logging.DEBUG
+        log.log(level, "broker %s: refuses a message on %s: %s", self._broker, message.topic, reason)
+        self._refuse(message, reason)
+
+    def _refuse(self, message: Message, reason: str) -> None:
+        """Keep a row aside; leave state unpublished until it changes."""
+        self.refused_messages += 1
+        if message.retain:
+            self._retained.refuse(message)
+        if message.row is not None:
+            self._delivery.refused(message.row, message.bit, reason)
+
+
+class _Suspect:
+    """The message that was the next to be answered each time that a connection was lost."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._losses = 0
+
+    @property
+    def exists(self) -> bool:
+        return self._losses >= SUSPECT_AFTER
+
+    def lost_with(self, key: str) -> bool:
+        """Note a loss. True when it was one too many for this message."""
+        self._losses = self._losses + 1 if key == self._key else 1
+        self._key = key
+        if self._losses < SUSPECT_AFTER + CONVICTED_AFTER:
+            return False
+        self._losses = 0
+        return True
+
+    def acquit(self, key: str) -> None:
+        """It has been answered."""
+        if key == self._key:
+            self._losses = 0

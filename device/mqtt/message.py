@@ -1,0 +1,35 @@
+"""One message to the broker, before it has a number on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from device.outbox.database import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One publish. Of a row (then `bit` says which of its two), of a state, or of nobody.
+
+    `properties` by paho's names.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    properties: Mapping[str, Any] | None = None
+    row: Row | None = None
+    bit: int = 0
+
+    @property
+    def key(self) -> str:
+        """The same for the same message on another connection."""
+        return f"message on {self.topic}" + (f", verdict {self.row.id}" if self.row is not None else "")
+
+
+def as_bytes(payload: str | bytes) -> bytes:
+    """A payload as it goes out: text as UTF-8."""
+    return payload.encode() if isinstance(payload, str) else payload

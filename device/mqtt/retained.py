@@ -1,0 +1,94 @@
+"""The station's retained state: published when it changes, and all of it again on every connect.
+
+Status and birth come first. State that the broker refused is not published again until it changes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from device.mqtt.message import Message
+
+_LAST_EVERY_S = 0.25  # how often inspection/last is published while a backlog is sent
+_LAST_LEAST_S = 0.05  # and else: nobody reads it more often
+
+
+class Retained:
+    """set() from any thread; the publisher's thread asks for what is due, message by message."""
+
+    def __init__(self, root: str, session_id: str, birth: Callable[[str], str]) -> None:
+        """`root` is <prefix>/<station>; `birth` gives the birth message, told the protocol that is spoken."""
+        self._status = f"{root}/status"
+        self._birth_topic = f"{root}/birth"
+        self.last_topic = f"{root}/inspection/last"
+        self._birth = birth
+        self._mark = {"UserProperty": ("session_id", session_id)}
+        self._last_sent_s = 0.0
+        self._guard = threading.Lock()  # of all that follows
+        self._states: dict[str, bytes] = {}
+        self._refused: dict[str, bytes] = {}  # by their topic, what the broker did not take
+        self._due: dict[str, None] = {}  # topics to be published, in order
+
+    def set(self, topic: str, payload: bytes) -> None:
+        """State of a whole topic. The same payload once more is not published."""
+        with self._guard:
+            if self._states.get(topic) != payload:
+                self._states[topic] = payload
+                self._due[topic] = None
+
+    def repeat(self) -> None:
+        """All of it is due, as on a connect."""
+        with self._guard:
+            self._due = dict.fromkeys((self._status, self._birth_topic, *self._states))
+
+    @property
+    def is_due(self) -> bool:
+        with self._guard:
+            return bool(self._due)
+
+    def next(self, protocol: str, *, backlog: bool) -> Message | None:
+        """The next message that is due and may go; with a `backlog` of events inspection/last is rare."""
+        with self._guard:
+            held = self._held_s(backlog) > 0
+            for topic in list(self._due):
+                if held and topic == self.last_topic:
+                    continue
+                del self._due[topic]
+                payload = self._payload(topic, protocol)
+                if self._refused.get(topic) == payload:
+                    continue
+                if topic == self.last_topic:
+                    self._last_sent_s = time.monotonic()
+                return Message(topic, payload, 1, True, self._mark)
+            return None
+
+    def again(self, message: Message) -> None:
+        """It is due once more, before all else."""
+        with self._guard:
+            self._due = {message.topic: None, **self._due}
+
+    def refuse(self, message: Message) -> None:
+        """The broker did not take it."""
+        with self._guard:
+            self._refused[message.topic] = message.payload
+
+    def held_s(self, *, backlog: bool) -> float:
+        """How long what is due has to wait yet, at most 0 where nothing waits for its time."""
+        with self._guard:
+            return self._held_s(backlog) if self.last_topic in self._due else 0.0
+
+    def last_word(self, word: str) -> Message:
+        """The status with which the station parts."""
+        return Message(self._status, word.encode(), 1, True, self._mark)
+
+    def _held_s(self, backlog: bool) -> float:
+        return self._last_sent_s + (_LAST_EVERY_S if backlog else _LAST_LEAST_S) - time.monotonic()
+
+    def _payload(self, topic: str, protocol: str) -> bytes:
+        if topic == self._status:
+            return b"online"
+        if topic == self._birth_topic:
+            return self._birth(protocol).encode()
+        return self._states[topic]
