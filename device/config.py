@@ -22,7 +22,17 @@ _LEVELS = Matching(
     r"[^\s/+#$][^\s/+#]*(/[^\s/+#]+)*",
     "topic levels separated by single slashes, without spaces, +, # or a leading $",
 )
-COMMANDS = ("trigger", "rebirth", "reload", "threshold", "model", "rollback", "review")
+COMMANDS = (
+    "trigger",
+    "rebirth",
+    "reload",
+    "threshold",
+    "model",
+    "rollback",
+    "review",
+    "picture",
+    "acknowledge",
+)
 _KINDS_OF = {  # what only some cameras can do
     "loop": ("replay",),
     "faults": ("replay",),

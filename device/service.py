@@ -52,6 +52,7 @@ from device.mqtt import subscriptions
 from device.mqtt.publisher import Publisher
 from device.station.actions import StationActions
 from device.station.capture import Capture, Losses, Taken, not_inspected
+from device.station.history import History
 from device.station.inference import Inference, Undetected
 from device.station.swap import ModelSwap
 from device.station.threshold_override import ThresholdOverride
@@ -117,11 +118,14 @@ class Service:
         )
         self._inference = Inference(self._capture, self._pipeline, self._taken)
         started = datetime.now(UTC)
+        pictures = config.archive.publish_image_max_bytes > 0
         self._publisher = Publisher(
             config.mqtt,
             config.station,
             self._session_id,
-            lambda protocol: birth(self._pipeline, started, config.commands.taken, protocol),
+            lambda protocol: birth(
+                self._pipeline, started, config.commands.taken, protocol, pictures=pictures
+            ),
             config.outbox,
             config.state,
         )
@@ -129,6 +133,7 @@ class Service:
         self._thresholds_changed = False
         self._archive = Archive(config.state, config.archive, self._show)
         self._counters = Counters(config.state)
+        self._history = History(config.state, self._publisher)
         self._watchdog = notify.Watchdog()
         self._report_of_self = SelfReport(
             config,
@@ -144,6 +149,7 @@ class Service:
         if self._triggered:
             self._capture.prove()
         self._counters.start()
+        self._history.start()
         self._announce()
         self._listen()
         process.settle()
@@ -195,6 +201,7 @@ class Service:
         self._outputs.judged(verdict.seq, verdict.verdict)  # first: the part is on its way
         self._publisher.publish(verdict)
         self._counters.add(verdict.verdict)
+        self._history.add(verdict)
         self._report_of_self.published(verdict)
         if self._counters.good == 1 and verdict.verdict != "ERROR":
             notify.ready()
@@ -220,6 +227,7 @@ class Service:
         self._outputs.close()
         self._announce(now=True)
         self._archive.stop()
+        self._history.stop()
         self._publisher.stop(last_word)
         self._counters.stop()
         log.info(
@@ -326,6 +334,10 @@ class Service:
             state=self._config.state,
             repeat_state=self._publisher.repeat_state,
             reread_thresholds=self._ask_for_thresholds,
+            picture_bytes=self._config.archive.publish_image_max_bytes,
+            send=self._publisher.send,
+            reviewed=self._history.reviewed,
+            acknowledge=self._report_of_self.health.acknowledge,
         )
         subscriptions.take_commands(self._config, self._publisher, actions, self._session_id)
         subscriptions.introduce(self._config, self._publisher, self._pipeline.model.id)

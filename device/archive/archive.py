@@ -24,7 +24,8 @@ from device.archive import image_store
 from device.archive.encode import jpeg, png, thumbnail
 from device.archive.image_store import ImageStore, Picture, Quotas
 from device.config import ArchiveConfig
-from device.image.frame import Frame, Pixels
+from device.errors import StorageError
+from device.image.frame import Frame, Pixels, read_image
 from device.inspection.verdict import Verdict
 from device.system import process
 from device.system.clock import clock_synced
@@ -228,6 +229,18 @@ class Archive:
         with self._changed:
             self._images, self._size_bytes = self._store.images, self._store.size_bytes
             self._removed = self._store.removed
+
+
+def small_copy(state: Path, event_id: str, max_bytes: int) -> bytes | None:
+    """The kept image of an event as the JPEG that is published of it; None where there is none.
+
+    Raises StorageError: the disk. FrameError: the file is damaged.
+    """
+    try:
+        path = image_store.find(state / image_store.FOLDER, event_id)
+    except OSError as error:
+        raise StorageError(f"{event_id}: cannot be read: {_words(error)}") from error
+    return None if path is None else thumbnail(read_image(path)[0], max_bytes)
 
 
 def is_sampled(event_id: str, ratio: float) -> bool:

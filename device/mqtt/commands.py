@@ -11,8 +11,8 @@ schema says; not a repetition. A repetition (QoS 1 may deliver twice) gets the a
 `repeated`.
 
 What changes the station is audited (audit.py): before it is done, so that a command that is delivered again
-after a crash in the middle of it is not executed twice, and after. A trigger and a rebirth change nothing;
-they are in the log, and a trigger in the verdict that follows.
+after a crash in the middle of it is not executed twice, and after. A trigger, a rebirth and a picture change
+nothing; they are in the log, and a trigger in the verdict that follows.
 
 One thread calls `handle`. Nothing that arrives makes it raise.
 """
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 NAMES = COMMANDS
-HARMLESS = ("trigger", "rebirth")  # change nothing, so are not in the audit log
+HARMLESS = ("trigger", "rebirth", "picture")  # change nothing, so are not in the audit log
 LIMIT_BYTES = 4096  # of a payload
 REPEAT_S = 600.0  # for so long, and for the last _REMEMBERED commands, a repetition is known as one
 BURST = 10  # so many may come at once, whatever the rate
@@ -93,6 +93,12 @@ class Actions(Protocol):
 
     def review(self, event_id: str, label: str, by: str | None) -> Change:
         """Note what a person says that a verdict should have been."""
+
+    def picture(self, event_id: str) -> None:
+        """Publish the picture of an event, from the archive."""
+
+    def acknowledge(self, role: str, reason: str, by: str | None) -> Change:
+        """Note that somebody has seen this reason of health, which stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +267,10 @@ class Commands:
                 return self._actions.rollback()
             case "review":
                 return self._actions.review(content["event_id"], content["label"], by)
+            case "picture":
+                self._actions.picture(content["event_id"])
+            case "acknowledge":
+                return self._actions.acknowledge(content["role"], content["reason"], by)
         return None
 
     def _note(self, phase: str, request: Request, by: str | None, outcome: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from device.archive.archive import small_copy
 from device.archive.review import review
 from device.bundle import bundle
 from device.bundle.calibration import Thresholds
@@ -36,8 +37,16 @@ class StationActions:
         state: Path,
         repeat_state: Callable[[], None],
         reread_thresholds: Callable[[], None],
+        picture_bytes: int,
+        send: Callable[[str, bytes], None],
+        reviewed: Callable[[str, str], None],
+        acknowledge: Callable[[str, str, str | None], bool],
     ) -> None:
-        """`models`: [bundle] path. `state`: the state folder. The last two ask the publisher and the loop."""
+        """`models`: [bundle] path. `state`: the state folder.
+
+        `picture_bytes`: [archive] publish_image_max_bytes. The others ask the publisher, the loop,
+        the history and health.
+        """
         self._trigger = trigger
         self._swap = swap
         self._override = override
@@ -45,6 +54,10 @@ class StationActions:
         self._state = state
         self._repeat_state = repeat_state
         self._reread_thresholds = reread_thresholds
+        self._picture_bytes = picture_bytes
+        self._send = send
+        self._reviewed = reviewed
+        self._acknowledge = acknowledge
 
     def trigger(self, part_id: str | None) -> None:
         try:
@@ -81,7 +94,21 @@ class StationActions:
     def review(self, event_id: str, label: str, by: str | None) -> Change:
         reviewed = review(self._state, event_id, label, by or "")
         previous = reviewed.previous
+        self._reviewed(event_id, label)
         return Change(None if previous is None else previous.label, label)
+
+    def picture(self, event_id: str) -> None:
+        if not self._picture_bytes:
+            raise Refused("this station publishes no pictures: [archive] publish_image_max_bytes is 0")
+        content = small_copy(self._state, event_id, self._picture_bytes)
+        if content is None:
+            raise Refused(f"{event_id}: its image is not kept, or not any longer")
+        self._send(f"image/{event_id}", content)
+
+    def acknowledge(self, role: str, reason: str, by: str | None) -> Change:
+        if not self._acknowledge(role, reason, by):
+            raise Refused(f"{role}: {reason} does not stand")
+        return Change(None, reason)
 
     def _change_model(self, step: Step | None) -> Change:
         """Ask for it and wait for its end. Raises what it failed with."""

@@ -14,27 +14,31 @@ from device import __version__
 from device.inspection import verdict
 from device.inspection.pipeline import Pipeline
 from device.mqtt import commands
+from device.station import history
 from device.system.clock import rfc3339
 from device.telemetry import announcement, counters, health, stats
 
 SCHEMA = 1
-CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters")
+CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters", "history")
 SCHEMAS = {
     "answer": commands.SCHEMA,
     "birth": SCHEMA,
     "counters": counters.SCHEMA,
     "health": health.SCHEMA_VERSION,
+    "history": history.SCHEMA,
     "inspection": verdict.SCHEMA_VERSION,
     "model": announcement.SCHEMA,
     "stats": stats.SCHEMA_VERSION,
 }
 
 
-def birth(pipeline: Pipeline, started: datetime, taken: tuple[str, ...], protocol: str) -> str:
+def birth(
+    pipeline: Pipeline, started: datetime, taken: tuple[str, ...], protocol: str, *, pictures: bool = False
+) -> str:
     """The birth message as compact JSON.
 
     `started` is when this session began, UTC; `taken` the commands that the station takes; `protocol` the
-    version of MQTT in which it is said.
+    version of MQTT in which it is said; `pictures` whether it publishes those of defects.
     """
     model = pipeline.model
     content = {
@@ -46,7 +50,7 @@ def birth(pipeline: Pipeline, started: datetime, taken: tuple[str, ...], protoco
         "model": {"id": model.id, "version": model.version, "sha256": model.sha256},
         "runtime": pipeline.runtime,
         "protocol": protocol,
-        "capabilities": CAPABILITIES,
+        "capabilities": (*CAPABILITIES, *(("image",) if pictures else ())),
         "commands": taken,
         "schemas": SCHEMAS,
     }

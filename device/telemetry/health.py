@@ -111,14 +111,27 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Who has seen a reason (None: unnamed), when (UTC ns), and at which level it stood."""
+
+    by: str | None
+    at_ns: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class Role:
-    """A role's worst reason; `others` are the codes of the rest that holds. `since`: UTC ns, 0 when ok."""
+    """A role's worst reason; `others` are the codes of the rest that holds. `since`: UTC ns, 0 when ok.
+
+    `acknowledged`: that somebody has seen this reason at this level; None: nobody, or it is ok.
+    """
 
     state: State
     reason: str | None
     text: str
     since_ns: int
     others: tuple[str, ...]
+    acknowledged: Acknowledgement | None = None
 
 
 class Alarm:
@@ -202,6 +215,7 @@ class Health:
         self._links: Links | None = None
         self._throttled: Throttled | None = None
         self._happened_s: dict[str, float] = {}
+        self._acknowledged: dict[str, Acknowledgement] = {}  # by the reason's code
         self.calibrate(reference)
 
     def calibrate(self, reference: DriftReference) -> None:
@@ -251,6 +265,19 @@ class Health:
             self._look_at_supply(reading)
             self._look_at_memory(reading)
             self._links = links
+
+    def acknowledge(self, role: str, reason: str, by: str | None) -> bool:
+        """Somebody has seen this reason. False where it does not stand.
+
+        It holds until the reason falls or becomes worse; it changes no state.
+        """
+        with self._lock:
+            known = REASONS.get(reason)
+            alarm = self._alarms.get(reason)
+            if known is None or known.role != role or alarm is None or not alarm.level:
+                return False
+            self._acknowledged[reason] = Acknowledgement(by, time.time_ns(), alarm.level)
+            return True
 
     def roles(self) -> dict[str, Role]:
         """Every role, with its worst reason."""
@@ -447,10 +474,20 @@ class Health:
             return Role("ok", None, "", 0, ())
         standing.sort(key=lambda pair: -pair[1].level)
         (code, worst), *rest = standing
-        return Role(STATES[worst.level], code, worst.text, worst.since_ns, tuple(other for other, _ in rest))
+        seen = self._acknowledged.get(code)
+        return Role(
+            STATES[worst.level],
+            code,
+            worst.text,
+            worst.since_ns,
+            tuple(other for other, _ in rest),
+            seen if seen is not None and seen.level >= worst.level and seen.at_ns >= worst.since_ns else None,
+        )
 
 
 def _role_content(role: Role) -> dict[str, Any]:
+    seen = role.acknowledged
+    acknowledged = {} if seen is None else {"acknowledged": {"by": seen.by, "ts": rfc3339(seen.at_ns)}}
     return {
         "state": role.state,
         "reason": role.reason,
@@ -458,6 +495,7 @@ def _role_content(role: Role) -> dict[str, Any]:
         "mend": REASONS[role.reason].mend if role.reason else "",
         "since": rfc3339(role.since_ns) if role.reason else None,
         "others": list(role.others),
+        **acknowledged,
     }
 
 

@@ -155,4 +155,4 @@ class Reporter:
 
 def _word(role: Role | None) -> tuple[object, ...] | None:
     """What is worth a message at once."""
-    return None if role is None else (role.state, role.reason, role.others)
+    return None if role is None else (role.state, role.reason, role.others, role.acknowledged)

@@ -119,7 +119,7 @@ publish_image_max_bytes = 20000
 enabled = true
 [commands]
 enabled = true
-allow = ["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review"]
+allow = ["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review", "picture", "acknowledge"]
 rate_hz = 100.0
 """
 
@@ -131,6 +131,8 @@ COMMANDS = {
     "model": {"version": "nowhere"},
     "rollback": {},
     "review": {"event_id": "5e55104-00000001", "label": "ok"},
+    "picture": {"event_id": "5e55104-00000001"},
+    "acknowledge": {"role": "disk", "reason": "disk_low"},
 }
 
 

@@ -20,7 +20,17 @@ from hypothesis import strategies as st
 from device.errors import BundleError
 from device.mqtt import commands
 from device.mqtt.audit import AuditLog
-from device.mqtt.commands import BURST, LIMIT_BYTES, NAMES, REPEAT_S, Change, Commands, Refused, Request
+from device.mqtt.commands import (
+    BURST,
+    HARMLESS,
+    LIMIT_BYTES,
+    NAMES,
+    REPEAT_S,
+    Change,
+    Commands,
+    Refused,
+    Request,
+)
 from device.schemas import strict_json
 
 ANSWER = strict_json.schema("answer")
@@ -32,6 +42,8 @@ VALID = {
     "model": {"version": "20260304T050607Z-0a1b2c3d"},
     "rollback": {},
     "review": {"event_id": "5e55104-00000001", "label": "ok"},
+    "picture": {"event_id": "5e55104-00000001"},
+    "acknowledge": {"role": "disk", "reason": "disk_low"},
 }
 
 
@@ -68,6 +80,12 @@ class Recorder:
 
     def review(self, event_id: str, label: str, by: str | None) -> Change:
         return self._do("review", event_id, label, by)
+
+    def picture(self, event_id: str) -> None:
+        self._do("picture", event_id)
+
+    def acknowledge(self, role: str, reason: str, by: str | None) -> Change:
+        return self._do("acknowledge", role, reason, by)
 
 
 class Desk:
@@ -118,6 +136,8 @@ def test_each_command_is_executed_and_answered(desk: Desk, name: str) -> None:
         "model": ("model", "20260304T050607Z-0a1b2c3d"),
         "rollback": ("rollback",),
         "review": ("review", "5e55104-00000001", "ok", "ann"),
+        "picture": ("picture", "5e55104-00000001"),
+        "acknowledge": ("acknowledge", "disk", "disk_low", "ann"),
     }
     assert desk.actions.done == [expected[name]]
     assert desk.answers[0][0] == f"cmd/{name}/response"
@@ -129,7 +149,7 @@ def test_each_command_is_executed_and_answered(desk: Desk, name: str) -> None:
         "request_id": "r1",
         "ok": True,
         "reason": None,
-        "change": None if name in ("trigger", "rebirth") else {"old": "old", "new": "new"},
+        "change": None if name in HARMLESS else {"old": "old", "new": "new"},
         "repeated": False,
     }
 
@@ -411,6 +431,11 @@ def may_be_done(action: str, *values: Any) -> bool:
             return values == (None, None) or 0 <= values[1] <= values[0] <= 1
         case "model":
             return bool(NAME.fullmatch(values[0]))
+        case "picture":
+            return bool(NAME.fullmatch(values[0]))
+        case "acknowledge":
+            role, reason, by = values
+            return bool(NAME.fullmatch(role) and NAME.fullmatch(reason)) and (by is None or len(by) <= 128)
         case "review":
             event_id, label, by = values
             legal = NAME.fullmatch(event_id) and label in ("ok", "ng", "unsure")

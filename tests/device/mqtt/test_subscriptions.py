@@ -20,7 +20,7 @@ from fixtures_daemon import REPOSITORY, ROOT, Station
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-ALL = '["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review"]'
+ALL = '["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review", "picture", "acknowledge"]'
 COMMANDS = f"[commands]\nenabled = true\nallow = {ALL}\nrate_hz = 100.0\n"
 ACL = REPOSITORY / "deploy" / "mosquitto" / "acl"
 LOOP = "loop = true\nrate_hz = 20"
@@ -149,6 +149,42 @@ def test_a_verdict_is_reviewed_over_mqtt(
     ]
     unknown = commander.ask("review", {"event_id": "nobody-00000001", "label": "ok"})
     assert unknown["ok"] is False
+
+
+def test_a_picture_is_shown_again_and_a_review_stands_in_the_history(
+    broker: Broker, subscriber: Subscriber, commander: Commander, make_station: MakeStation
+) -> None:
+    pictures = "[archive]\nmin_free_bytes = 0\npublish_image_max_bytes = 20000\n"
+    station = make_station(broker.port, "on", camera=LOOP, more=COMMANDS + pictures)
+    station.start()
+    subscriber.wait(lambda _: history(subscriber)["defects"], "a defect in the history")
+    event_id = history(subscriber)["defects"][-1]["event_id"]
+    archive = station.folder / "state" / "archive"
+    wait_until(lambda: list(archive.glob(f"*/{event_id}.json")))
+    subscriber.forget()
+    assert commander.ask("picture", {"event_id": event_id})["ok"]
+    subscriber.wait(
+        lambda _: any(m.topic == f"{ROOT}/image/{event_id}" for m in subscriber.messages), "the picture"
+    )
+    unknown = commander.ask("picture", {"event_id": "nobody-00000001"})
+    assert "its image is not kept" in unknown["reason"]
+    assert commander.ask("review", {"event_id": event_id, "label": "ok"})["ok"]
+    running_process = station.processes[0]
+    running_process.terminate()
+    assert running_process.wait(DEADLINE_S) == 0
+    said = {defect["event_id"]: defect["review"] for defect in history(subscriber)["defects"]}
+    assert said[event_id] == "ok"
+
+
+def history(subscriber: Subscriber) -> dict[str, Any]:
+    """The latest word on the topic `history`."""
+    told = subscriber.payloads(f"{ROOT}/history")
+    return json.loads(told[-1]) if told else {"defects": []}
+
+
+def test_a_reason_that_does_not_stand_cannot_be_acknowledged(running: Station, commander: Commander) -> None:
+    answer = commander.ask("acknowledge", {"role": "disk", "reason": "disk_read_only"})
+    assert (answer["ok"], answer["reason"]) == (False, "disk: disk_read_only does not stand")
 
 
 def test_a_trigger_and_a_rebirth(

@@ -70,6 +70,10 @@ def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
         state=tmp_path / "state",
         repeat_state=lambda: asked.append("state"),
         reread_thresholds=lambda: asked.append("thresholds"),
+        picture_bytes=20_000,
+        send=lambda topic, payload: asked.append(topic),
+        reviewed=lambda event_id, label: asked.append(f"{event_id} is {label}"),
+        acknowledge=lambda role, reason, by: (role, reason) == ("disk", "disk_low"),
     )
     yield Bench(actions, swap, trigger, asked, old, new)
     trigger.close()

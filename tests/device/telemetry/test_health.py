@@ -438,3 +438,21 @@ def test_every_reason_is_explained_to_people() -> None:
     assert REASONS.keys() <= rows.keys()
     for code, reason in REASONS.items():
         assert reason.mend in rows[code]
+
+
+def test_a_reason_that_was_seen_says_by_whom_until_it_falls(bench: Bench) -> None:
+    bench.see(8)
+    _away(bench)
+    assert not bench.health.acknowledge("disk", "broker_away", "ann"), "that is no reason of this role"
+    assert not bench.health.acknowledge("disk", "disk_low", "ann"), "it does not stand"
+    assert bench.health.acknowledge("broker", "broker_away", "ann")
+    said = bench.health.content()
+    assert said["state"] == "degraded", "it changes no state"
+    assert said["roles"]["broker"]["acknowledged"]["by"] == "ann"
+    assert "acknowledged" not in said["roles"]["disk"]
+    bench.poll(150, connected=False)
+    worse = bench.health.content()["roles"]["broker"]
+    assert (worse["state"], "acknowledged" in worse) == ("alert", False), "worse than what was seen"
+    bench.poll(8, connected=True)
+    _away(bench)
+    assert "acknowledged" not in bench.health.content()["roles"]["broker"], "it came again"
