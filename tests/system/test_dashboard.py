@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import statistics
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -312,6 +314,12 @@ def test_nothing_for_axe_to_find(
     page.get_by_role("button", name="Settings").click()
     expect(page.get_by_role("dialog", name="Settings")).to_be_visible()
     assert accessible(page, "#settings") == []
+    page.keyboard.press("Escape")
+    if size == PHONE:
+        unfold(page, "b")
+    card(page, "b").get_by_role("button", name="Look at this defect").click()
+    expect(page.get_by_role("dialog", name=re.compile("^b: NG"))).to_be_visible()
+    assert accessible(page, "#defect") == []
 
 
 def test_nothing_for_axe_to_find_without_a_broker(dashboard: Dashboard, talker: Talker) -> None:
@@ -319,6 +327,10 @@ def test_nothing_for_axe_to_find_without_a_broker(dashboard: Dashboard, talker: 
     expect(page.locator("#connection-word")).to_have_text("Not connected")
     assert accessible(page) == []
     dashboard.faults[:] = [fault for fault in dashboard.faults if UNREACHABLE not in fault]
+
+
+def unfold(page: Any, name: str) -> None:
+    page.get_by_role("button", name=f"Show all of {name}", exact=True).click()
 
 
 def accessible(page: Any, within: str | None = None) -> list[str]:
@@ -334,13 +346,18 @@ def test_the_keyboard_reaches_everything(
     talker.judge(station, "NG")
     shows(page, "press-4", "word", "NG")
     reached = []
-    for _ in range(4):
+    for _ in range(6):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.ariaLabel"))
-    assert reached == ["fit", "theme", "open-settings", "Recent defects of press-4"]
+    assert reached[:3] == ["fit", "theme", "open-settings"]
+    assert reached[3:5] == ["Look at this defect", "Recent defects of press-4"]
+    page.keyboard.press("Enter")  # the row's
+    expect(page.get_by_role("dialog", name="press-4: NG, part A-000000")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
     page.get_by_role("button", name="Settings").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Settings")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert page.evaluate("document.activeElement.id") == "open-settings"
@@ -418,12 +435,170 @@ def test_a_wrong_address_is_explained(dashboard: Dashboard, query: dict[str, str
     expect(page.locator("#banner")).to_contain_text(said)
 
 
-def test_everything_fits_on_the_screen_when_asked(dashboard: Dashboard, talker: Talker) -> None:
-    page = dashboard.open(fit=1)
-    for number in range(6):
+@pytest.mark.parametrize("size", [(1440, 900), (1920, 1080), (3840, 2160)])
+@pytest.mark.parametrize("count", [1, 6, 10])
+def test_all_stations_fill_the_screen_when_asked(
+    dashboard: Dashboard, talker: Talker, size: tuple[int, int], count: int
+) -> None:
+    """Columns and size of letters together: nothing is cut off, and little of the screen is left."""
+    page = dashboard.open(size, fit=1)
+    for number in range(count):
         talker.introduce(SimulatedStation(f"press-{number}"))
-    expect(page.get_by_role("article")).to_have_count(6)
+    expect(page.get_by_role("article")).to_have_count(count)
+    shows(page, f"press-{count - 1}", "state", "Online")
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    used = page.evaluate("""() => {
+        const boxes = [...document.querySelectorAll('article')].map((card) => card.getBoundingClientRect());
+        const area = boxes.reduce((sum, box) => sum + box.width * box.height, 0);
+        return area / (window.innerWidth * window.innerHeight);
+    }""")
+    assert used > 0.75, f"{used:.0%} of the screen"
+    cut_off = page.evaluate("""() => [...document.querySelectorAll('.facts dd, .numbers dd')]
+        .filter((part) => part.scrollWidth > part.clientWidth + 1 && !part.closest('.wide'))
+        .map((part) => part.textContent)""")
+    assert cut_off == []
+
+
+# ---- one defect, large
+
+
+def history(station: SimulatedStation, defects: int, share: float = 0.02) -> bytes:
+    """Hours with this share of defects, and so many of them before anybody looked."""
+    now = datetime.now(UTC)
+    trend = [
+        {"from": utc(now - timedelta(minutes=10 * (40 - step))), "ok": 300, "ng": round(300 * share)}
+        | {"marginal": 0, "error": 0, "score_median": 0.1}
+        for step in range(40)
+    ]
+    template = station.verdict("NG", image=FRAME)
+    known = ("score", "threshold", "part_id", "regions", "image")
+    told = [
+        {"event_id": f"before-{number:08d}", "ts": utc(now - timedelta(minutes=number)), "verdict": "NG"}
+        | {name: template[name] for name in known}
+        | {"part_id": f"B-{number}", "model": {"version": "v1"}, "review": "ok" if number == 1 else None}
+        for number in range(1, defects + 1)
+    ]
+    return compact({"schema": 1, "step_s": 600, "trend": trend, "defects": told})
+
+
+def utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_a_defect_is_seen_large_with_all_that_is_known(
+    dashboard: Dashboard, talker: Talker, station: SimulatedStation
+) -> None:
+    page = dashboard.open()
+    verdict = talker.judge(station, "NG", score=0.9375, part_id="B-7", image=FRAME)
+    talker.say(station.topic(f"image/{verdict['event_id']}"), picture())
+    card(page, "press-4").get_by_role("button", name="Look at this defect").click()
+    view = page.get_by_role("dialog", name="press-4: NG, part B-7")
+    expect(view.locator(".boxes rect.over")).to_have_count(2)
+    expect(view.locator("[data-part=why]")).to_contain_text("Its score 0.938 reaches 0.600")
+    expect(view.locator("[data-part=why]")).to_contain_text("the strongest of 2 regions is at the top left")
+    for part, text in (("part_id", "B-7"), ("regions", "2"), ("event", verdict["event_id"])):
+        expect(view.locator(f"[data-part={part}]")).to_have_text(text)
+    bar = view.locator(".bar").bounding_box()
+    mark = view.locator(".bar b").bounding_box()
+    assert mark["x"] - bar["x"] == pytest.approx(0.6 * bar["width"], abs=3)
+    view.get_by_role("button", name="Boxes").click()
+    expect(view.locator(".boxes")).to_be_hidden()
+
+
+def test_the_last_200_defects_survive_a_reload(
+    dashboard: Dashboard, talker: Talker, station: SimulatedStation
+) -> None:
+    talker.say(station.topic("history"), history(station, 200), retain=True)
+    page = dashboard.open()
+    shows(page, "press-4", "all", "200 in all")
+    for _ in range(2):
+        page.get_by_role("button", name=re.compile("^[0-9]")).first.click()
+        view = page.get_by_role("dialog", name="press-4: NG, part B-1")
+        expect(view.locator("[data-part=place]")).to_have_text("1 of 200, the newest first")
+        expect(view.get_by_role("button", name="Was OK")).to_have_attribute("aria-pressed", "true")
+        page.reload()
+        page.get_by_text("Connected", exact=True).wait_for()
+    page.get_by_role("button", name=re.compile("^[0-9]")).first.click()
+    for part in ("B-2", "B-3"):
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("dialog", name=f"press-4: NG, part {part}")).to_be_visible()
+    page.get_by_role("button", name="← Newer").click()
+    expect(page.get_by_role("dialog", name="press-4: NG, part B-2")).to_be_visible()
+
+
+def test_a_station_without_pictures_says_why(
+    dashboard: Dashboard, talker: Talker, station: SimulatedStation
+) -> None:
+    birth = json.loads(station.retained()[station.topic("birth")]) | {"capabilities": ["history"]}
+    talker.say(station.topic("birth"), compact(birth), retain=True)
+    page = dashboard.open()
+    caption = card(page, "press-4").locator("figcaption")
+    expect(caption).to_contain_text("[archive] publish_image_max_bytes is 0")
+    talker.say(station.topic("birth"), compact(birth | {"capabilities": ["history", "image"]}), retain=True)
+    expect(caption).to_have_text("No defect yet")
+
+
+# ---- which station needs somebody
+
+
+def test_the_header_names_the_stations_that_need_somebody(dashboard: Dashboard, talker: Talker) -> None:
+    stations = {name: SimulatedStation(name) for name in ("calm", "gone", "streak", "worse", "disk")}
+    page = dashboard.open(stale_s=600)
+    for station in stations.values():
+        talker.introduce(station)
+        talker.say(station.topic("history"), history(station, 0), retain=True)
+        talker.judge(station)
+    for _ in range(3):
+        talker.judge(stations["streak"], "NG")
+    for number in range(40):
+        talker.judge(stations["worse"], "NG" if number % 5 == 1 else "OK")
+    roles = {"disk": {"state": "warn", "reason": "disk_low", "text": "1 GB free", "mend": "Make room"}}
+    worry = {"schema": 1, "state": "degraded", "roles": roles}
+    talker.say(stations["disk"].topic("health"), compact(worry), retain=True)
+    talker.say(stations["gone"].topic("status"), "offline", retain=True)
+    attention = page.get_by_role("navigation", name="Stations that need somebody")
+    expect(attention.get_by_role("button")).to_have_count(4)
+    told = attention.get_by_role("button").all_text_contents()
+    assert told[0] == "gone offline"
+    assert "streak 3 NG in a row" in told
+    assert told[-1] == "disk degraded: disk"
+    assert any(re.fullmatch(r"worse \d\d\.\d % defective, usually 1\.9 %", line) for line in told)
+    expect(page.locator("#summary")).to_have_text("4 of 5 stations online · 1 down")
+    attention.get_by_role("button", name="disk degraded").click()
+    expect(card(page, "disk")).to_be_focused()
+    seen = {"by": "ann", "ts": utc(datetime.now(UTC))}
+    worry = worry | {"roles": {"disk": roles["disk"] | {"acknowledged": seen}}}
+    talker.say(stations["disk"].topic("health"), compact(worry), retain=True)
+    expect(attention.get_by_role("button")).to_have_count(3)
+    expect(card(page, "disk").locator("[data-part=roles]")).to_contain_text("seen by ann")
+
+
+def test_the_border_tells_the_health_and_the_face_the_verdict(
+    dashboard: Dashboard, talker: Talker, station: SimulatedStation
+) -> None:
+    page = dashboard.open(stale_s=2)
+    talker.judge(station, "NG")
+    talker.say(station.topic("health"), compact({"state": "ready", "roles": {}}))
+    expect(card(page, "press-4")).to_have_attribute("data-health", "ready")
+    expect(card(page, "press-4")).to_have_attribute("data-verdict", "NG")
+    shows(page, "press-4", "state", "Data are old")
+    expect(card(page, "press-4")).to_have_attribute("data-health", "none")
+    shows(page, "press-4", "health", "was ready")
+
+
+def test_on_a_phone_a_station_is_a_line_that_unfolds(dashboard: Dashboard, talker: Talker) -> None:
+    page = dashboard.open(PHONE)
+    for name in ("press-4", "press-5"):
+        station = SimulatedStation(name)
+        talker.introduce(station)
+        talker.judge(station, "NG", score=0.75)
+    expect(card(page, "press-5").locator(".compact")).to_contain_text("NG 0.750")
+    expect(card(page, "press-5").locator(".big")).to_be_hidden()
+    assert card(page, "press-5").bounding_box()["height"] < 90
+    unfold(page, "press-5")
+    expect(card(page, "press-5").locator(".big")).to_be_visible()
+    expect(card(page, "press-4").locator(".big")).to_be_hidden()
 
 
 def test_the_library_is_the_one_that_is_named() -> None:

@@ -3,6 +3,7 @@
 import * as format from "./format.js";
 import { Picture } from "./picture.js";
 import { describe, Timeline } from "./timeline.js";
+import { describe as describeTrend, Trend } from "./trend.js";
 
 const STATES = {
   online: "Online",
@@ -12,6 +13,7 @@ const STATES = {
   unknown: "No status",
   unconnected: "Not connected",
 };
+const ROWS = 20; // of recent defects; the large view steps through all that are known
 const HEALTH = { init: "starting", ready: "ready", degraded: "degraded", alert: "alert" };
 const DRAW_MS = 250; // between two pictures of the timeline
 const SLOW_MS = 1000; // sorting latencies and describing the timeline need not be done ten times a second
@@ -23,6 +25,7 @@ export class Card {
     this.parts = new Map();
     for (const part of this.element.querySelectorAll("[data-part]")) this.parts.set(part.dataset.part, part);
     this.timeline = new Timeline(this.part("timeline"));
+    this.trend = new Trend(this.part("trend"));
     this.picture = new Picture(this.part("picture"));
     this.drawn = -Infinity;
     this.renderedSlow = -Infinity;
@@ -37,8 +40,23 @@ export class Card {
     this.#text("name", this.station.name);
     this.part("name").id = `station-${Card.next}`;
     Card.next += 1;
+    this.part("body").id = `${this.part("name").id}-body`;
+    this.part("fold").setAttribute("aria-controls", this.part("body").id);
+    this.part("fold").setAttribute("aria-label", `Show all of ${this.station.name}`);
+    this.part("fold").addEventListener("click", () => this.#fold());
     this.element.setAttribute("aria-labelledby", this.part("name").id);
     this.part("defects").setAttribute("aria-label", `Recent defects of ${this.station.name}`);
+  }
+
+  // On a phone a station is a line that unfolds.
+  #fold() {
+    const folded = this.element.dataset.folded !== "true";
+    this.element.dataset.folded = String(folded);
+    this.part("fold").setAttribute("aria-expanded", String(!folded));
+  }
+
+  unfold() {
+    if (this.element.dataset.folded === "true") this.#fold();
   }
 
   // `view`: {now, connected, connectedSince, staleMs}
@@ -48,7 +66,7 @@ export class Card {
     this.#counts();
     this.#health();
     this.#defects();
-    this.picture.show(this.station.picture);
+    this.#picture();
     if (view.now - this.renderedSlow >= SLOW_MS) this.#slow(view);
   }
 
@@ -61,6 +79,7 @@ export class Card {
   }
 
   restyle() {
+    this.trend.draw(this.station.history);
     this.timeline.readStyle();
     this.timeline.draw(this.station);
   }
@@ -69,7 +88,8 @@ export class Card {
     const { station } = this;
     const state = view.connected ? station.state(view.now, view.connectedSince, view.staleMs) : "unconnected";
     this.#data("state", state);
-    this.#data("health", station.health?.state ?? "none");
+    const known = state === "online" || state === "unknown";
+    this.#data("health", (known ? station.health?.state : null) ?? "none");
     this.#icon("state-icon", `#i-${state}`);
     this.#text("state", STATES[state]);
     const notice = state === "online" || state === "unknown" ? "" : this.#notice(state, view);
@@ -100,6 +120,17 @@ export class Card {
     this.#text("when", when);
     const about = last?.word === "ERROR" ? (last.reason ?? "the frame could not be judged") : (last?.part ?? "");
     this.#text("about", about);
+    this.#text("compact", last ? `${last.word} ${format.score(last.score)}` : "No verdict");
+  }
+
+  #picture() {
+    const { picture } = this.station;
+    if (picture) this.picture.show(picture);
+    else this.picture.none(this.station.noPicture());
+    const shown = picture?.verdict ?? this.station.defects[0] ?? null;
+    const open = this.part("open-picture");
+    open.hidden = shown === null;
+    if (shown !== null && open.dataset.event !== shown.eventId) open.dataset.event = shown.eventId;
   }
 
   #counts() {
@@ -107,6 +138,7 @@ export class Card {
     const judged = counts.OK + counts.NG + counts.MARGINAL;
     this.#text("yield", format.percent(judged ? counts.OK / judged : null));
     for (const word of ["OK", "NG", "MARGINAL", "ERROR"]) this.#text(`count-${word}`, format.integer(counts[word]));
+    this.#text("compact-yield", format.percent(judged ? counts.OK / judged : null));
     const since = this.station.counters ? `since ${format.moment(counts.since)}` : "since this page was opened";
     this.#text("since", since);
   }
@@ -117,7 +149,9 @@ export class Card {
     const { p50, p95 } = station.latencies();
     this.#text("p50", format.milliseconds(p50));
     this.#text("p95", format.milliseconds(p95));
-    this.#text("rate", station.rate(now).toFixed(1));
+    const usual = station.usualRate();
+    this.#text("rate", station.rate(now).toFixed(1) + (usual === null ? "" : ` / ${usual.toFixed(1)}`));
+    if (this.shownHistory !== station.history) this.#trend(station.history);
     this.#text("queue", format.integer(station.stats?.queue ?? null));
     const temperature = station.stats?.temperature ?? null;
     const slowed = station.stats?.slowed ? ", slowed" : "";
@@ -128,32 +162,48 @@ export class Card {
     this.#text("notes", notes(station));
   }
 
+  #trend(history) {
+    this.shownHistory = history;
+    this.trend.draw(history);
+    this.#text("trend-words", describeTrend(history));
+    this.part("trend").setAttribute("aria-label", describeTrend(history));
+  }
+
   #health() {
-    const { health, model } = this.station;
-    if (health === this.shownHealth && model === this.shownModel) return;
-    [this.shownHealth, this.shownModel] = [health, model];
+    const { health, model, birth } = this.station;
+    const known = this.element.dataset.health !== "none" || health === null;
+    if (health === this.shownHealth && model === this.shownModel && birth === this.shownBirth && known === this.shownKnown) return;
+    [this.shownHealth, this.shownModel, this.shownBirth, this.shownKnown] = [health, model, birth, known];
     const roles = (health?.roles ?? []).filter(({ state }) => state !== "ok" && state !== "init");
-    if (model?.state === "rejected") roles.push({ name: "model", state: "warn", reason: `rejected: ${model.reason ?? "?"}`, mend: null });
-    const overall = health ? HEALTH[health.state] : "not reported";
+    if (model?.state === "rejected") roles.push({ name: "model", state: "warn", reason: `rejected: ${model.reason ?? "?"}`, mend: null, code: null, acknowledged: null });
+    const overall = health ? `${known ? "" : "was "}${HEALTH[health.state]}` : "not reported";
     this.#text("health", overall);
-    this.#icon("health-icon", `#i-health-${health?.state ?? "none"}`);
+    this.#icon("health-icon", `#i-health-${known && health ? health.state : "none"}`);
     this.part("roles").replaceChildren(...roles.map((role) => this.#role(role)));
   }
 
-  #role({ name, state, reason, mend }) {
+  #role({ name, state, reason, mend, code, acknowledged }) {
     const line = document.createElement("li");
     line.dataset.state = state;
     const word = document.createElement("strong");
     word.textContent = `${state === "alert" ? "Alert" : "Warning"}: ${name}`;
     line.append(word, ` ${[reason, mend].filter(Boolean).join(". ")}`);
+    if (acknowledged !== null) {
+      line.dataset.acknowledged = "true";
+      line.append(` (seen${acknowledged.by ? ` by ${acknowledged.by}` : ""}, ${format.moment(acknowledged.at)})`);
+    } else if (code !== null && this.station.takes("acknowledge")) {
+      line.append(" ", acknowledge(name, code));
+    }
     return line;
   }
 
   #defects() {
-    const [newest] = this.station.defects;
-    if (newest === this.shownDefect) return;
-    this.shownDefect = newest;
-    this.part("rows").replaceChildren(...this.station.defects.map(row));
+    const { defects } = this.station;
+    if (defects[0] === this.shownDefect && defects.length === this.shownDefects) return;
+    [this.shownDefect, this.shownDefects] = [defects[0], defects.length];
+    if (!defects.length) return;
+    this.part("rows").replaceChildren(...defects.slice(0, ROWS).map(row));
+    this.#text("all", defects.length > ROWS ? `${defects.length} in all` : "");
     this.part("no-defects").hidden = true;
     this.part("table").hidden = false;
   }
@@ -182,12 +232,29 @@ function row(defect) {
   const line = document.createElement("tr");
   line.dataset.verdict = defect.word;
   const late = defect.historical ? `${defect.word}, late` : defect.word;
+  const open = document.createElement("button");
+  open.type = "button";
+  open.className = "link";
+  line.dataset.event = defect.eventId;
   for (const text of [format.moment(defect.at), late, format.score(defect.score), defect.part ?? format.NONE]) {
     const cell = document.createElement("td");
-    cell.textContent = text;
+    if (line.children.length) cell.textContent = text;
+    else {
+      open.textContent = text;
+      cell.append(open);
+    }
     line.append(cell);
   }
   return line;
+}
+
+function acknowledge(role, reason) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "I have seen it";
+  Object.assign(button.dataset, { role, reason });
+  button.setAttribute("aria-label", `I have seen it: ${role}`);
+  return button;
 }
 
 function notes({ missing, late, ignored }) {

@@ -1,9 +1,9 @@
-// The way to the broker: one MQTT 3.1.1 connection over a WebSocket, a clean session, QoS 0. The page only listens; it
-// publishes nothing. 3.1.1 because every broker speaks it, and nothing here needs more.
+// The way to the broker: one MQTT 3.1.1 connection over a WebSocket, a clean session, QoS 0. It only listens: what a
+// person has the page publish goes another way (orders.js). 3.1.1 because every broker speaks it, and nothing here needs more.
 
 import mqtt from "../vendor/mqtt.esm.js";
 
-const TOPICS = ["status", "birth", "health", "inspection", "inspection/last", "stats", "model", "counters", "image/+"];
+const TOPICS = ["status", "birth", "health", "inspection", "inspection/last", "stats", "model", "counters", "history", "image/+"];
 const KEEPALIVE_S = 30;
 const PAUSE_MS = 2000;
 const REFUSALS = {
@@ -79,6 +79,6 @@ function filters(prefix, names) {
   return stations.flatMap((name) => TOPICS.map((topic) => `${prefix}/${name}/${topic}`));
 }
 
-function randomName() {
+export function randomName() {
   return Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

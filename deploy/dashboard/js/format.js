@@ -42,6 +42,11 @@ export function moment(ms) {
   return Math.abs(Date.now() - ms) < 72e6 ? clock.format(ms) : date.format(ms);
 }
 
+// The same with the day and the thousandths, for one event.
+export function precise(ms) {
+  return ms === null ? NONE : `${date.format(ms)}${new Date(ms).toISOString().slice(16, 23)}`;
+}
+
 export function plural(n, one, many = `${one}s`) {
   return `${integer(n)} ${n === 1 ? one : many}`;
 }

@@ -1,21 +1,27 @@
 // The page's story: settings, a connection, stations, and a picture of them all at most ten times a second.
 
+import { needs } from "./attention.js";
 import { Card } from "./card.js";
 import { Connection } from "./connection.js";
+import { DefectView } from "./defect.js";
 import { integer, moment, plural, span } from "./format.js";
+import { Login } from "./login.js";
+import { NotGiven, Orders } from "./orders.js";
 import * as memory from "./settings.js";
 import { Station } from "./station.js";
+import { arrange, overflows } from "./wall.js";
 
 const RENDER_MS = 100; // between two pictures: a browser without a GPU pays for each, however little has changed
 const MOST_STATIONS = 64; // a broker full of strangers must not fill the page
 const SPEAK_MS = 10_000; // between two sentences to a screen reader
-const SMALLEST = 0.4; // share of the usual size of letters, to fit everything on the screen
+const MOST_NEEDS = 8; // stations that are named in the header
 const systemIsDark = window.matchMedia("(prefers-color-scheme: dark)");
 const find = (id) => document.getElementById(id);
 
 const page = {
   settings: memory.load(),
   connection: null,
+  orders: null,
   state: "lost",
   detail: "",
   since: performance.now(), // of the present state
@@ -60,6 +66,7 @@ function addCard(name) {
   const after = page.cards.get(names[names.indexOf(name) + 1])?.element ?? null;
   find("stations").insertBefore(card.element, after);
   find("stations").dataset.count = Math.min(page.cards.size, 3);
+  find("empty").hidden = true;
   fit();
   return card;
 }
@@ -83,6 +90,7 @@ function render() {
   page.changed.clear();
   for (const card of cards) card.draw(view);
   for (const card of cards) card.render(view);
+  if (cards.some(({ station }) => station === defectView.station)) defectView.refresh();
 }
 
 function viewNow() {
@@ -125,9 +133,92 @@ function summary() {
   if (!page.cards.size) return "";
   const view = viewNow();
   const states = [...page.cards.values()].map((card) => card.station.state(view.now, view.connectedSince, view.staleMs));
+  const down = states.filter((state) => state === "offline" || state === "old").length;
   const online = view.connected ? states.filter((state) => state === "online").length : 0;
   const away = page.turnedAway.size ? ` · ${integer(page.turnedAway.size)} more not shown` : "";
-  return `${online} of ${plural(page.cards.size, "station")} online${away}`;
+  return `${online} of ${plural(page.cards.size, "station")} online${view.connected && down ? ` · ${integer(down)} down` : ""}${away}`;
+}
+
+// ---- who needs somebody
+
+function renderAttention() {
+  const view = viewNow();
+  const worst = [];
+  for (const [name, { station }] of view.connected ? page.cards : []) {
+    const reasons = needs(station, station.state(view.now, view.connectedSince, view.staleMs));
+    if (reasons.length) worst.push({ name, level: Math.max(...reasons.map(({ level }) => level)), text: reasons.map(({ text }) => text).join(", ") });
+  }
+  worst.sort((a, b) => b.level - a.level);
+  const told = JSON.stringify(worst);
+  if (told === page.told) return;
+  page.told = told;
+  const lines = worst.slice(0, MOST_NEEDS).map(attentionLine);
+  if (worst.length > MOST_NEEDS) lines.push(document.createElement("li"));
+  if (worst.length > MOST_NEEDS) lines.at(-1).textContent = `and ${worst.length - MOST_NEEDS} more`;
+  const held = document.activeElement?.dataset?.station; // the keyboard stays where it was
+  find("attention").hidden = lines.length === 0;
+  find("attention").firstElementChild.replaceChildren(...lines);
+  if (held) [...find("attention").querySelectorAll("button")].find(({ dataset }) => dataset.station === held)?.focus();
+  fit();
+}
+
+function attentionLine({ name, level, text }) {
+  const line = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  Object.assign(button.dataset, { station: name, level });
+  const strong = document.createElement("strong");
+  strong.textContent = name;
+  button.append(strong, ` ${text}`);
+  line.append(button);
+  return line;
+}
+
+function goTo(event) {
+  const name = event.target.closest("button")?.dataset.station;
+  const card = page.cards.get(name);
+  if (!card) return;
+  card.element.scrollIntoView({ block: "nearest" });
+  card.unfold();
+  card.element.focus();
+}
+
+// ---- what a person does
+
+function stationOf(element) {
+  const article = element.closest("article");
+  return [...page.cards.values()].find((card) => card.element === article)?.station ?? null;
+}
+
+function clicked(event) {
+  const { target } = event;
+  const acknowledged = target.closest("button[data-reason]");
+  if (acknowledged) acknowledge(stationOf(target), acknowledged);
+  const defect = target.closest("[data-event]");
+  if (defect) defectView.open(stationOf(target), defect.dataset.event);
+}
+
+async function acknowledge(station, button) {
+  const { role, reason } = button.dataset;
+  button.disabled = true;
+  try {
+    const { ok, reason: why } = await login.giving(() => page.orders.give(station.name, "acknowledge", { role, reason }));
+    if (!ok) button.textContent = `refused: ${why ?? "no reason given"}`;
+  } catch (problem) {
+    if (!(problem instanceof NotGiven)) throw problem;
+    button.textContent = problem.message;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+const login = new Login(find("login"), () => page.orders);
+const defectView = new DefectView(find("defect"), login, () => page.orders);
+
+function renderLogin() {
+  const user = page.orders?.user ?? null;
+  find("logout").hidden = user === null;
+  setText("logout", `Log out ${user ?? ""}`);
 }
 
 function setText(id, text) {
@@ -156,6 +247,10 @@ function speak() {
 
 function connect() {
   page.connection?.close();
+  page.orders?.close();
+  page.orders = new Orders(page.settings, renderLogin);
+  renderLogin();
+  find("defect").close();
   page.connection = null;
   find("stations").replaceChildren();
   page.cards.clear();
@@ -208,23 +303,8 @@ function changeTheme() {
   applyTheme();
 }
 
-// Smaller letters until no card is below the edge of the screen, and rows of equal length.
 function fit() {
-  const root = document.documentElement;
-  const grid = find("stations");
-  grid.style.gridTemplateColumns = "";
-  for (let scale = 1; scale >= SMALLEST; scale -= 0.05) {
-    root.style.setProperty("--scale", scale.toFixed(2));
-    if (!page.settings.fit || !overflows()) break;
-  }
-  const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
-  if (!page.settings.fit || page.cards.size <= columns) return;
-  const rows = Math.ceil(page.cards.size / columns);
-  grid.style.gridTemplateColumns = `repeat(${Math.ceil(page.cards.size / rows)}, minmax(0, 1fr))`;
-}
-
-function overflows() {
-  return document.documentElement.scrollHeight > window.innerHeight;
+  arrange(find("stations"), page.cards.size, page.settings.fit);
 }
 
 function applyFit() {
@@ -241,6 +321,9 @@ function changeFit() {
 function start() {
   find("fit").addEventListener("click", changeFit);
   window.addEventListener("resize", fit);
+  find("stations").addEventListener("click", clicked);
+  find("attention").addEventListener("click", goTo);
+  find("logout").addEventListener("click", () => page.orders.logout());
   find("theme").addEventListener("click", changeTheme);
   find("open-settings").addEventListener("click", openSettings);
   find("cancel").addEventListener("click", () => find("settings").close());
@@ -252,6 +335,7 @@ function start() {
   setInterval(() => {
     renderPage();
     renderAll();
+    renderAttention();
     if (page.settings.fit && overflows()) fit();
   }, 1000);
   setInterval(speak, SPEAK_MS);

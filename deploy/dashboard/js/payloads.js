@@ -6,8 +6,11 @@ const LARGEST_PICTURE_BYTES = 4 * 1024 * 1024;
 const LARGEST_PICTURE_PX = 50e6;
 const MOST_REGIONS = 64;
 const MOST_ROLES = 32;
+const MOST_DEFECTS = 200;
+const MOST_POINTS = 200;
 
 export const VERDICTS = ["OK", "NG", "MARGINAL", "ERROR"];
+export const LABELS = ["ok", "ng", "unsure"];
 const STATUSES = ["online", "offline", "stopped"];
 const ROLE_STATES = ["ok", "warn", "alert", "init"];
 const HEALTH_STATES = ["init", "ready", "degraded", "alert"];
@@ -61,23 +64,27 @@ export function verdict(bytes) {
   const score = said?.score === null ? null : number(said?.score, 0, 1);
   if (word === null || eventId === null || seq === null) return null;
   if (score === null && word !== "ERROR") return null;
+  return { ...part(said), word, eventId, seq, session: cleanText(said.session_id, 200) ?? "", score };
+}
+
+// What a verdict and an entry of the history have in common.
+function part(said) {
   const image = record(said.image) ?? {};
+  const checks = record(said.checks) ?? {};
   return {
-    word,
-    eventId,
-    seq,
-    session: cleanText(said.session_id, 200) ?? "",
     historical: said.historical === true,
     at: time(said.ts),
     part: cleanText(said.part_id, 60),
-    score,
     threshold: number(said.threshold, 0, 1),
     model: cleanText(record(said.model)?.version, 60),
     reason: cleanText(said.reason, 160),
     width: count(image.w),
     height: count(image.h),
     regions: regions(said.regions),
+    brightness: number(checks.brightness_ratio, 0, 1),
+    focus: number(checks.focus, 0),
     totalMs: number(record(said.timing_ms)?.total, 0, 1e7),
+    review: oneOf(said.review, LABELS),
   };
 }
 
@@ -112,7 +119,13 @@ function roleOf(name, role) {
     state: oneOf(record(role)?.state, ROLE_STATES) ?? "warn",
     reason: cleanText(record(role)?.text, 200) ?? cleanText(record(role)?.reason, 200),
     mend: cleanText(record(role)?.mend, 200),
+    code: cleanText(record(role)?.reason, 40),
+    acknowledged: acknowledgement(record(role)?.acknowledged),
   };
+}
+
+function acknowledgement(said) {
+  return record(said) === null ? null : { by: cleanText(said.by, 60), at: time(said.ts) };
 }
 
 export function counters(bytes) {
@@ -140,7 +153,57 @@ export function model(bytes) {
 export function birth(bytes) {
   const said = json(bytes);
   if (said === null) return null;
-  return { model: cleanText(record(said.model)?.version, 60), session: cleanText(said.session_id, 200) };
+  return {
+    model: cleanText(record(said.model)?.version, 60),
+    session: cleanText(said.session_id, 200),
+    capabilities: words(said.capabilities),
+    commands: words(said.commands),
+  };
+}
+
+function words(list) {
+  return Array.isArray(list) ? list.slice(0, 64).filter((word) => typeof word === "string" && word.length < 64) : [];
+}
+
+// What a page that has just been opened needs to know of the time before it: defects, the newest first, and the trend.
+export function history(bytes) {
+  const said = json(bytes);
+  if (said === null || !Array.isArray(said.defects) || !Array.isArray(said.trend)) return null;
+  const stepMs = 1000 * (number(said.step_s, 1, 86400) ?? 0);
+  if (!stepMs) return null;
+  return {
+    stepMs,
+    trend: said.trend.slice(-MOST_POINTS).map(point).filter((found) => found !== null),
+    defects: said.defects.slice(0, MOST_DEFECTS).map(defect).filter((found) => found !== null),
+  };
+}
+
+function point(said) {
+  const counted = record(said) === null ? null : { from: time(said.from), OK: count(said.ok), NG: count(said.ng) };
+  if (counted === null) return null;
+  Object.assign(counted, { MARGINAL: count(said.marginal), ERROR: count(said.error) });
+  if (counted.from === null || VERDICTS.some((word) => counted[word] === null)) return null;
+  return { ...counted, median: number(said.score_median, 0, 1) };
+}
+
+function defect(said) {
+  const word = oneOf(record(said)?.verdict, ["NG", "MARGINAL"]);
+  const eventId = cleanText(said?.event_id, 200);
+  const score = number(said?.score, 0, 1);
+  return word === null || eventId === null || score === null ? null : { ...part(said), word, eventId, score };
+}
+
+// What a station answers to a command.
+export function answer(bytes) {
+  const said = json(bytes);
+  if (typeof said?.ok !== "boolean") return null;
+  const change = record(said.change);
+  return {
+    ok: said.ok,
+    id: cleanText(said.request_id, 128),
+    reason: cleanText(said.reason, 300),
+    before: change === null ? null : cleanText(change.old, 24),
+  };
 }
 
 export function stats(bytes) {

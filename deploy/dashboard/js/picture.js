@@ -1,4 +1,4 @@
-// The last defective part: the JPEG as it came, and the verdict's boxes drawn over it.
+// A defective part: the JPEG as it came, and the verdict's boxes drawn over it.
 
 import { moment, score } from "./format.js";
 
@@ -16,7 +16,7 @@ export class Picture {
   }
 
   show(picture) {
-    if (picture === null || picture === this.shown) return;
+    if (picture === null || this.#isShown(picture)) return;
     this.shown = picture;
     const before = this.image.src;
     this.image.src = URL.createObjectURL(new Blob([picture.bytes], { type: "image/jpeg" }));
@@ -25,8 +25,28 @@ export class Picture {
     const fits = sameShape(picture);
     const regions = fits ? picture.verdict.regions : [];
     this.#draw(regions, picture.size);
-    this.#say(picture.verdict ? caption(picture, fits) : "The last defect, from before this page was opened");
+    this.#say(picture.verdict ? caption(picture, fits) : "The last defect that had a picture");
     this.image.alt = picture.verdict ? `${picture.verdict.word} part, ${boxesInWords(regions.length)}` : "Defective part";
+  }
+
+  #isShown({ bytes, verdict }) {
+    return this.shown !== null && bytes === this.shown.bytes && verdict === this.shown.verdict;
+  }
+
+  // Nothing to be seen, and why.
+  none(why) {
+    if (this.shown !== null || this.caption.textContent === "") this.clear();
+    this.#say(why);
+  }
+
+  clear() {
+    if (this.image.src) URL.revokeObjectURL(this.image.src);
+    this.image.removeAttribute("src");
+    this.image.alt = "";
+    this.shown = null;
+    this.frame.dataset.empty = "true";
+    this.boxes.replaceChildren();
+    this.#say("");
   }
 
   // The frame's own proportions: the boxes are shares of it.
@@ -36,7 +56,7 @@ export class Picture {
   }
 
   #say(text) {
-    this.caption.textContent = text;
+    if (this.caption.textContent !== text) this.caption.textContent = text;
   }
 }
 

@@ -5,8 +5,10 @@ import * as payloads from "./payloads.js";
 import { quantile, Ring } from "./ring.js";
 
 const TIMELINE = 300; // verdicts on the timeline and in the latency figures
-const DEFECTS = 20; // rows of recent defects
-const PICTURES = 4; // pictures whose verdict is still to come
+const DEFECTS = 200; // recent defects
+const PICTURES = 24; // of them, at most so many with their pictures
+const PICTURE_BYTES = 4 * 1024 * 1024; // and never more than this, but for the newest
+const RECENT = 50; // verdicts that are compared with the usual
 const RATE_WINDOW_S = 10;
 
 export class Station {
@@ -23,7 +25,12 @@ export class Station {
     this.counted = { OK: 0, NG: 0, MARGINAL: 0, ERROR: 0 }; // ours, since the page is connected
     this.modelVersion = null;
     this.defects = []; // the newest first
-    this.picture = null; // {bytes, size, verdict}: the last NG or MARGINAL that came with a picture
+    this.history = null; // what the station says of the time before this page
+    this.birth = null; // what it can do
+    this.reviews = new Map(); // event id -> label, as the station has answered to this page
+    this.pictures = new Map(); // event id -> {bytes, size}, the newest last
+    this.unnamed = null; // the picture that the broker keeps, without a word of what it shows
+    this.streak = 0; // NG one after the other, up to now
     this.scores = new Ring(TIMELINE);
     this.thresholds = new Ring(TIMELINE);
     this.words = new Ring(TIMELINE); // index in VERDICTS
@@ -33,7 +40,6 @@ export class Station {
     this.missing = 0; // verdicts that the numbering says we were not sent
     this.late = 0; // delivered after an outage
     this.ignored = 0; // messages that are not what they should be
-    this.waiting = new Map(); // event id -> picture that came before its verdict
   }
 
   // `topic`: what follows the station's name. `now`: the page's clock in ms. `retained`: it may be of any age.
@@ -62,6 +68,8 @@ export class Station {
         return this.#keep("model", payloads.model(bytes));
       case "birth":
         return this.#takeBirth(payloads.birth(bytes));
+      case "history":
+        return this.#takeHistory(payloads.history(bytes));
       default:
         return true; // another topic of the station: a sign of life, and none of our business
     }
@@ -75,6 +83,7 @@ export class Station {
 
   #takeBirth(birth) {
     if (birth === null) return false;
+    this.birth = birth;
     this.modelVersion = birth.model ?? this.modelVersion;
     return true;
   }
@@ -88,6 +97,7 @@ export class Station {
       return true;
     }
     this.counted[verdict.word] += 1;
+    this.streak = verdict.word === "NG" ? this.streak + 1 : 0;
     this.#show(verdict, retained ? null : now);
     this.scores.push(verdict.score ?? NaN);
     this.thresholds.push(verdict.threshold ?? NaN);
@@ -125,38 +135,98 @@ export class Station {
     if (this.defects.some((known) => known.eventId === verdict.eventId)) return;
     this.defects.unshift(verdict);
     this.defects.length = Math.min(this.defects.length, DEFECTS);
-    const early = this.waiting.get(verdict.eventId);
-    if (early) this.#showPicture(early, verdict);
+  }
+
+  // What it lists and this page has not seen goes where its time puts it.
+  #takeHistory(history) {
+    if (history === null) return false;
+    this.history = history;
+    const known = new Set(this.defects.map(({ eventId }) => eventId));
+    for (const defect of history.defects) if (defect.review) this.#keepReview(defect.eventId, defect.review);
+    const unknown = history.defects.filter(({ eventId }) => !known.has(eventId));
+    if (!unknown.length) return true;
+    const all = [...this.defects, ...unknown].sort((a, b) => (b.at ?? 0) - (a.at ?? 0));
+    this.defects = all.slice(0, DEFECTS);
+    return true;
+  }
+
+  reviewed(eventId, label) {
+    this.#keepReview(eventId, label);
+  }
+
+  #keepReview(eventId, label) {
+    this.reviews.delete(eventId);
+    this.reviews.set(eventId, label);
+    if (this.reviews.size > DEFECTS) this.reviews.delete(this.reviews.keys().next().value);
   }
 
   #takePicture(eventId, bytes) {
     const size = payloads.jpegSize(bytes);
-    if (size === null || eventId === "") return false;
-    const picture = { bytes, size };
-    if (eventId === "last") return this.#keepUnnamed(picture);
-    const verdict = this.defects.find((known) => known.eventId === eventId);
-    if (verdict) this.#showPicture(picture, verdict);
-    else this.#setAside(eventId, picture);
+    if (size === null || eventId === "" || eventId.length > 200) return false;
+    if (eventId === "last") this.unnamed = { bytes, size, verdict: null };
+    else this.#keepPicture(eventId, { bytes, size });
     return true;
   }
 
-  // The one that the broker keeps, without a word of what it shows: better than none.
-  #keepUnnamed(picture) {
-    if (this.picture === null || this.picture.verdict === null) this.picture = { ...picture, verdict: null };
-    return true;
+  #keepPicture(eventId, picture) {
+    this.pictures.delete(eventId);
+    this.pictures.set(eventId, picture);
+    let held = 0;
+    for (const { bytes } of this.pictures.values()) held += bytes.length;
+    for (const [oldest, { bytes }] of this.pictures) {
+      if (this.pictures.size === 1 || (this.pictures.size <= PICTURES && held <= PICTURE_BYTES)) break;
+      this.pictures.delete(oldest);
+      held -= bytes.length;
+    }
   }
 
-  #setAside(eventId, picture) {
-    this.waiting.set(eventId, picture);
-    if (this.waiting.size > PICTURES) this.waiting.delete(this.waiting.keys().next().value);
+  // {bytes, size, verdict} of the newest defect that has one; verdict null: nobody knows what it shows; null: none.
+  get picture() {
+    const verdict = this.defects.find(({ eventId }) => this.pictures.has(eventId));
+    return verdict ? this.pictureOf(verdict) : this.unnamed;
   }
 
-  // The newest verdict wins, in whatever order the pictures come.
-  #showPicture(picture, verdict) {
-    this.waiting.delete(verdict.eventId);
-    const rank = (eventId) => this.defects.findIndex((known) => known.eventId === eventId);
-    const shown = rank(this.picture?.verdict?.eventId);
-    if (shown === -1 || rank(verdict.eventId) <= shown) this.picture = { ...picture, verdict };
+  pictureOf(verdict) {
+    const picture = this.pictures.get(verdict.eventId);
+    return picture ? { ...picture, verdict } : null;
+  }
+
+  // Why there is none to be seen.
+  noPicture() {
+    if (this.birth?.capabilities.includes("history") && !this.birth.capabilities.includes("image")) {
+      return "This station publishes no pictures: [archive] publish_image_max_bytes is 0 in its configuration";
+    }
+    return this.defects.length ? "No picture of this came to this page" : "No defect yet";
+  }
+
+  // Whether it takes this command, as far as is known.
+  takes(command) {
+    return this.birth?.commands.includes(command) ?? false;
+  }
+
+  // {share, usual}: of what was judged, the defective, lately and over the hours before; null: not enough is known.
+  defectShare() {
+    const judged = { of: 0, defective: 0 };
+    for (let i = Math.max(0, this.words.length - RECENT); i < this.words.length; i += 1) {
+      const word = payloads.VERDICTS[this.words.at(i)];
+      if (word === "ERROR") continue;
+      judged.of += 1;
+      judged.defective += word === "OK" ? 0 : 1;
+    }
+    const before = { of: 0, defective: 0 };
+    for (const point of this.history?.trend.slice(0, -1) ?? []) {
+      before.of += point.OK + point.NG + point.MARGINAL;
+      before.defective += point.NG + point.MARGINAL;
+    }
+    if (judged.of < RECENT / 2 || before.of < 4 * RECENT) return null;
+    return { of: judged.of, share: judged.defective / judged.of, usual: before.defective / before.of };
+  }
+
+  // Verdicts a second in the usual step of the hours before; null: not known.
+  usualRate() {
+    const points = (this.history?.trend ?? []).slice(0, -1);
+    const busy = points.map(total).filter((n) => n > 0).sort((a, b) => a - b);
+    return busy.length < 3 ? null : busy[Math.floor(busy.length / 2)] / (this.history.stepMs / 1000);
   }
 
   // online | offline | stopped | old | quiet | unknown: what is true of the station for the one who looks.
@@ -196,4 +266,8 @@ function split(topic) {
 // The broker's word that a station is gone is no sign of its life.
 function lastWord(topic, status) {
   return topic === "status" && status !== "online";
+}
+
+function total({ OK, NG, MARGINAL, ERROR }) {
+  return OK + NG + MARGINAL + ERROR;
 }
