@@ -292,6 +292,9 @@ signers = "${signers:+$CONFIG_DIR/allowed_signers}"
 [camera]
 kind = "$kind"
 
+[archive]
+publish_image_max_bytes = 60000 # a small picture of each defect, for the dashboard
+
 [mqtt]
 host = "localhost"
 username = "$([[ ! $with_mosquitto ]] || station)"
