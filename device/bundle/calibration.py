@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -26,6 +27,10 @@ SCHEMA_VERSION = 3
 FILE = "calibration.json"
 MOST_CHANNELS = 256  # squares of int8 differences of so many add up to less than 2**24, exact in float32
 MOST_ITEMS = 65536
+MOST_LEVEL_SIDE = 64
+BEYOND = 0.1  # of good images: their greatest cell lies above what is said to be reached
+LEAST_REACH = 1e-3  # above the usual, a logit: nothing is divided by 0
+SHARE = 0.4  # of the way from the usual to a peak, where no mask tells how far down a region goes
 
 Colour = Literal["rgb", "gray"]
 PoolingKind = Literal["mean", "top"]
@@ -174,6 +179,69 @@ class ReferenceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """By how much good images exceed their own usual at each place: at edges, corners, holes that lie still.
+
+    `rows`: logits >= 0, over the image, MOST_LEVEL_SIDE rows and columns at most; none: nowhere.
+    """
+
+    rows: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        widths = {len(row) for row in self.rows}
+        legal = len(widths) <= 1 and max(len(self.rows), *widths, 0) <= MOST_LEVEL_SIDE and 0 not in widths
+        expected = f"rows of one length, {MOST_LEVEL_SIDE} at most"
+        _require(legal, "localization.good.level", expected, f"{len(self.rows)} rows of {sorted(widths)}")
+        legal = all(math.isfinite(value) and value >= 0 for row in self.rows for value in row)
+        _require(legal, "localization.good.level", "finite numbers >= 0", "others")
+
+    def over(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """What is to be taken from a map (h, w) of the image."""
+        if not self.rows:
+            return np.zeros(shape, np.float32)
+        known = np.array(self.rows, np.float32)
+        rows, columns = (
+            np.arange(cells) * side // cells for cells, side in zip(shape, known.shape, strict=True)
+        )
+        return np.asarray(known[rows[:, np.newaxis], columns], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class GoodMaps:
+    """What the evidence maps of good images reach, in logits, less their level at each place.
+
+    `usual`: the median of their cells. `reach`: above it lies the greatest cell of one good image in ten.
+    `share`: how far down a region goes, 0..1, from its own peak (1) to what is usual (0).
+    """
+
+    usual: float
+    reach: float
+    share: float
+    level: Level = field(default_factory=Level)
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.usual), "localization.good.usual", "a finite number", self.usual)
+        legal = math.isfinite(self.reach) and self.reach > self.usual
+        _require(legal, "localization.good.reach", f"more than {self.usual} (good.usual)", self.reach)
+        _require(0 <= self.share < 1, "localization.good.share", "0 <= share < 1", self.share)
+
+    @classmethod
+    def of(cls, usual: float, peaks: Sequence[float], level: Level | None = None) -> GoodMaps:
+        """From the greatest cell of each good image."""
+        reach = float(np.quantile(peaks, 1 - BEYOND))
+        return cls(usual, max(reach, usual + LEAST_REACH), SHARE, level or Level())
+
+    def standing(self, peak: float) -> float:
+        """0..1: 0.5 is what good images reach, 0.75 as far again from the usual, 0.9 four times as far."""
+        beyond = (peak - self.reach) / (self.reach - self.usual)
+        return 0.5 + 0.5 * beyond / (1 + abs(beyond))
+
+    def logits(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of each cell, for a heat map: 0 is what good images reach, -4 the usual."""
+        return np.asarray((evidence - self.reach) * np.float32(4 / (self.reach - self.usual)), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class LocalizationSpec:
     """How regions are cut out of the evidence map, and out of a difference map where that gives none.
 
@@ -182,7 +250,8 @@ class LocalizationSpec:
     is the background, model input px. `difference_cut`: gray levels from which a difference counts.
     `shift_px`: how far right of and below its own middle a cell looks, model input px: MobileNetV2 pads its
     strided convolutions on one side only. `reference`: of the golden reference in the bundle's reference.npz,
-    which speaks before the Gaussian background does; None: there is none.
+    which speaks before the Gaussian background does; None: there is none. `good`: what a map is compared
+    with; None in a bundle from before it was kept, then a map is compared with itself alone.
     """
 
     cut: float | Literal["otsu"]
@@ -191,6 +260,7 @@ class LocalizationSpec:
     difference_cut: float
     shift_px: float
     reference: ReferenceSpec | None = None
+    good: GoodMaps | None = None
 
     def __post_init__(self) -> None:
         legal = math.isfinite(self.cut) if isinstance(self.cut, (int, float)) else self.cut == "otsu"
@@ -323,6 +393,11 @@ class Calibration:
         _require(re.fullmatch(r"[0-9a-f]{64}", digest), "model_sha256", "64 hex digits", digest)
         _parse_time(self.created)
 
+    def heat(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits of a heat map for evidence of any shape: on the scale of good images, where known."""
+        good = self.localization.good
+        return self.score_calibration.logits(evidence) if good is None else good.logits(evidence)
+
     @property
     def created_utc(self) -> datetime:
         """`created` as a time."""
@@ -347,6 +422,10 @@ class Calibration:
             content["preprocess"][name] = [polygon.corners for polygon in polygons]
         if self.drift_reference.evidence is None:
             del content["drift_reference"]["evidence"]
+        if self.localization.good is None:
+            del content["localization"]["good"]
+        else:
+            content["localization"]["good"]["level"] = self.localization.good.level.rows
         return content
 
     @classmethod
@@ -401,8 +480,17 @@ def _preprocess(value: dict[str, Any]) -> PreprocessSpec:
 
 
 def _localization(value: dict[str, Any]) -> LocalizationSpec:
-    reference = value["reference"]
-    return LocalizationSpec(**{**value, "reference": ReferenceSpec(**reference) if reference else None})
+    reference, good = value["reference"], value.get("good")
+    parsed = {
+        "reference": ReferenceSpec(**reference) if reference else None,
+        "good": _good_maps(good) if good else None,
+    }
+    return LocalizationSpec(**{**value, **parsed})
+
+
+def _good_maps(value: dict[str, Any]) -> GoodMaps:
+    level = Level(tuple(tuple(row) for row in value["level"]))
+    return GoodMaps(**{**value, "level": level})
 
 
 def _polygons(value: list[list[list[int]]]) -> tuple[Polygon, ...]:

@@ -97,8 +97,7 @@ def _heat_map(pipeline: Pipeline, frame: Frame) -> Pixels:
     model_input, prediction = pipeline.predict(frame)
     shift_px = calibration.localization.shift_px
     evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
-    logits = calibration.score_calibration.logits(evidence)
-    return heat_map(frame.image, logits, calibration.preprocess.region.mask(frame.size))
+    return heat_map(frame.image, calibration.heat(evidence), calibration.preprocess.region.mask(frame.size))
 
 
 def _write_image(path: Path, image: Pixels) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -37,11 +38,13 @@ def annotate(image: Pixels, verdict: Verdict) -> Pixels:
     """
     canvas = image.copy(order="C")
     pen = _Pen(canvas, COLOURS[verdict.verdict])
-    free = pen.headline(headline(verdict), [region.box for region in verdict.regions])
-    for region in reversed(verdict.regions):  # the strongest last, on top of the others
-        pen.box(region.box)
+    boxes = [region.box for region in verdict.regions]
+    words = pen.fitted(headline(verdict), boxes)
+    for box in reversed(boxes):  # the strongest last, on top of the others
+        pen.box(box)
     for region in reversed(verdict.regions):
-        pen.label(f"{region.score:.2f}", region.box, free)
+        pen.label(f"{region.score:.2f}", region.box, words.free)
+    pen.headline(words)  # over all that is drawn
     return canvas
 
 
@@ -49,8 +52,8 @@ def heat_map(image: Pixels, evidence: NDArray[np.float32], looked_at: Pixels | N
     """The RGB image (H, W, 3) in gray under the evidence over it (H, W), logits: a new image (H, W, 3).
 
     A place is as opaque, and as far up the colours from black over red to yellow, as the sigmoid of its
-    logit; of ScoreCalibration.logits() that is a score. So no evidence leaves the image as it is, and a
-    colour means the same on every image.
+    logit; of Calibration.heat() the middle of the colours is what good images reach. So no evidence leaves
+    the image as it is, a good part is dark, and a colour means the same on every image.
     `looked_at` (H, W), 0 where the image is not looked at: there is no heat, and the image is darker.
     """
     if evidence.shape != image.shape[:2]:
@@ -84,6 +87,15 @@ def headline(verdict: Verdict) -> str:
     return f"{verdict.verdict} {verdict.score:.3f} {relation} {verdict.threshold:.3f}{regions}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Headline:
+    """Its words, the row where it begins, and the rows that it leaves free."""
+
+    text: str
+    top: int
+    free: range
+
+
 class _Pen:
     """Draws on an RGB image in one colour, with lines and letters in proportion to the image."""
 
@@ -107,11 +119,12 @@ class _Pen:
         gap = round(4 * self._scale)
         top = box.y - gap - height
         if top < free.start:
-            top = max(0, min(box.y + box.height + gap, free.stop - height))
+            top = box.y + box.height + gap
+        top = max(free.start, min(top, free.stop - height))
         self._write(text, max(0, min(box.x - gap, self._size.width - width)), top, width)
 
-    def headline(self, text: str, avoid: list[Box]) -> range:
-        """Letters on a full line at the top or the bottom, made to fit; the rows that it leaves free."""
+    def fitted(self, text: str, avoid: list[Box]) -> _Headline:
+        """Letters on a full line at the top or the bottom, made to fit; not drawn yet."""
         width, height = self._extent(text)
         if width > self._size.width:
             self._scale *= self._size.width / width
@@ -120,8 +133,12 @@ class _Pen:
         hides_top = any(box.y < height for box in avoid)
         hides_bottom = any(box.y + box.height > bottom for box in avoid)
         at_bottom = hides_top and not hides_bottom
-        self._write(text, 0, bottom if at_bottom else 0, self._size.width)
-        return range(bottom) if at_bottom else range(height, self._size.height)
+        free = range(bottom) if at_bottom else range(height, self._size.height)
+        return _Headline(text, bottom if at_bottom else 0, free)
+
+    def headline(self, words: _Headline) -> None:
+        """Draw it."""
+        self._write(words.text, 0, words.top, self._size.width)
 
     def _extent(self, text: str) -> tuple[int, int]:
         """(width, height) of letters and their ground, px."""

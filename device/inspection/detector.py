@@ -199,10 +199,9 @@ def pool(evidence: NDArray[np.floating[Any]], pooling: Pooling) -> float:
     return _mean(np.partition(evidence, -count, axis=None)[-count:])
 
 
-def mean_evidence(model_input: ModelInput, prediction: Prediction) -> float:
-    """The mean of all cells that count, a logit."""
-    evidence = prediction.evidence
-    return _mean(evidence[counted_cells(model_input.framing, evidence.shape)])
+def mean_evidence(framing: Framing, evidence: Evidence) -> float:
+    """The mean of all cells of a map that count, a logit."""
+    return _mean(evidence[counted_cells(framing, evidence.shape)])
 
 
 def _mean(values: NDArray[np.floating[Any]]) -> float:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.bundle.calibration import LocalizationSpec, ScoreCalibration
+from device.bundle.calibration import GoodMaps, Level, LocalizationSpec, ScoreCalibration
 from device.bundle.memory import Scale
 from device.bundle.reference import GoldenReference
 from device.image.geometry import Box, Letterbox, Size, whole
@@ -71,12 +71,13 @@ class Localizer:
     def locate(self, model_input: ModelInput, prediction: Prediction) -> tuple[Region, ...]:
         """The regions, largest score first; of more than MAX_REGIONS those with the largest boxes.
 
-        They are the 8-connected parts of the evidence map above the cut, each of spec.min_area_px or more.
+        They are the 8-connected parts of the evidence map above the cut, each of spec.min_area_px or more,
+        and of a part only what is not too far below its peak (GoodMaps.share).
         What lies in a hole of a region belongs to it, and what is masked to none.
         Where there is none: of the difference from the golden reference, in standard deviations; where the
         frame is not aligned with it, or nothing differs: of the difference from the Gaussian background.
         """
-        placement, evidence = model_input.placement, prediction.evidence
+        placement, evidence = model_input.placement, self._above_level(model_input, prediction)
         for mark in (self._by_evidence, self._by_reference, self._by_background):
             marked = mark(model_input, evidence)
             found = [] if marked is None else _found(marked, evidence, placement, self._spec)
@@ -85,9 +86,20 @@ class Localizer:
                 return tuple(self._region(one, prediction.scale) for one in found)
         return ()
 
+    def _above_level(self, model_input: ModelInput, prediction: Prediction) -> Evidence:
+        """The map, less what good images show at each place."""
+        if self._spec.good is None:
+            return prediction.evidence
+        return above_level(prediction.evidence, model_input.placement, self._spec.good.level)
+
     def _region(self, found: _Found, scale: Scale) -> Region:
-        """Its score is the one that the image would have if all that is pooled were like its peak."""
-        return Region(found.box, found.area_px, self._scores.score(scale.of(found.peak)), found.method)
+        """Its score: how its peak stands to what good images reach.
+
+        Where that is not known: the score that the image would have if all that is pooled were like its peak.
+        """
+        good = self._spec.good
+        score = self._scores.score(scale.of(found.peak)) if good is None else good.standing(found.peak)
+        return Region(found.box, found.area_px, score, found.method)
 
     def _by_evidence(self, model_input: ModelInput, evidence: Evidence) -> _Marked:
         return _mark_evidence(evidence, model_input.framing, self._spec, self._method)
@@ -117,6 +129,28 @@ class Localizer:
         log.log(level, "not compared with the golden reference: %s", why)
 
 
+def boxes_by_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec) -> list[Box]:
+    """The boxes that a localizer cuts out of a map, the one with the greatest peak first."""
+    if spec.good is not None:
+        evidence = above_level(evidence, framing.placement, spec.good.level)
+    marked = _mark_evidence(evidence, framing, spec, "evidence")
+    found = _found(marked, evidence, framing.placement, spec)
+    return [one.box for one in sorted(found, key=lambda one: (-one.peak, -one.area_px))]
+
+
+def above_level(evidence: Evidence, placement: Letterbox, level: Level) -> Evidence:
+    """A map less what good images show at each place of the image; of padding nothing is taken."""
+    less = evidence.copy()
+    part = less[content_cells(placement, evidence.shape)]
+    part -= _over(level, (part.shape[0], part.shape[1]))
+    return less
+
+
+@lru_cache(maxsize=4)
+def _over(level: Level, shape: tuple[int, int]) -> Evidence:
+    return level.over(shape)
+
+
 def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float = 0.0) -> Evidence:
     """The map over the frame, float32 (H, W) of it, bilinear between the centres of the cells.
 
@@ -135,7 +169,10 @@ def evidence_in_frame(evidence: Evidence, placement: Letterbox, shift_px: float 
 
 
 def _mark_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec, method: Method) -> _Marked:
-    """Where the evidence, on a grid of CELL_STEPS points a cell, reaches the cut."""
+    """Where the evidence, on a grid of CELL_STEPS points a cell, reaches the cut.
+
+    Where all of it stays below what good images reach, the image is NG for its sum: then its peak is shown.
+    """
     height, width = evidence.shape
     placement, target = framing.placement, framing.placement.target
     size = Size(min(width * CELL_STEPS, target.width), min(height * CELL_STEPS, target.height))
@@ -144,8 +181,38 @@ def _mark_evidence(evidence: Evidence, framing: Framing, spec: LocalizationSpec,
     fine = _grown(_without_padding(evidence, placement), size)
     fine = _shifted(fine, spec.shift_px * grid.scale_x, spec.shift_px * grid.scale_y)
     fine, seen = part.of(fine), _seen(framing, grid, part)
-    above = _above_otsu(fine, seen) if isinstance(spec.cut, str) else fine >= spec.cut
+    if isinstance(spec.cut, str):
+        above = _above_otsu(fine, seen)
+    else:
+        above = fine >= spec.cut
+        if spec.good is not None:
+            above = _about_the_peaks(fine, above & (seen > 0), seen, spec.good)
     return _Marked(above.astype(np.uint8) & seen, part, grid, method)
+
+
+def _about_the_peaks(
+    values: Evidence, above: NDArray[np.bool_], seen: Mask, good: GoodMaps
+) -> NDArray[np.bool_]:
+    """Of each 8-connected part above the cut, what lies good.share of the way up to its peak or higher."""
+    if not above.any():
+        return _about_the_peak(values, seen, good)
+    count, labels = cv2.connectedComponents(above.astype(np.uint8), connectivity=8)
+    part_of = labels.astype(np.intp)
+    peaks = np.full(count, good.usual, np.float32)
+    np.maximum.at(peaks, part_of[above], values[above])
+    least = np.float32(good.usual) + np.float32(good.share) * (peaks - np.float32(good.usual))
+    least[0] = np.inf  # of what is in no part
+    return np.asarray(values >= least[part_of], np.bool_)
+
+
+def _about_the_peak(values: Evidence, seen: Mask, good: GoodMaps) -> NDArray[np.bool_]:
+    """The 8-connected part about the greatest of the seen values; none where that is nothing unusual."""
+    _, peak, _, (x, y) = cv2.minMaxLoc(values, seen)
+    if peak <= good.usual:
+        return np.zeros(values.shape, np.bool_)
+    above = (values >= good.usual + good.share * (peak - good.usual)) & (seen > 0)
+    _, labels = cv2.connectedComponents(above.astype(np.uint8), connectivity=8)
+    return np.asarray(labels == labels[y, x], np.bool_)
 
 
 def _above_otsu(values: Evidence, seen: Mask) -> NDArray[np.bool_]:

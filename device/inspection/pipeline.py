@@ -140,7 +140,7 @@ class Pipeline:
         prediction = self._detector.read(model_input, detected.outputs)
         watch.lap("inference")
         seen = detected.checks
-        evidence = mean_evidence(model_input, prediction)
+        evidence = mean_evidence(model_input.framing, prediction.evidence)
         checks = Checks(seen.brightness_ratio, seen.focus, evidence)
         thresholds = thresholds or self._thresholds
         word = decide(prediction.score, thresholds)

@@ -29,8 +29,9 @@ _NS_IN_MS = 1_000_000
 class Region:
     """A place that looks defective, in px of the captured frame.
 
-    `area_px`: of the region itself, which fills its box only in part. `score`: that of a
-    frame on which all that is pooled is like the region's strongest cell; it ranks regions.
+    `area_px`: of the region itself, which fills its box only in part. `score`: how its strongest cell stands
+    to what good images reach (GoodMaps.standing); of a bundle that does not know it, the score of a frame on
+    which all that is pooled is like that cell. It ranks regions.
     `method`: the map it was cut from: the model's evidence, the distance from the memory of good parts, the
     difference from the golden reference, or that from the local background.
     """

@@ -50,6 +50,7 @@ from device.bundle.bundle import (
     ThresholdRow,
     Thresholds,
 )
+from device.bundle.calibration import GoodMaps, LocalizationSpec
 from device.bundle.memory import Memory
 from device.camera.camera import make_camera
 from device.camera.replay import image_files
@@ -104,13 +105,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taught:
-    """A memory and what follows from it. `held_out`: of each frame, pooled against a memory without it."""
+    """A memory and what follows from it.
+
+    `held_out`: of each frame, pooled against a memory without it. `good_maps`: what their maps reach there.
+    """
 
     memory: Memory
     scores: ScoreCalibration
     thresholds: Thresholds
     rate: Rate
     held_out: NDArray[np.float64]
+    good_maps: GoodMaps
 
 
 def learn(config: Config, wanted: Wanted) -> int:
@@ -280,7 +285,7 @@ class Teacher:
             memory=taught.memory.spec,
             score_calibration=taught.scores,
             thresholds=taught.thresholds,
-            localization=replace(starter.localization, reference=None),
+            localization=_localization(starter.localization, taught.good_maps),
             drift_reference=drift_reference(
                 seen, taught.memory, [taught.scores.score(float(one)) for one in taught.held_out]
             ),
@@ -320,20 +325,21 @@ def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_reject
     scores = ScoreCalibration(slope, -slope * ng)  # NG begins at 0.5
     rate = Rate.seen(int((held_out >= ng).sum()), len(seen))
     thresholds = _thresholds(scores, ng, min(marginal, ng), rate, false_rejects)
-    return Taught(made, scores, thresholds, rate, held_out)
+    return Taught(made, scores, thresholds, rate, held_out, _good_maps(made.spec, distances))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distances:
     """Of a frame from a memory without it. `cells`, `medians`, `images`: of each tile, pooled and as a whole.
 
-    `greatest`: the CENTRE_QUANTILE of all cells', in medians of their tile's.
+    `greatest`: the CENTRE_QUANTILE of all cells', in medians of their tile's. `peak`: the greatest of all.
     """
 
     cells: NDArray[np.float64]
     medians: NDArray[np.float64]
     images: NDArray[np.float64]
     greatest: float
+    peak: float
 
     @classmethod
     def of(cls, seen: Seen, memory: Memory, pooling: Pooling) -> Distances:
@@ -342,7 +348,8 @@ class Distances:
         relative = [one.ravel() / middle for one, middle in zip(maps, medians, strict=True)]
         cells = np.array(pooled_tiles(seen.framing, maps, pooling))
         images = np.array([memory.image_distance(part.stored) for part in seen.parts])
-        return cls(cells, medians, images, float(np.quantile(np.concatenate(relative), CENTRE_QUANTILE)))
+        greatest = float(np.quantile(np.concatenate(relative), CENTRE_QUANTILE))
+        return cls(cells, medians, images, greatest, max(float(one.max()) for one in maps))
 
     def evidence(self, spec: MemorySpec) -> float:
         """The score's, as memory.Memory gives it: pooling is linear where all cells are moved alike."""
@@ -366,6 +373,18 @@ def _scaled(spec: MemorySpec, image_weight: float, distances: Sequence[Distances
         image_centre=statistics.median(images),
         image_spread=max((high - low) / 1.349, 1e-3),
     )
+
+
+def _good_maps(spec: MemorySpec, distances: Sequence[Distances]) -> GoodMaps:
+    """The edges are no others to a memory, which holds what good parts show there."""
+    usual = (spec.usual - spec.centre) / spec.spread
+    peaks = [(one.peak - spec.centre) / spec.spread for one in distances]
+    return GoodMaps.of(usual, peaks)
+
+
+def _localization(spec: LocalizationSpec, good: GoodMaps) -> LocalizationSpec:
+    """As the starter's, on the scale of this station's good parts."""
+    return replace(spec, cut=good.reach, reference=None, good=good)
 
 
 def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> float:

@@ -34,13 +34,13 @@ from trainer.network.features import inputs
 from trainer.network.network import shift_px
 from trainer.recipes.good_only import Remembered
 from trainer.recipes.learned import Learned
-from trainer.scoring import metrics
+from trainer.scoring import good_maps, metrics
 from trainer.scoring.thresholds import scored
 
 SIGMA_SHARE = 0.06  # of the input's lesser side: the Gaussian that the difference map takes for background
 SIGMA_LIMIT_PX = 100.0  # the device refuses a wider one
 DIFFERENCE_CUT = 24.0  # gray levels
-DRIFT_IMAGES = 200  # good images that the drift reference is measured on
+MAP_IMAGES = 200  # of either label: the drift reference and the regions are measured on them
 TOLERANCES = (0.002, 0.2)  # of golden scores, the least and the greatest
 
 
@@ -56,6 +56,7 @@ def calibration(
 ) -> Calibration:
     """Everything that calibration.json says of the model. `golden`: see golden_images."""
     model = Int8Model(learned.content, learned.memory)
+    seen = [_seen(model, learned, scores, label) for label in (0, 1)]
     return Calibration(
         schema_version=SCHEMA_VERSION,
         model_id=model_id,
@@ -67,8 +68,8 @@ def calibration(
         pooling=learned.pooling,
         score_calibration=scores,
         thresholds=thresholds,
-        localization=replace(localization(learned), reference=reference),
-        drift_reference=_drift_reference(model, learned, scores),
+        localization=replace(_localization(learned, *seen), reference=reference),
+        drift_reference=_drift_reference(learned, scores, seen[0]),
         golden=_golden_spec(model, learned, scores, golden),
         training=training,
         metrics={
@@ -127,16 +128,33 @@ def localization(learned: Learned | Remembered) -> LocalizationSpec:
     return LocalizationSpec("otsu", model.stride**2, sigma_px, DIFFERENCE_CUT, shift_px(model.stride))
 
 
+def _localization(
+    learned: Learned | Remembered, good: Sequence[good_maps.Seen], defective: Sequence[good_maps.Seen]
+) -> LocalizationSpec:
+    """The same, with what good images reach. A memory has seen its images: there it is known without them."""
+    found = learned.good_maps or good_maps.measured(good)
+    return good_maps.fitted(localization(learned), found, defective)
+
+
+def _seen(
+    model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration, label: int
+) -> list[good_maps.Seen]:
+    """The maps of some of the images of a label."""
+    samples = [sample for sample in learned.judged if sample.label == label]
+    few = samples[:: max(1, len(samples) // MAP_IMAGES)]
+    return [
+        good_maps.Seen(
+            sample, one.framing, measure(one), model.predict(one, learned.pooling, scores).evidence
+        )
+        for sample, one in zip(few, inputs(few, learned.preprocess, "maps"), strict=True)
+    ]
+
+
 def _drift_reference(
-    model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration
+    learned: Learned | Remembered, scores: ScoreCalibration, good: Sequence[good_maps.Seen]
 ) -> DriftReference:
-    good = [sample for sample in learned.judged if sample.label == 0]
-    few = good[:: max(1, len(good) // DRIFT_IMAGES)]
-    seen, evidence = [], []
-    for model_input in inputs(few, learned.preprocess, "light and focus"):
-        seen.append(measure(model_input))
-        prediction = model.predict(model_input, learned.pooling, scores)
-        evidence.append(mean_evidence(model_input, prediction))
+    seen = [one.checks for one in good]
+    evidence = [mean_evidence(one.framing, one.evidence) for one in good]
     return DriftReference(
         brightness_ratio=_reference([checks.brightness_ratio for checks in seen]),
         focus=_reference([checks.focus for checks in seen]),

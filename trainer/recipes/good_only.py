@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.bundle.bundle import MemorySpec, Pooling, PreprocessSpec
-from device.bundle.calibration import MemoryKind
+from device.bundle.calibration import GoodMaps, MemoryKind
 from device.bundle.memory import BLOCK, Memory, Turned, median
 from device.image.frame import Frame, frame_from_file
 from device.image.upright import find
@@ -32,7 +32,7 @@ from trainer.data.made_defects import with_defect
 from trainer.network import network
 from trainer.network.export import Int8Model, to_int8
 from trainer.network.network import scaled
-from trainer.scoring import metrics
+from trainer.scoring import good_maps, metrics
 from trainer.scoring.quality import Quality
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Remembered:
     """A model with its memory, and what memories without them said of the n good images.
 
     `pooled`: their pooled logits, each by a memory without its fold. `made`: those of made defects.
+    `good_maps`: what their maps reached, by the same memories.
     """
 
     content: bytes
@@ -67,6 +68,7 @@ class Remembered:
     judged: tuple[Sample, ...]
     pooled: NDArray[np.float64]
     made: NDArray[np.float64]
+    good_maps: GoodMaps
     record: dict[str, Any]
 
     @property
@@ -145,7 +147,7 @@ def learn(
         log.info("%s", one.describe())
     way = compared[0].way
     log.info("chosen: %s", way.describe())
-    memory, pooled, pooled_made = searches[way.upright].finish(way)
+    memory, pooled, pooled_made, maps = searches[way.upright].finish(way)
     return Remembered(
         content,
         spec,
@@ -154,6 +156,7 @@ def learn(
         tuple(judged),
         pooled,
         pooled_made,
+        maps,
         {
             "recipe": "good parts only",
             "chosen": {"input_px": [spec.size.width, spec.size.height], **way.describe()},
@@ -386,8 +389,8 @@ class _Search:
         items = len(good.items) if spec.kind == "nearest" else spec.items
         return Memory(good, replace(spec, items=items))
 
-    def finish(self, way: Way) -> tuple[Memory, NDArray[np.float64], NDArray[np.float64]]:
-        """(the memory of all good images, pooled logits of good ones and of made defects without it)."""
+    def finish(self, way: Way) -> tuple[Memory, NDArray[np.float64], NDArray[np.float64], GoodMaps]:
+        """(the memory of all good images; without it, pooled logits of good and made ones, and good maps)."""
         raw_good, raw_made, image_good, image_made = self._distances(way.kind, way.row_channels)
         (good, medians), (made, _) = (_relative(raw, way.sigma_cells) for raw in (raw_good, raw_made))
         centre, spread = _scale(good)
@@ -406,7 +409,9 @@ class _Search:
             image_centre=float(np.median(image_good)),
             image_spread=_robust(image_good),
         )
-        return Memory(memory.good, spec), pooled[: len(good)], pooled[len(good) :]
+        maps = (good * medians[:, np.newaxis, np.newaxis] - spec.centre) / spec.spread
+        reached = good_maps.reached([one.ravel() for one in maps])
+        return Memory(memory.good, spec), pooled[: len(good)], pooled[len(good) :], reached
 
 
 def _relative(raw: Floats, sigma: float) -> tuple[Floats, Floats]:

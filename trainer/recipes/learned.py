@@ -55,3 +55,8 @@ class Learned:
     def memory(self) -> None:
         """The network gives evidence itself."""
         return
+
+    @property
+    def good_maps(self) -> None:
+        """They are measured on the maps of the model that ships."""
+        return

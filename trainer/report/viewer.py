@@ -61,8 +61,7 @@ class Viewer:
         word = decide(score, calibration.thresholds)
         boxes = [region.box for region in regions]
         caption = f"{sample.name}: {sample.kind}, score {score:.4f}, {word}"
-        logits = calibration.score_calibration.logits(shown)
-        return self._picture(sample, [logits], boxes, caption)
+        return self._picture(sample, [calibration.heat(shown)], boxes, caption)
 
     def _picture(
         self, sample: Sample, maps: Sequence[localization.Map], boxes: Sequence[Any], caption: str
@@ -99,8 +98,8 @@ class Viewer:
         maps, kinds = [], []
         for kind, values in localization.maps_of(number, look, saliency, spec, self._reference):
             kinds.append(kind)
-            logits = self._calibration.score_calibration.logits
-            maps.append(logits(values) if kind == "evidence" else thumbnail.as_logits(values))
+            heat = self._calibration.heat
+            maps.append(heat(values) if kind == "evidence" else thumbnail.as_logits(values))
         return self._picture(sample, maps, [], f"{sample.name}: the image, {', '.join(kinds)}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fixtures_bundle import make_calibration
 from fixtures_daemon import REPOSITORY
@@ -17,6 +18,8 @@ from device.bundle.calibration import (
     Calibration,
     GoldenSpec,
     GoldenVector,
+    GoodMaps,
+    Level,
     LocalizationSpec,
     MemorySpec,
     Pooling,
@@ -96,6 +99,52 @@ def test_a_bundle_from_before_the_evidence_was_kept() -> None:
     old = make_calibration(drift_reference=replace(make_calibration().drift_reference, evidence=None))
     assert "evidence" not in json.loads(old.to_json())["drift_reference"]
     assert Calibration.from_json(old.to_json()) == old
+
+
+GOOD = GoodMaps(-6.0, -2.0, 0.4, Level(((3.0, 1.0), (0.5, 0.0))))
+
+
+def test_a_bundle_from_before_good_maps_were_kept() -> None:
+    assert "good" not in json.loads(make_calibration().to_json())["localization"]
+    known = make_calibration(localization=LocalizationSpec(-2.0, 4, 5.0, 40.0, 0.0, good=GOOD))
+    assert Calibration.from_json(known.to_json()) == known
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"reach": -6.0}, "localization.good.reach: must be more than -6.0"),
+        ({"share": 1.0}, "localization.good.share: "),
+        ({"level": [[-1.0]]}, "localization.good.level[0][0]"),
+        ({"level": [[0.0], [0.0, 0.0]]}, "localization.good.level: must be rows of one length"),
+        ({"level": [[0.0]] * 65}, "localization.good.level: "),
+        ({"more": 1}, "localization.good.more"),
+    ],
+)
+def test_good_maps_are_strict(changed: dict[str, Any], message: str) -> None:
+    known = make_calibration(localization=LocalizationSpec(-2.0, 4, 5.0, 40.0, 0.0, good=GOOD))
+    broken = json.loads(known.to_json())
+    broken["localization"]["good"].update(changed)
+    assert message in refused(broken)
+
+
+def test_the_number_of_a_region_is_on_the_scale_of_good_images() -> None:
+    peaks = [-6.0, -2.0, 2.0, 14.0, 1000.0]
+    assert [round(GOOD.standing(peak), 3) for peak in peaks] == [0.25, 0.5, 0.75, 0.9, 0.998]
+
+
+def test_the_level_is_laid_over_a_map_of_any_size() -> None:
+    assert GOOD.level.over((3, 4)).tolist() == [[3, 3, 1, 1], [3, 3, 1, 1], [0.5, 0.5, 0, 0]]
+    assert GOOD.level.over((1, 1)).tolist() == [[3.0]]
+    assert not Level().over((2, 2)).any()
+
+
+def test_heat_is_on_the_scale_of_good_images_where_it_is_known() -> None:
+    evidence = np.array([[-6.0, -2.0]], np.float32)
+    old = make_calibration(score_calibration=ScoreCalibration(2.0, 1.0))
+    known = make_calibration(localization=LocalizationSpec(-2.0, 4, 5.0, 40.0, 0.0, good=GOOD))
+    assert old.heat(evidence).tolist() == [[-11.0, -3.0]]
+    assert known.heat(evidence).tolist() == [[-4.0, 0.0]]
 
 
 def test_regions_and_tiles_there_and_back() -> None:

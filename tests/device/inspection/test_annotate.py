@@ -162,3 +162,19 @@ def test_any_finite_logit_and_a_view() -> None:
 def test_a_map_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"evidence must be \(30, 40\), as the image, got \(15, 20\)"):
         heat_map(blank(Size(40, 30)), np.zeros((15, 20), np.float32))
+
+
+@pytest.mark.parametrize("size", [Size(512, 512), Size(900, 400), Size(300, 60)])
+def test_nothing_lies_on_the_headline(size: Size) -> None:
+    """Whatever boxes there are: the line reads the same as with none near it."""
+    whole = Box(0, 0, size.width, size.height)
+    tall = Box(size.width // 2, 0, 20, size.height)
+    corners = [Box(x, y, 9, 9) for x in (0, size.width - 9) for y in (0, size.height - 9)]
+    far = Box(size.width // 2, size.height - 2, 1, 1)
+    for boxes in ([whole], [tall], corners, [whole, tall, *corners]):
+        alike = [far] * len(boxes)
+        drawn = annotate(blank(size), verdict_of(size, *boxes))
+        plain = annotate(blank(size), verdict_of(size, *alike))
+        rows = changed(plain).all(axis=1)
+        assert rows.any()
+        assert np.array_equal(drawn[rows], plain[rows])

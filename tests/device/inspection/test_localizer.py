@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +12,14 @@ import pytest
 from fixtures_bundle import make_frame
 from fixtures_part import shot
 
-from device.bundle.calibration import LocalizationSpec, PreprocessSpec, ReferenceSpec, ScoreCalibration
+from device.bundle.calibration import (
+    GoodMaps,
+    Level,
+    LocalizationSpec,
+    PreprocessSpec,
+    ReferenceSpec,
+    ScoreCalibration,
+)
 from device.bundle.reference import GoldenReference
 from device.image.geometry import Box, Letterbox, Size
 from device.inspection.detector import Prediction
@@ -369,3 +377,55 @@ def test_a_frame_of_another_size_is_not_compared(caplog: pytest.LogCaptureFixtur
     wide = np.full((100, 200, 3), 50, np.uint8)
     assert with_reference().locate(input_of(wide, "letterbox"), FLAT) == ()
     assert "the frame is (128, 256) on the model's input, not (256, 256)" in caplog.messages[-1]
+
+
+# ---- on the scale of good images
+
+
+AT_EDGES = tuple(tuple(6.0 if row * column == 0 else 0.0 for column in range(16)) for row in range(16))
+KNOWN = GoodMaps(-6.0, -2.0, 0.4, Level(AT_EDGES))
+BY_GOOD = LocalizationSpec(-2.0, 1, 5.0, 40.0, 0.0, good=KNOWN)
+SQUARE = flat_input(Size(256, 256))
+
+
+def test_a_ring_below_the_usual_does_not_make_the_whole_image_a_region() -> None:
+    """The dark ring about a strong defect stretches the map's own range: Otsu's rule takes all the rest."""
+    evidence = evidence_with({(8, 8): 1.0, (8, 9): 1.0})
+    evidence[6:11, 6:12] = np.where(evidence[6:11, 6:12] == -6, -16, evidence[6:11, 6:12])
+    [wrong], [right] = locate(evidence, SQUARE), locate(evidence, SQUARE, BY_GOOD)
+    assert wrong.box.area_px > 0.9 * 256 * 256
+    assert right.box.area_px < 60 * 40
+    assert right.box.x <= 8 * 16 + 8 < right.box.x + right.box.width
+
+
+def test_what_good_images_show_at_the_edge_is_no_region() -> None:
+    evidence = evidence_with({(0, 0): -0.5, (0, 7): -0.5, (5, 0): -0.5, (9, 9): 2.0})
+    [region] = locate(evidence, SQUARE, BY_GOOD)
+    assert region.box.x <= 9 * 16 + 8 < region.box.x + region.box.width
+    assert len(locate(evidence, SQUARE, replace(BY_GOOD, good=GoodMaps(-6.0, -2.0, 0.4)))) == 4
+
+
+def test_each_region_goes_down_from_its_own_peak() -> None:
+    evidence = evidence_with({(4, 4): 40.0, (12, 12): 2.0})
+    evidence[3:6, 3:6] = np.maximum(evidence[3:6, 3:6], 0.0)  # the halo of a strong defect
+    strong, weak = locate(evidence, SQUARE, BY_GOOD)
+    assert (strong.score, weak.score) == (pytest.approx(KNOWN.standing(40.0)), pytest.approx(0.75))
+    assert max(strong.box.width, strong.box.height) <= 28
+    flat = replace(BY_GOOD, good=replace(KNOWN, share=0.0))
+    assert locate(evidence, SQUARE, flat)[0].box.width > strong.box.width
+
+
+def test_an_image_that_is_ng_for_its_sum_shows_its_peak() -> None:
+    evidence = evidence_with({(8, 8): -3.0})
+    [region] = locate(evidence, SQUARE, BY_GOOD)
+    assert region.score == pytest.approx(KNOWN.standing(-3.0))
+    assert region.score < 0.5
+    assert region.box.x <= 8 * 16 + 8 < region.box.x + region.box.width
+
+
+def test_padding_is_no_edge() -> None:
+    """The first row of the image counts as its edge, not the first of the canvas."""
+    wide = flat_input(Size(512, 200))  # rows 5..10 of 16 are on the image
+    evidence = evidence_with({(5, 8): -0.5, (8, 8): 1.0})
+    [region] = locate(evidence, wide, BY_GOOD)
+    assert region.score == pytest.approx(KNOWN.standing(1.0))
