@@ -1,10 +1,12 @@
 """Score a bundle on labelled images, with the device's own code, and say how good it is.
 
     python -m trainer.evaluate --bundle DIR --data PATH [--format F] [--split test|all] [--json]
+                               [--mistakes DIR]
 
-Every image goes through device.inspection: what is measured is the int8 file as the Pi will run it.
-With --json one JSON object is all that standard output carries; progress and the log go to standard error.
-docs/data.md says which images are scored and what is counted.
+Every image goes through device.inspection: what is measured is the int8 file as the Pi will run it. With
+--json one JSON object is all that standard output carries; progress and the log go to standard error. With
+--mistakes DIR every misjudged image is written there, annotated. docs/data.md says which images are scored
+and what is counted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,9 +30,11 @@ from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
-from trainer import command
+from device.inspection.verdict import Verdict
+from trainer import command, mistakes
 from trainer.data.dataset import Dataset, Recorded, Sample, load, read_mask, read_split_csv
-from trainer.scoring import metrics
+from trainer.scoring import boxes, metrics, sorting
+from trainer.scoring.boxes import Boxed, around_parts
 
 EVIDENCE_RANGE = 256.0  # of a distance from a memory, either way: good cells lie around -4
 MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at this greater side
@@ -41,8 +46,23 @@ class Scored:
 
     sample: Sample
     score: float
-    verdict: str
-    total_ms: float
+    verdict: Verdict
+
+    @property
+    def total_ms(self) -> float:
+        return self.verdict.timing_ms["total"]
+
+    @property
+    def boxed(self) -> Boxed:
+        """Its boxes beside those of its mask."""
+        mask = read_mask(self.sample) if self.sample.label else None
+        truth = () if not self.sample.label else None if mask is None else around_parts(mask)
+        return Boxed(
+            tuple((region.box, region.score) for region in self.verdict.regions),
+            truth,
+            self.sample.size,
+            self.verdict.verdict == "NG",
+        )
 
 
 # ---- which images
@@ -119,7 +139,7 @@ def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.Pixe
         evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
         shown = cv2.resize(evidence, (size.width, size.height), interpolation=cv2.INTER_AREA)
         tally.add(np.asarray(shown), mask)
-    return Scored(sample, prediction.score, verdict.verdict, verdict.timing_ms["total"])
+    return Scored(sample, prediction.score, verdict)
 
 
 def map_size(size: Size) -> Size:
@@ -141,8 +161,13 @@ def _tally(bundle: Bundle) -> metrics.PixelTally:
 # ---- the report
 
 
-def evaluate(bundle: Bundle, dataset: Dataset, split: str = "test") -> dict[str, Any]:
-    """The whole report as JSON types; what is not defined is None. DataError where nothing can be scored."""
+def evaluate(
+    bundle: Bundle, dataset: Dataset, split: str = "test", mistakes_in: Path | None = None
+) -> dict[str, Any]:
+    """The whole report as JSON types; what is not defined is None. DataError where nothing can be scored.
+
+    `mistakes_in`: a folder for pictures of the misjudged images.
+    """
     known = recorded(bundle)
     samples, left_out = chosen(dataset, known, split)
     pipeline = Pipeline(bundle, station="evaluate", session_id="evaluate")
@@ -150,6 +175,8 @@ def evaluate(bundle: Bundle, dataset: Dataset, split: str = "test") -> dict[str,
     scored, faults = score(pipeline, samples, tally)
     if not scored:
         raise DataError(f"{dataset.root}: none of {len(samples)} images could be scored: {faults[0]}")
+    if mistakes_in is not None:
+        mistakes.write(mistakes_in, pipeline, scored)
     return {
         "bundle": bundle.name,
         "model_sha256": bundle.calibration.model_sha256,
@@ -161,7 +188,9 @@ def evaluate(bundle: Bundle, dataset: Dataset, split: str = "test") -> dict[str,
         "pixel_auroc": tally.auroc,
         "aupro": tally.aupro,
         "pointing_hit_rate": tally.pointing_hit_rate,
+        "boxes": asdict(boxes.figures([result.boxed for result in scored])),
         "latency_ms": _latency([result.total_ms for result in scored]),
+        "mistakes": [_line(result) for result in scored if mistakes.is_mistake(result)],
         "problems": [*dataset.problems, *left_out, *faults],
         "scores": [_line(result) for result in scored],
     }
@@ -185,6 +214,7 @@ def _image_metrics(scored: Sequence[Scored], threshold: float) -> dict[str, Any]
         "recall": at_threshold.recall,
         "false_reject_rate": at_threshold.false_reject_rate,
         "confusion": asdict(at_threshold),
+        "sorted": {name: asdict(share) for name, share in sorting.shares(labels, scores).items()},
     }
 
 
@@ -207,7 +237,8 @@ def _latency(total_ms: Sequence[float]) -> dict[str, float]:
 
 def _line(result: Scored) -> dict[str, Any]:
     sample = result.sample
-    return {"path": sample.name, "label": sample.label, "score": result.score, "verdict": result.verdict}
+    word = result.verdict.verdict
+    return {"path": sample.name, "label": sample.label, "score": result.score, "verdict": word}
 
 
 def table(report: Mapping[str, Any]) -> Iterator[str]:
@@ -215,13 +246,29 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     for name, value in report.items():
         if name == "scores":
             continue
-        if isinstance(value, Mapping):
+        if name == "sorted":
+            yield from _sorted(value)
+            continue
+        if name == "mistakes":
+            shown = "".join(f"\n  {_in_words(line)}" for line in value) or "none"
+        elif isinstance(value, Mapping):
             shown = "  ".join(f"{key} {_number(part)}" for key, part in value.items())
         elif name == "problems":
             shown = "".join(f"\n  {problem}" for problem in value) or "none"
         else:
             shown = _number(value)
         yield f"{name:<20}{shown}"
+
+
+def _sorted(shares: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, one in shares.items():
+        share = one["hits"] / one["of"]
+        yield f"{name:<20}{share:.4f} ({one['low']:.4f} to {one['high']:.4f}), {one['hits']} of {one['of']}"
+
+
+def _in_words(mistake: Mapping[str, Any]) -> str:
+    word = ("good", "defective")[mistake["label"]]
+    return f"{mistake['path']}: {word}, {mistake['verdict']} at {mistake['score']:.4f}"
 
 
 def _number(value: object) -> str:
@@ -243,6 +290,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_data(parser)
     parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--mistakes", type=Path, metavar="DIR", help="for pictures of misjudged images")
     return parser.parse_args(arguments)
 
 
@@ -255,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> str:
     bundle = bundles.load(options.bundle)
     dataset = load(options.data, options.format, protocol="given")
-    report = evaluate(bundle, dataset, options.split)
+    report = evaluate(bundle, dataset, options.split, options.mistakes)
     return json.dumps(report, allow_nan=False) if options.json else "\n".join(table(report))
 
 

@@ -43,10 +43,13 @@ FIELDS = [
     "recall",
     "false_reject_rate",
     "confusion",
+    "sorted",
     "pixel_auroc",
     "aupro",
     "pointing_hit_rate",
+    "boxes",
     "latency_ms",
+    "mistakes",
     "problems",
     "scores",
 ]
@@ -92,6 +95,39 @@ def test_the_report_agrees_with_its_own_scores(tiny_bundle, tmp_path):
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
     assert report["runtime"].split()[0] in {"ai-edge-litert", "tflite-runtime"}
     assert report["problems"] == []
+
+
+def test_shares_sorted_for_good_have_their_intervals(tiny_bundle, tmp_path):
+    report = evaluate(tiny_bundle, load(make_dagm(tmp_path / "Class1", good=5), protocol="given"))
+
+    assert list(report["sorted"]) == ["PB1", "PG1", "PB2", "PG2", "PB5", "PG5"]
+    assert report["sorted"]["PG5"] == {"hits": 5, "of": 5, "low": pytest.approx(0.478, abs=1e-3), "high": 1.0}
+
+
+def test_boxes_are_compared_with_the_masks(tiny_bundle, tmp_path):
+    report = evaluate(tiny_bundle, load(make_dagm(tmp_path / "Class1"), protocol="given"))
+
+    boxes = report["boxes"]
+    assert boxes["n"] == 3
+    assert 0.2 < boxes["best_iou"] <= 1
+    assert boxes["large_share"] == 0
+    assert 0 <= boxes["ap30"] <= 1
+
+
+def test_misjudged_images_are_named_and_drawn(tiny_bundle, tmp_path):
+    root = make_dagm(tmp_path / "Class1", good=5, defective=3)
+    plain = np.full((24, 24), 118, np.uint8)
+    assert cv2.imwrite(str(root / "Test/0001.PNG"), plain)  # defective, and not to be seen
+    assert cv2.imwrite(str(root / "Test/0008.PNG"), plain + 60)  # good, and bright enough to be NG
+    report = evaluate(tiny_bundle, load(root, protocol="given"), mistakes_in=tmp_path / "wrong")
+
+    mistakes = {line["path"]: (line["label"], line["verdict"]) for line in report["mistakes"]}
+    assert mistakes == {"Test/0001.PNG": (1, "MARGINAL"), "Test/0008.PNG": (0, "NG")}
+    written = sorted(path.name.split("-")[0] for path in (tmp_path / "wrong").iterdir())
+    assert written == ["missed", "rejected"]
+    lines = "\n".join(table(report))
+    assert "\n  Test/0001.PNG: defective, MARGINAL at 0." in lines
+    assert "\nPG1                 0." in lines
 
 
 def test_scores_are_the_devices_own(tiny_bundle, tmp_path):
@@ -141,6 +177,8 @@ def test_good_images_only_leave_curves_undefined(tiny_bundle, tmp_path):
 
     ranked = {"auroc", "auroc_error", "ap", "ap_error", "f1_max", "precision", "recall"}
     placed = {"pixel_auroc", "aupro", "pointing_hit_rate"}
+    assert report["sorted"] == {}
+    assert report["boxes"]["best_iou"] is report["boxes"]["ap30"] is report["boxes"]["large_share"] is None
     assert {name for name, value in report.items() if value is None} == ranked | placed
     assert report["false_reject_rate"] == 0.0
     assert json.loads(json.dumps(report, allow_nan=False))["auroc"] is None
