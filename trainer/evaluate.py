@@ -21,7 +21,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
@@ -35,6 +34,7 @@ from trainer import command, mistakes
 from trainer.data.dataset import Dataset, Recorded, Sample, load, read_mask, read_split_csv
 from trainer.scoring import boxes, metrics, sorting
 from trainer.scoring.boxes import Boxed, around_parts
+from trainer.steps import bar
 
 EVIDENCE_RANGE = 256.0  # of a distance from a memory, either way: good cells lie around -4
 MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at this greater side
@@ -120,7 +120,7 @@ def score(
     """(scored, problems): each image inspected, its evidence map compared with its mask if one is known."""
     scored: list[Scored] = []
     problems: list[str] = []
-    for seq, sample in enumerate(tqdm(samples, desc="scoring", unit="image", delay=2.0, leave=False)):
+    for seq, sample in enumerate(bar(samples, "scoring")):
         try:
             scored.append(_score_one(pipeline, sample, seq, tally))
         except FrameError as error:
@@ -288,6 +288,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     command.add_bundle(parser)
     command.add_data(parser)
+    command.add_verbose(parser)
     parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--mistakes", type=Path, metavar="DIR", help="for pictures of misjudged images")
@@ -297,7 +298,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parse(arguments)
-    return command.run(lambda: _evaluate(options))
+    return command.run(lambda: _evaluate(options), verbose=options.verbose)
 
 
 def _evaluate(options: argparse.Namespace) -> str:

@@ -18,19 +18,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Calibration
@@ -47,9 +44,13 @@ from device.inspection.preprocess import ModelInput
 from trainer import command, evaluate
 from trainer.data.dataset import Sample, load, read_mask
 from trainer.evaluate import map_size
-from trainer.network.network import scaled
-from trainer.recipes.learned import Judges
 from trainer.scoring import metrics
+from trainer.steps import bar
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.recipes.learned import Judges
 
 COPIES = 8  # noisy ones of an image
 NOISE = 0.15  # their noise: standard deviation as a share of the image's range, as Smilkov et al. advise
@@ -175,7 +176,7 @@ def compare(
 ) -> dict[str, Measured]:
     """{kind of map: how it did} on the samples whose truth is known; without a saliency, two kinds."""
     tallies = {kind: _Tally(kind) for kind in RANGES if saliency or kind != "gradient"}
-    for index, sample in enumerate(tqdm(samples, desc="maps", unit="image")):
+    for index, sample in enumerate(bar(samples, "maps")):
         mask = read_mask(sample, map_size(sample.size)) if sample.has_truth else None
         if mask is None:
             continue
@@ -238,6 +239,8 @@ def _tile_gradient(
     network: keras.Model, tensor: NDArray[np.uint8], counted: Cells, pooling: Pooling, head: int
 ) -> Map:
     """The mean over noisy copies of one input of the network (1, h, w, 3)."""
+    from trainer.network.network import scaled
+
     rng = np.random.default_rng(0)
     image = scaled(tensor)
     sigma = NOISE * float(image.max() - image.min())
@@ -274,6 +277,8 @@ def _gradients_of(network: keras.Model) -> Any:
 
 def of_network(path: Path, calibration: Calibration) -> Saliency:
     """The gradient of the network in a file of --keep-network. Raises ConfigError where it is none."""
+    import keras
+
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever the file gave
@@ -290,6 +295,8 @@ def of_network(path: Path, calibration: Calibration) -> Saliency:
 
 def of_judges(judges: Judges, pooling: Pooling) -> Saliency | None:
     """The gradient of the head that judged image i; None where Keras does not run on TensorFlow."""
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         return None
 
@@ -378,6 +385,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     command.add_bundle(parser)
     command.add_data(parser)
+    command.add_verbose(parser)
     parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
     parser.add_argument("--network", type=Path, metavar="FILE", help="what --keep-network saved")
     parser.add_argument(
@@ -406,9 +414,8 @@ def _compare(options: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = _parse(arguments)
-    return command.run(lambda: _compare(options))
+    return command.run(lambda: _compare(options), verbose=options.verbose)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from device import config as stations
 from device.bundle import bundle as bundles
@@ -45,6 +44,7 @@ from trainer.report import page
 from trainer.scoring import operating_point as wishes
 from trainer.scoring import thresholds
 from trainer.scoring.metrics import Confusion, confusion
+from trainer.steps import bar
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def judge(
     pipeline = Pipeline(bundle, station="threshold", session_id="threshold", region=region)
     labels: list[int] = []
     scores: list[float] = []
-    for seq, sample in enumerate(tqdm(samples, desc="scoring", unit="image", delay=2.0, leave=False)):
+    for seq, sample in enumerate(bar(samples, "scoring")):
         try:
             score = pipeline.inspect(frame_from_file(sample.path, seq)).score
         except FrameError as error:
@@ -227,6 +227,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     command.add_bundle(parser)
     command.add_data(parser)
+    command.add_verbose(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder that the bundle lies in")
     default = asdict(configs.load(None).threshold)
     wished = parser.add_argument_group("the wish", "as [threshold] in trainer/default.toml says")
@@ -255,7 +256,7 @@ def _wished(key: str, text: str) -> str | float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parse(arguments)
-    return command.run(lambda: _retune(options))
+    return command.run(lambda: _retune(options), verbose=options.verbose)
 
 
 def _retune(options: argparse.Namespace) -> Path:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from trainer.steps import Steps
+from trainer.steps import Steps, bar
 
 
 def test_each_step_is_named_with_its_number(caplog):
@@ -29,6 +29,16 @@ def test_the_time_is_kept_when_a_step_fails():
     with pytest.raises(OSError, match="gone"), steps.at("reading"):
         raise OSError("gone")
     assert "reading" in steps.took_s
+
+
+def test_items_pass_through_a_bar():
+    assert list(bar(iter("abc"), "letters", 3)) == ["a", "b", "c"]
+
+
+def test_a_bar_can_count_what_is_no_sequence():
+    with bar(None, "epochs", 2, "epoch") as counted:
+        counted.update()
+    assert counted.disable  # this is no terminal
 
 
 def test_a_step_that_was_not_announced():

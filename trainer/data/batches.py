@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError
@@ -29,6 +28,7 @@ from trainer.config import SamplingConfig
 from trainer.data.augment import Augmentation, Mask, Pixels
 from trainer.data.dataset import Sample, read_mask
 from trainer.data.tiling import framing_of
+from trainer.steps import bar
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Images:
 
         with ThreadPoolExecutor(WORKERS) as pool:
             done = pool.map(read, range(len(self._samples)))
-            deque(tqdm(done, total=len(self._samples), desc="reading", unit="image", delay=2.0), maxlen=0)
+            deque(bar(done, "reading", len(self._samples)), maxlen=0)
         return pixels
 
     def _decoded(self, index: int) -> Pixels:

@@ -16,10 +16,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from device.image.geometry import Size
 
@@ -98,16 +95,19 @@ def _fingerprint(one: Glance) -> Maps:
 
 def _spectrum(one: Glance, side: int) -> NDArray[np.complex64]:
     """(side, side // 2 + 1) of the glance's detail, evened out and faded towards the edges."""
+    from scipy.fft import rfft2
+
     values = one.astype(np.float32)
     detail = values - cv2.GaussianBlur(values, (0, 0), DETAIL_PX)
     detail /= np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 2 * DETAIL_PX)) + FAINTEST
     height, width = detail.shape
     faded = (detail - detail.mean()) * np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-    return np.asarray(scipy.fft.rfft2(faded.astype(np.float32), (side, side)))
+    return np.asarray(rfft2(faded.astype(np.float32), (side, side)))
 
 
 def _correlations(glances: Sequence[Glance], pairs: Pairs) -> NDArray[np.float64]:
     """(m,): of the two glances of each pair at their best shift."""
+    from scipy.fft import irfft2
 
     @lru_cache(maxsize=KEPT)
     def weighed(index: int) -> NDArray[np.complex64]:
@@ -124,7 +124,7 @@ def _correlations(glances: Sequence[Glance], pairs: Pairs) -> NDArray[np.float64
         ones, others = (
             np.stack([weighed(int(index)) for index in side]) for side in pairs[start : start + BLOCK].T
         )
-        found.append(scipy.fft.irfft2(ones * np.conj(others)).max(axis=(1, 2)) * SIDE_PX**2)
+        found.append(irfft2(ones * np.conj(others)).max(axis=(1, 2)) * SIDE_PX**2)
     return np.concatenate(found)
 
 
@@ -136,6 +136,9 @@ def _length(spectrum: NDArray[np.complex64]) -> float:
 
 def _joined(count: int, pairs: Pairs, correlations: NDArray[np.float64]) -> NDArray[np.intp]:
     """(n,) numbers of groups, whose members correlate one with the next."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     bar = SAME
     while True:
         ones, others = pairs[correlations >= bar].T

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from device.bundle.bundle import PreprocessSpec
 from device.image.frame import frame_from_file
@@ -29,6 +28,7 @@ from trainer.network import cells
 from trainer.network.cells import Cells
 from trainer.network.export import Int8Model
 from trainer.network.network import CHANNELS, STRIDES, Cuts, Head, map_stride
+from trainer.steps import bar
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ def _megapixels(tiles: int, preprocess: PreprocessSpec) -> float:
 def inputs(samples: Sequence[Sample], preprocess: PreprocessSpec, why: str) -> Iterator[ModelInput]:
     """The samples as the device would feed them to the model, one at a time, with a progress bar."""
     preprocessor = Preprocessor(preprocess)
-    bar = tqdm(samples, desc=f"{why} at {preprocess.size.width}x{preprocess.size.height}", unit="image")
-    for seq, sample in enumerate(bar):
+    what = f"{why} at {preprocess.size.width}x{preprocess.size.height}"
+    for seq, sample in enumerate(bar(samples, what)):
         yield preprocessor.prepare(frame_from_file(sample.path, seq))
 
 

@@ -15,7 +15,6 @@ import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from device.bundle.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.bundle.calibration import GoodMaps, MemoryKind
@@ -34,6 +33,7 @@ from trainer.network.export import Int8Model, to_int8
 from trainer.network.network import scaled
 from trainer.scoring import good_maps, metrics
 from trainer.scoring.quality import Quality
+from trainer.steps import bar
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def _model(samples: Sequence[Sample], spec: PreprocessSpec, weights: str, seed: 
     tensors = list(_tensors(few, spec, None))
     made = list(_tensors(few, spec, Made(seed, False, [])))
     stats = [_Moments(channels) for channels in CHANNELS]
-    for tensor in tqdm(tensors, desc="whitening", unit="image"):
+    for tensor in bar(tensors, "whitening"):
         for moments, found in zip(stats, base.predict_on_batch(scaled(tensor)), strict=True):
             moments.add(np.asarray(found))
     model = features_model(base, [moments.whitening() for moments in stats])
@@ -295,7 +295,7 @@ def _features(
     model: Int8Model, samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None, *, upright: bool
 ) -> list[Turned]:
     why = "features" if made is None else "made defects"
-    tensors = tqdm(_tensors(samples, spec, made), desc=why, unit="image", total=len(samples))
+    tensors = bar(_tensors(samples, spec, made), why, len(samples))
     return [model.turned(tensor, upright=upright) for tensor in tensors]
 
 

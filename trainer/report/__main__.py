@@ -11,7 +11,6 @@ stands beside the maps. Exit codes are those of device.errors, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from device.errors import StorageError
 from trainer import command
 from trainer import config as configs
 from trainer.data.dataset import load
-from trainer.report import report
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -30,6 +28,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     command.add_bundle(parser)
     command.add_data(parser)
+    command.add_verbose(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .html file to write")
     parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
     parser.add_argument("--network", type=Path, metavar="FILE", help="what trainer.fit --keep-network wrote")
@@ -40,10 +39,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
     options = _parse(arguments)
-    return command.run(lambda: _report(options))
+    return command.run(lambda: _report(options), verbose=options.verbose)
 
 
 def _report(options: argparse.Namespace) -> Path:
+    from trainer.report import report  # it brings TensorFlow, which `--help` does not need
+
     settings = configs.load(options.config).report
     bundle = bundles.load(options.bundle)
     dataset = load(options.data, options.format, protocol="given")
@@ -61,5 +62,4 @@ def _write(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.exit(main())

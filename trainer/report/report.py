@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from device.bundle.bundle import Bundle, Calibration
 from device.bundle.reference import GoldenReference
@@ -32,6 +31,7 @@ from trainer.report.recipe import data, environment, recipe
 from trainer.report.summary import summary, warnings
 from trainer.report.viewer import Viewer
 from trainer.scoring.thresholds import scored
+from trainer.steps import bar
 
 # ---- who is reported on
 
@@ -85,9 +85,7 @@ def of_bundle(
     samples, left_out = evaluate.chosen(dataset, evaluate.recorded(bundle), split)
     pipeline = Pipeline(bundle, "report", "report")
     frames = (frame_from_file(sample.path, seq) for seq, sample in enumerate(samples))
-    scores = [
-        pipeline.predict(frame)[1].score for frame in tqdm(frames, "scoring", len(samples), unit="image")
-    ]
+    scores = [pipeline.predict(frame)[1].score for frame in bar(frames, "scoring", len(samples))]
     saliency = localization.of_network(network, bundle.calibration) if network else None
 
     def look(index: int) -> tuple[ModelInput, Evidence]:

@@ -1,7 +1,7 @@
 """How good scores and maps are: of images, against labels; of pixels, against masks.
 
 Labels are 0 (good, the negative) or 1 (defective, the positive). What is not defined, such as a curve over
-one class only, is None, never NaN.
+one class only, is None, never NaN. Heavy libraries are imported where they are used: `--help` needs none.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 BINS = 2**16  # of a PixelTally's histograms; tests hold it to 1e-4 of the exact curves
 RESAMPLES = 200  # of the bootstrap
@@ -30,6 +28,8 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     The probability that a defective image scores above a good one (Hanley and McNeil, Radiology 143, 1982).
     None where there is one class only.
     """
+    from sklearn.metrics import roc_auc_score
+
     truth = np.asarray(labels)
     return _area(roc_auc_score(truth, np.asarray(scores))) if _two_classes(truth) else None
 
@@ -39,6 +39,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
 
     Why not to interpolate: Davis and Goadrich, ICML 2006. None where there is one class only.
     """
+    from sklearn.metrics import average_precision_score
+
     truth = np.asarray(labels)
     return _area(average_precision_score(truth, np.asarray(scores))) if _two_classes(truth) else None
 
@@ -72,6 +74,8 @@ def f1_max(labels: ArrayLike, scores: ArrayLike) -> BestF1 | None:
 
     Optimistic by construction: it looks at the labels it is measured on. None where there is one class only.
     """
+    from sklearn.metrics import precision_recall_curve
+
     truth = np.asarray(labels)
     if not _two_classes(truth):
         return None
@@ -129,11 +133,13 @@ def interval(hits: int, of: int, confidence: float = 0.95) -> tuple[float, float
 
     (0, 1) where nothing was seen.
     """
+    from scipy.special import betaincinv
+
     if not 0 <= hits <= of:
         raise ValueError(f"hits must be 0..{of}, got {hits}")
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, hits, of - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, of - hits)) if hits < of else 1.0
+    low = float(betaincinv(hits, of - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, of - hits, 1 - tail)) if hits < of else 1.0
     return low, high
 
 
@@ -176,7 +182,7 @@ class PixelCounts:
         good, defective = _from_the_top(self.good), _from_the_top(self.defective)
         if not good[-1] or not defective[-1]:
             return None
-        return _area(auc(good / good[-1], defective / defective[-1]))
+        return _area(_under(good / good[-1], defective / defective[-1]))
 
     @property
     def aupro(self) -> float | None:
@@ -193,7 +199,7 @@ class PixelCounts:
         inside = rate <= AUPRO_LIMIT
         rates = np.append(rate[inside], AUPRO_LIMIT)
         overlaps = np.append(overlap[inside], np.interp(AUPRO_LIMIT, rate, overlap))
-        return _area(auc(rates, overlaps) / AUPRO_LIMIT)
+        return _area(_under(rates, overlaps) / AUPRO_LIMIT)
 
     @property
     def pointing_hit_rate(self) -> float | None:
@@ -269,6 +275,11 @@ def pointing_hit(evidence: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -
 def _from_the_top(histogram: NDArray[np.generic]) -> NDArray[np.float64]:
     """How much lies at or above each bin, from the highest bin down, with a 0 in front."""
     return np.concatenate([[0.0], np.cumsum(histogram[::-1], dtype=np.float64)])
+
+
+def _under(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """The area under straight lines between points."""
+    return float((np.diff(x) * (y[1:] + y[:-1])).sum() / 2)
 
 
 def _area(summed: float) -> float:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from device.bundle.bundle import ScoreCalibration, ThresholdRow, Thresholds
 from trainer.config import ThresholdConfig
@@ -31,6 +30,8 @@ def calibrate(labels: Labels, pooled: Values) -> ScoreCalibration:
     Fitted to Platt's targets (n1+1)/(n1+2) and 1/(n0+2) instead of 1 and 0, so that separable images do not
     make it infinitely steep (Platt, Advances in Large Margin Classifiers, 1999).
     """
+    from sklearn.linear_model import LogisticRegression
+
     bad, good = int((labels == 1).sum()), int((labels == 0).sum())
     target = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
     centre, spread = float(pooled.mean()), float(pooled.std()) + 1e-9

@@ -24,6 +24,7 @@ from device.inspection.framing import Cells
 from trainer.data.batches import Batch
 from trainer.scoring import metrics
 from trainer.scoring.quality import Quality
+from trainer.steps import bar
 from trainer.training.checkpoint import Arrays, Checkpoints
 from trainer.training.learner import Learner, Phase
 from trainer.training.logbook import Logbook
@@ -128,9 +129,9 @@ class Course:
         """Raises TrainingError or StorageError; what was learned until then is in the checkpoints."""
         best, pooled = 0, self._pooled
         self._note(0, pooled, {})
-        with tqdm(total=self._plan.epochs * len(self._starts), desc=self._name, unit="epoch") as bar:
+        with bar(None, self._name, self._plan.epochs * len(self._starts), "epoch") as counted:
             for epoch in range(1, self._plan.epochs + 1):
-                found, logs = self._epoch(epoch, bar)
+                found, logs = self._epoch(epoch, counted)
                 self._note(epoch, found, logs)
                 if self._rank(found) > self._rank(pooled):
                     best, pooled = epoch, found
@@ -138,13 +139,13 @@ class Course:
                 elif epoch - best >= self._plan.patience:
                     log.info("no better epoch since %d: enough", best)
                     break
-            bar.total = bar.n + best
+            counted.total = counted.n + best
             for epoch in range(1, best + 1):
                 self._advanced(ALL, len(self._folds), epoch)
-                bar.update()
+                counted.update()
         return Outcome(best, [self._at_best(fold, best) for fold in self._folds], self._final(best), pooled)
 
-    def _epoch(self, epoch: int, bar: tqdm) -> tuple[NDArray[np.float64], dict[str, float]]:
+    def _epoch(self, epoch: int, counted: tqdm) -> tuple[NDArray[np.float64], dict[str, float]]:
         """Of all folds: (logits of all images, the mean of what was logged)."""
         found = np.empty(len(self._judged.labels))
         lines = []
@@ -152,7 +153,7 @@ class Course:
             about = self._advanced(f"fold-{fold}", fold, epoch)
             found[self._judged.fold_of == fold] = about["pooled"][epoch - 1]
             lines.append(about["logs"][epoch - 1])
-            bar.update()
+            counted.update()
         return found, {name: float(np.mean([line[name] for line in lines])) for name in lines[0]}
 
     def _advanced(self, name: str, index: int, epoch: int) -> dict[str, Any]:
