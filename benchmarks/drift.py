@@ -1,4 +1,4 @@
-"""How often the drift test of device/telemetry/drift.py speaks without a drift, and how soon with one.
+"""How often the drift test of device/health/drift.py speaks without a drift, and how soon with one.
 
     .venv/bin/python benchmarks/drift.py [--limit 12] [--seed 0] [--observations 1e8]
 
@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.telemetry.drift import CUT, SLACK
+from device.health.drift import CUT, SLACK
 
 SHIFTS_SD = (0.5, 0.75, 1.0, 2.0)
 IMAGES = (50, 200)

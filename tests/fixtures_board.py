@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from device.telemetry.board import Board
+from device.health.board import Board
 
 _FILES = {
     "throttled": "sys/devices/platform/soc/soc:firmware/get_throttled",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from fixtures_board import FakeBoard
 from fixtures_bundle import make_frame
+from fixtures_scene import scene
 from fixtures_verdict import OK as SOME_VERDICT
 
 from device import config
 from device.bundle.calibration import DriftReference, Reference
+from device.health.health import Health
+from device.health.reasons import REASONS
+from device.health.station_watch import Links
 from device.inspection.checks import Checks
 from device.inspection.verdict import Verdict
-from device.telemetry.health import REASONS, Health, Links
 
 REFERENCE = DriftReference(
     Reference(0.4, 0.02), Reference(300.0, 40.0), Reference(0.1, 0.05), Reference(-6.0, 0.5)
@@ -82,3 +86,130 @@ class Bench:
 
     def state(self, code: str) -> str:
         return self.health.roles()[REASONS[code].role].state
+
+
+def _drifting(name: str, by: float) -> Callable[[Bench], None]:
+    mean = {"brightness": 0.4, "focus": 300.0, "score": 0.1, "evidence": -6.0}[name]
+
+    def provoke(bench: Bench) -> None:
+        for _ in range(100):
+            random = np.random.default_rng(bench.frames)
+            bench.see(**{name: mean + by + random.normal(0, abs(by) / 4)})
+
+    return provoke
+
+
+def _moved(bench: Bench) -> None:
+    bench.restart()
+    for seed in range(8):
+        bench.see(image=scene(seed))
+    assert bench.standing() == set()
+    for seed in range(6):
+        bench.see(image=scene(seed + 20, (40, 0)))
+
+
+def _put_back(bench: Bench) -> None:
+    for seed in range(16):
+        bench.see(image=scene(seed + 40))
+
+
+def _still_image(bench: Bench) -> None:
+    bench.see(10, image=np.full((64, 64, 3), 99, np.uint8))
+
+
+def _lost(bench: Bench) -> None:
+    bench.health.unseen("part7.png: truncated PNG")
+
+
+def _away(bench: Bench) -> None:
+    bench.poll(8, connected=False)
+
+
+def _skipping(bench: Bench) -> None:
+    for _ in range(4):
+        bench.poll(frames=bench.links.frames + 5, skipped_frames=bench.links.skipped_frames + 95)
+
+
+def _not_skipping(bench: Bench) -> None:
+    for _ in range(4):
+        bench.poll(frames=bench.links.frames + 5)
+
+
+def _linked(**links: object) -> Callable[[Bench], None]:
+    return lambda bench: bench.poll(4, **links)
+
+
+def _sensed(**values: object) -> Callable[[Bench], None]:
+    def change(bench: Bench) -> None:
+        bench.fake.set(**values)
+        bench.poll(4)
+
+    return change
+
+
+def _disk(name: str, value: object) -> Callable[[Bench], None]:
+    def change(bench: Bench) -> None:
+        setattr(bench.fake, name, value)
+        bench.poll(4)
+
+    return change
+
+
+def _seen(count: int = 20, **values: float) -> Callable[[Bench], None]:
+    return lambda bench: bench.see(count, **values)
+
+
+def _quiet(polls: int) -> Callable[[Bench], None]:
+    return lambda bench: bench.poll(polls)
+
+
+def _supply_back(bench: Bench) -> None:
+    bench.fake.set(throttled="50000")
+    bench.poll(125)
+
+
+PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]] = {
+    "frozen": (_still_image, "alert", _seen()),
+    "frame_lost": (_lost, "warn", _seen()),
+    "frames_skipped": (_skipping, "warn", _not_skipping),
+    "triggers_dropped": (_linked(dropped_triggers=1), "alert", _quiet(125)),
+    "too_dark": (_seen(15, brightness=0.15), "warn", _seen(100)),
+    "too_bright": (_seen(15, brightness=0.8), "warn", _seen(100)),
+    "out_of_focus": (_seen(15, focus=120.0), "warn", _seen(100)),
+    "moved": (_moved, "warn", _put_back),
+    "brightness_drift": (_drifting("brightness", 0.04), "warn", _seen(100)),
+    "focus_drift": (_drifting("focus", -80.0), "warn", _seen(100)),
+    "score_drift": (_drifting("score", 0.1), "warn", _seen(100)),
+    "evidence_drift": (_drifting("evidence", 1.0), "warn", _seen(100)),
+    "model_rejected": (
+        _linked(rejected_model="the golden images differ"),
+        "warn",
+        _linked(rejected_model=None),
+    ),
+    "broker_away": (_away, "warn", _linked(connected=True)),
+    "outbox_filling": (_linked(waiting_ratio=0.6), "warn", _linked(waiting_ratio=0.1)),
+    "events_dropped": (_linked(dropped_events=3), "alert", _quiet(125)),
+    "disk_low": (_disk("free_ratio", 0.07), "warn", _disk("free_ratio", 0.5)),
+    "inodes_low": (_disk("free_inodes_ratio", 0.07), "warn", _disk("free_inodes_ratio", 0.5)),
+    "disk_read_only": (_disk("read_only", True), "alert", _disk("read_only", False)),
+    "storage_failing": (_linked(storage_fault="archive: no space"), "warn", _linked(storage_fault=None)),
+    "too_hot": (_sensed(temperature_c=77), "warn", _sensed(temperature_c=60)),
+    "slowed": (_sensed(throttled="4"), "warn", _sensed(throttled="40000")),
+    "under_voltage": (_sensed(throttled="50001"), "alert", _supply_back),
+    "memory_low": (_sensed(available_kib=80 * 1024), "warn", _sensed(available_kib=900 * 1024)),
+    "memory_grown": (_sensed(resident_kib=400 * 1024), "warn", _sensed(resident_kib=90 * 1024)),
+    "clock_unset": (_linked(clock_synced=False), "warn", _linked(clock_synced=True)),
+}
+
+GRAVE: dict[str, Callable[[Bench], None]] = {
+    "frame_lost": lambda bench: [_lost(bench), _lost(bench)],
+    "too_dark": _seen(15, brightness=0.05),
+    "too_bright": _seen(15, brightness=0.95),
+    "out_of_focus": _seen(15, focus=20.0),
+    "broker_away": lambda bench: bench.poll(125, connected=False),
+    "outbox_filling": _linked(waiting_ratio=0.95),
+    "disk_low": _disk("free_ratio", 0.01),
+    "inodes_low": _disk("free_inodes_ratio", 0.01),
+    "too_hot": _sensed(temperature_c=84),
+    "memory_low": _sensed(available_kib=30 * 1024),
+}

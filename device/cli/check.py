@@ -19,6 +19,7 @@ from device.bundle import bundle
 from device.camera.camera import make_camera
 from device.config import Config, MqttConfig
 from device.errors import BrokerError, ConfigError, EdgeVisionError, FrameError, StorageError
+from device.health.board import MIB, Board, Reading
 from device.image.geometry import Size
 from device.inspection.framing import Framing
 from device.inspection.pipeline import Pipeline
@@ -28,7 +29,6 @@ from device.mqtt.connection import CONNECT_S, Connection, ProtocolRefused, Unans
 from device.mqtt.reconnect import Versions
 from device.system.clock import clock_synced
 from device.telemetry import status
-from device.telemetry.board import MIB, Board, Reading
 
 T = TypeVar("T")
 

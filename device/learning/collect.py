@@ -22,11 +22,11 @@ import numpy as np
 from device.camera.camera import Camera
 from device.config import HealthConfig
 from device.errors import FrameError, StorageError
+from device.health.frame_watch import BLACK_RATIO
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inspection.checks import Checks
 from device.line.trigger import Trigger
 from device.system import durable
-from device.telemetry.health import BLACK_RATIO
 
 MOST_REFUSED = 50  # in a row: then something is wrong that will not pass
 USUAL_FROM = 5  # frames; before so many are taken there is nothing to compare light and focus with

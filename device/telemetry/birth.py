@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from device import __version__
+from device.health import health
 from device.inspection import verdict
 from device.inspection.pipeline import Pipeline
 from device.mqtt import commands
 from device.station import history
 from device.system.clock import rfc3339
-from device.telemetry import announcement, counters, health, stats
+from device.telemetry import announcement, counters, stats
 
 SCHEMA = 1
 CAPABILITIES = ("inspection", "defect", "health", "stats", "model", "counters", "history")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from device.errors import StorageError
-from device.telemetry.board import Board, Reading
-from device.telemetry.health import Health, Links, Role
+from device.health.board import Board, Reading
+from device.health.health import Health, Role
+from device.health.station_watch import Links
 from device.telemetry.stats import Queues, Stats, board_content
 from device.telemetry.status import StatusFile
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from device.archive.archive import Archive
 from device.config import Config
+from device.health.board import Board
+from device.health.health import Health
+from device.health.station_watch import Links
 from device.image.frame import Frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
@@ -20,9 +23,7 @@ from device.mqtt.publisher import Publisher
 from device.station.capture import Capture
 from device.station.swap import ModelSwap
 from device.system.clock import clock_synced, rfc3339
-from device.telemetry.board import Board
 from device.telemetry.counters import Counters
-from device.telemetry.health import Health, Links
 from device.telemetry.journal import VerdictLog
 from device.telemetry.reporter import Facts, Reporter
 from device.telemetry.stats import Queues, Stats

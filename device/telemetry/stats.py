@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from device.health.board import Reading
 from device.inspection.verdict import Verdict
-from device.telemetry.board import Reading
 
 SCHEMA_VERSION = 1
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -18,7 +18,7 @@ FLOORS = {
         ("schemas", "system", "image"),
         ("config", "bundle"),
         ("inspection", "camera", "line"),
-        ("outbox", "archive"),
+        ("outbox", "archive", "health"),
         ("mqtt",),
         ("station",),
         ("telemetry",),

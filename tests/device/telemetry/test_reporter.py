@@ -12,9 +12,9 @@ import pytest
 from fixtures_health import REFERENCE, Bench
 from fixtures_verdict import OK
 
+from device.health.station_watch import Links
 from device.schemas.strict_json import parse_as
 from device.telemetry import reporter, status
-from device.telemetry.health import Links
 from device.telemetry.reporter import Facts, Reporter
 from device.telemetry.stats import Queues, Stats
 from device.telemetry.status import StatusFile

@@ -12,8 +12,8 @@ from fixtures_board import FakeBoard
 from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, OK
 
+from device.health.board import Reading
 from device.schemas.strict_json import parse_as
-from device.telemetry.board import Reading
 from device.telemetry.stats import Histogram, Queues, Stats
 
 NOTHING = Reading(None, None, None, None)

@@ -18,8 +18,9 @@ from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
 from fixtures_health import Bench
 
 from device.errors import StorageError
+from device.health.reasons import REASONS, ROLES
 from device.schemas.strict_json import parse_as
-from device.telemetry import health, status
+from device.telemetry import status
 from device.telemetry.status import Found, StatusFile, process_start
 
 MakeStation = Callable[..., Station]
@@ -71,7 +72,7 @@ def test_a_person_reads_it(tmp_path: Path) -> None:
         "  frames    3 skipped, 0 dropped",
         "  broker    localhost:1883 connected; 4 waiting, 0 dropped, 0 refused, 0 lost",
     ]
-    assert text[9:] == [f"  {role:<10}ok" for role in health.ROLES]
+    assert text[9:] == [f"  {role:<10}ok" for role in ROLES]
 
 
 def test_what_is_wrong_stands_there_with_what_to_do(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_what_is_wrong_stands_there_with_what_to_do(tmp_path: Path) -> None:
     text = "\n".join(status.lines(Found("running", content, 0.5), tmp_path))
     assert "station press-4: alert" in text
     assert "board     ALERT under_voltage: the supply was too low now (and too_hot)" in text
-    assert f"mend: {health.REASONS['under_voltage'].mend}" in text
+    assert f"mend: {REASONS['under_voltage'].mend}" in text
     assert "no verdict yet" in text
     assert "rejected: golden/0.png: must score 0.9" in text
     assert "localhost:1883 AWAY" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fixtures_board import FakeBoard
 
-from device.telemetry.board import Board, Disk, Memory, Throttled
+from device.health.board import Board, Disk, Memory, Throttled
 
 
 def test_a_pi_is_read(tmp_path: Path) -> None:

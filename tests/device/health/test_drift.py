@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device.telemetry.drift import CUT, SLACK, Cusum, Target
+from device.health.drift import CUT, SLACK, Cusum, Target
 
 LIMIT = 12.0
 

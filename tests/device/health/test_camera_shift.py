@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fixtures_scene import HEIGHT, WIDTH, scene
 
-from device.telemetry.camera_shift import LEARNED_FROM, View
+from device.health.camera_shift import LEARNED_FROM, View
 
 
 def learned(path: Path | None = None) -> View:
