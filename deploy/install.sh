@@ -8,7 +8,7 @@
 #   --dry-run                  say what would be done, and do nothing
 #   --instance NAME            one of several cameras: edgevision@NAME, /etc/edgevision/NAME.toml, /var/lib/edgevision/NAME
 #   --bundle DIR               a bundle to begin with (trainer.fit made it); later ones come by deploy/push.sh
-#   --signers FILE             who may sign bundles, in the form of ssh-keygen's allowed_signers
+#   --signers FILE             who may sign bundles, in the form of ssh-keygen's allowed_signers; unsigned ones are refused then
 #   --push-user NAME           an existing user who may push bundles (deploy/push.sh) and do nothing else
 #   --mqtt-password-file FILE  the broker's password, on the first line ([mqtt] username is yours to set in config.toml)
 #   --with-mosquitto           a broker on this machine: the station's name and that password, access rules, WebSockets
@@ -28,6 +28,8 @@ HOME_DIR=/opt/edgevision
 CONFIG_DIR=/etc/edgevision
 STATE_DIR=/var/lib/edgevision
 INCOMING=/var/lib/edgevision-incoming
+STAGING=/opt/edgevision/staging # root's own
+AS_SERVICE=(setpriv --reuid edgevision --regid edgevision --init-groups --no-new-privs)
 PROGRAM=(device deploy/mosquitto docs systemd requirements-pi.txt LICENSE README.md CHANGELOG.md) # what a release holds
 KEEP_RELEASES=3
 
@@ -174,6 +176,7 @@ check_inputs() {
     for file in "$bundle/manifest.json" "$signers" "$password_file"; do
         [[ $file == /manifest.json || -z $file || -r $file ]] || die 2 "$file: cannot be read"
     done
+    [[ -z $signers ]] || grep -qv '^[[:space:]]*\(#.*\)\?$' "$signers" || die 2 "--signers $signers: names nobody who may sign"
     [[ -z $wheels || -d $wheels ]] || die 2 "--wheels $wheels: must be a folder"
     [[ -z $push_user ]] || id "$push_user" >/dev/null 2>&1 || die 2 "--push-user $push_user: no such user"
     [[ -z $with_mosquitto || -n $password_file || -s $(password) ]] ||
@@ -181,7 +184,7 @@ check_inputs() {
 }
 
 install_packages() {
-    local needed=(python3-venv python3-systemd rsync openssh-client) hardware=() name
+    local needed=(python3-venv python3-systemd openssh-client) hardware=() name
     [[ $with_mosquitto ]] && needed+=(mosquitto)
     for name in python3-picamera2 python3-gpiozero python3-lgpio; do # where the system has them: not all are in Debian
         apt-cache show "$name" >/dev/null 2>&1 && hardware+=("$name")
@@ -202,24 +205,21 @@ apt_install() { # PACKAGE...: those that are missing
 }
 
 make_users() {
-    local group
-    if ! getent passwd edgevision >/dev/null || ! getent group edgevision-push >/dev/null; then
-        say "User edgevision runs the service; group edgevision-push may hand it bundles"
-        getent passwd edgevision >/dev/null ||
-            run useradd --system --user-group --home-dir "$HOME_DIR" --no-create-home --shell /usr/sbin/nologin edgevision
-        getent group edgevision-push >/dev/null || run groupadd --system edgevision-push
-    fi
-    for group in edgevision-push video gpio; do # those of the camera and the pins, where the system has them
-        getent group "$group" >/dev/null || [[ $group == edgevision-push ]] || continue
-        id -nG edgevision 2>/dev/null | grep -qw "$group" || run usermod -aG "$group" edgevision
-    done
+    say "User edgevision runs the service; group edgevision-push may hand it bundles"
+    run install -d -m 0755 /etc/sysusers.d /etc/tmpfiles.d
+    {
+        cat "$ROOT/systemd/edgevision.sysusers"
+        ! getent group gpio >/dev/null || echo "m edgevision gpio" # the pins, where the system has them
+    } | put /etc/sysusers.d/edgevision.conf 0644 root:root
+    run systemd-sysusers /etc/sysusers.d/edgevision.conf
 }
 
 make_folders() {
     say "Folders"
-    run install -d -m 0755 "$HOME_DIR" "$HOME_DIR/releases" "$CONFIG_DIR"
-    run install -d -m 0750 -o edgevision -g edgevision "$STATE_DIR" "$(state)" "$(state)/models"
-    run install -d -m 3770 -o root -g edgevision-push "$INCOMING"
+    put /etc/tmpfiles.d/edgevision.conf 0644 root:root <"$ROOT/systemd/edgevision.tmpfiles"
+    run systemd-tmpfiles --create /etc/tmpfiles.d/edgevision.conf
+    # Below its own folders the service's user works itself: root could be led elsewhere by a link.
+    run "${AS_SERVICE[@]}" mkdir -p -m 0750 "$(state)" "$(state)/models"
 }
 
 install_release() {
@@ -309,12 +309,11 @@ write_secret() { # always there, since the unit loads it; empty: none
     fi
 }
 
-write_signers() {
+write_signers() { # and a station that has them asks for signatures: the file alone would say nothing
     [[ $signers ]] || return 0
-    say "Who may sign bundles"
+    say "Who may sign bundles; unsigned ones are refused"
     put "$CONFIG_DIR/allowed_signers" 0644 root:root <"$signers"
-    [[ $dry_run ]] || grep -q "allowed_signers" "$(config)" ||
-        say "  to ask for signatures: [bundle] signers = \"$CONFIG_DIR/allowed_signers\" in $(config)"
+    run python3 "$ROOT/deploy/set_key.py" "$(config)" bundle signers "$CONFIG_DIR/allowed_signers"
 }
 
 allow_push() { # the one program that a pusher may run, as the service's user; and starting a service that was left down
@@ -377,13 +376,14 @@ install_mosquitto() {
     put "$folder/conf.d/edgevision.conf" 0644 root:root <"$ROOT/deploy/mosquitto/edgevision.conf"
     printf '  write %s, user %s\n' "$folder/edgevision.passwd" "$(station)"
     if [[ ! $dry_run ]]; then
-        secret=$(mktemp -p "$folder") # 0600; never on a command line, where everybody could read it
+        secret=$(mktemp -p /run) # 0600, in memory alone; never on a command line, where everybody could read it
+        # shellcheck disable=SC2064
+        trap "rm -f '$secret'" EXIT
         printf '%s:%s\n' "$(station)" "$(head -n 1 "$(password)")" >"$secret"
         mosquitto_passwd -U "$secret" || die 1 "$secret: mosquitto_passwd does not take it"
         [[ ! -e $folder/edgevision.passwd ]] || grep -v "^$(station):" "$folder/edgevision.passwd" >>"$secret" || true
-        chown mosquitto "$secret"
-        sync "$secret"
-        mv -T "$secret" "$folder/edgevision.passwd"
+        put "$folder/edgevision.passwd" 0600 mosquitto:root <"$secret"
+        rm -f "$secret"
     fi
     say "  more users, as $folder/edgevision.acl names them: mosquitto_passwd $folder/edgevision.passwd dashboard"
     run systemctl enable --now mosquitto
@@ -402,13 +402,12 @@ install_bundle() { # as deploy/push.sh would: checked, and signed where the stat
     [[ $bundle ]] || return 0
     local source draft
     source=$(readlink -f "$bundle")
-    draft=$INCOMING/root/$(basename "$source")
+    draft=$STAGING/$(basename "$source")
     say "Bundle $(basename "$source")"
-    run install -d -m 2770 -g edgevision-push "$INCOMING/root"
     run rm -rf "$draft"
-    run cp -rL --no-preserve=mode,ownership "$source" "$draft"
-    run chmod -R g+rX "$draft"
-    run env SUDO_USER=root setpriv --reuid edgevision --regid edgevision --init-groups \
+    run cp -rP --no-preserve=mode,ownership "$source" "$draft" # links stay links, which the station refuses
+    run chmod -R g+rX,o= "$draft"
+    run env SUDO_USER=root EDGEVISION_INCOMING="$STAGING" "${AS_SERVICE[@]}" \
         "$HOME_DIR/receive" ${instance:+--instance "$instance"} install "$(basename "$draft")" --frames 0
     run rm -rf "$draft"
 }
@@ -434,30 +433,36 @@ uninstall() {
         systemctl cat "$name" >/dev/null 2>&1 && run systemctl disable -q --now "$name"
     done
     if [[ $instance ]]; then
-        [[ ! $purge ]] || run rm -rf "$(config)" "$(password)" "$(state)"
+        [[ ! $purge ]] || purge_instance
         return 0
     fi
     say "Program, units, rules"
     run rm -rf "$HOME_DIR" "$INCOMING" /etc/sudoers.d/edgevision /etc/systemd/journald.conf.d/edgevision.conf \
         /etc/systemd/system/edgevision.service /etc/systemd/system/edgevision@.service \
-        /etc/mosquitto/conf.d/edgevision.conf
+        /etc/tmpfiles.d/edgevision.conf /etc/sysusers.d/edgevision.conf /etc/mosquitto/conf.d/edgevision.conf
     run systemctl daemon-reload
     if [[ $purge ]]; then
         say "Configuration, models, images, users"
         run rm -rf "$CONFIG_DIR" "$STATE_DIR" /etc/mosquitto/edgevision.acl /etc/mosquitto/edgevision.passwd
-        getent passwd edgevision >/dev/null && run userdel edgevision
-        getent group edgevision-push >/dev/null && run groupdel edgevision-push
+        ! getent passwd edgevision >/dev/null || run userdel edgevision
+        ! getent group edgevision-push >/dev/null || run groupdel edgevision-push
     else
         say "Kept: $CONFIG_DIR, $STATE_DIR and the user (--purge takes them too), and all packages"
     fi
+}
+
+purge_instance() { # its state lies in a folder of the service's user
+    run rm -f "$(config)" "$(password)"
+    ! getent passwd edgevision >/dev/null || run "${AS_SERVICE[@]}" rm -rf "$(state)"
 }
 
 # install_over_ssh ARGUMENT...: carry this checkout and the files that are named there, and run this script
 install_over_ssh() {
     local arguments=() value
     remote=$(there mktemp -d) || die 1 "$host: cannot be reached by ssh"
+    [[ $remote =~ ^/[A-Za-z0-9/_.-]{1,100}$ ]] || die 1 "$host: must name a new folder (mktemp -d), and does not"
     trap 'there rm -rf "$remote"' EXIT
-    tar -C "$ROOT" --exclude=__pycache__ -cz "${PROGRAM[@]}" deploy/install.sh | there tar -C "$remote" -xz
+    tar -C "$ROOT" --exclude=__pycache__ -cz "${PROGRAM[@]}" deploy/install.sh deploy/set_key.py | there tar -C "$remote" -xz
     while (($#)); do
         case $1 in
         --host | --ssh-config) shift ;;

@@ -105,7 +105,7 @@ def station(machine: Machine, tiny_model: TinyModel, tmp_path_factory: pytest.Te
     """Installed, with a bundle, images, and a broker in the container."""
     command = (str(SOURCE / "deploy/install.sh"), "--wheels", str(WHEELS))
     dry = machine.run(*command, "--dry-run")
-    assert "useradd" in dry.stdout
+    assert "systemd-sysusers" in dry.stdout
     assert not machine.path("/opt/edgevision").exists(), "a dry run does nothing"
     done = machine.run(*command, check=False)
     assert done.returncode == 4, done.stdout + done.stderr  # there is no bundle yet

@@ -14,6 +14,7 @@ from device.__main__ import CONFIG_PATH
 from device.mqtt.publisher import FLUSH_S
 
 UNIT = REPOSITORY / "systemd" / "edgevision.service"
+TMPFILES = UNIT.with_name("edgevision.tmpfiles")
 
 
 def setting(name: str) -> str:
@@ -37,7 +38,7 @@ def test_systemd_finds_nothing_wrong_but_the_absent_binary() -> None:
 
 
 def test_what_a_person_must_mend_is_not_tried_again() -> None:
-    codes = {2, errors.ConfigError.exit_code, errors.BundleError.exit_code}
+    codes = {2, *(kind.exit_code for kind in (errors.ConfigError, errors.BundleError, errors.SignatureError))}
     assert {int(code) for code in setting("RestartPreventExitStatus").split()} == codes
     assert setting("Restart") == "always"
 
@@ -50,8 +51,10 @@ def test_the_times_fit_those_of_the_service() -> None:
 
 def test_the_folders_of_the_defaults_are_made() -> None:
     station = config.read_toml(config.DEFAULT_PATH)["station"]
-    assert station["state"] == f"/var/lib/{setting('StateDirectory')}"
-    assert station["runtime"] == f"/run/{setting('RuntimeDirectory')}"
+    assert setting("ReadWritePaths").split() == [station["state"], station["runtime"]]
+    made = [line.split() for line in TMPFILES.read_text("utf-8").splitlines() if line.startswith("d ")]
+    for folder in (station["state"], station["runtime"]):
+        assert [line[3:] for line in made if line[1] == folder] == [["edgevision", "edgevision"]]
 
 
 def test_it_runs_what_the_command_line_offers() -> None:
@@ -76,8 +79,7 @@ def test_the_template_differs_in_its_paths_alone() -> None:
         "visual inspection\n": "visual inspection, %i\n",
         "/etc/edgevision/config.toml\n": "/etc/edgevision/%i.toml\n",
         "/etc/edgevision/mqtt-password": "/etc/edgevision/%i-mqtt-password",
-        "StateDirectory=edgevision\n": "StateDirectory=edgevision/%i\n",
-        "RuntimeDirectory=edgevision\n": "RuntimeDirectory=edgevision/%i\n",
+        "=/var/lib/edgevision ": "=/var/lib/edgevision/%i ",
     }
     expected = body(UNIT.read_text("utf-8"))
     for one, of_many in paths.items():
