@@ -112,7 +112,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(machine: Machine, tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    for tool in ("rsync", "ssh", "sftp", "ssh-keygen"):
+    for tool in ("ssh", "ssh-keygen"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     folder = tmp_path_factory.mktemp("workstation")
@@ -260,21 +260,30 @@ def test_the_canary_first_and_none_after_a_failure(site: Site) -> None:
     assert site.active() == bundle.name
 
 
-def test_a_station_without_rsync(site: Site) -> None:
-    """And with half of a file there already, from an upload that was cut off."""
+def test_an_upload_that_was_cut_off_goes_on_and_one_that_was_changed_is_sent_anew(site: Site) -> None:
     bundle = site.bundle()
-    half = f"{INCOMING}/{PUSHER}/{bundle.name}/model.tflite"
-    content = (bundle / "model.tflite").read_bytes()
-    site.machine.run("install", "-D", "-o", PUSHER, "-m", "660", "/dev/null", half)
-    site.machine.run("chown", "-R", PUSHER, f"{INCOMING}/{PUSHER}")
-    site.machine.path(half).write_bytes(content[: len(content) // 2])
-    site.machine.run("mv", "/usr/bin/rsync", "/usr/bin/rsync.away")
-    try:
-        pushed = site.push(bundle, "station")
-    finally:
-        site.machine.run("mv", "/usr/bin/rsync.away", "/usr/bin/rsync")
-    assert pushed["exit"] == 0, pushed["said"]
+    folder = site.machine.path(f"{INCOMING}/{PUSHER}")
+    cut = folder / f"{bundle.name}.tar"
+    for content in (b"\0" * 512, b"x" * 10_000_000):  # not its beginning; and longer than all of it
+        site.machine.run("install", "-o", PUSHER, "-m", "640", "/dev/null", f"{INCOMING}/{PUSHER}/{cut.name}")
+        cut.write_bytes(content)
+        assert site.push(bundle, "station")["exit"] == 0
+        assert list(folder.glob(f"{bundle.name}*")) == []
     assert site.active() == bundle.name
+
+
+def test_an_upload_folder_that_is_somebody_elses_is_not_used(site: Site) -> None:
+    machine, folder = site.machine, f"{INCOMING}/{PUSHER}"
+    machine.run("mv", folder, "/root/aside")
+    machine.run("install", "-d", "/srv/elsewhere")
+    for plant in (("ln", "-s", "/srv/elsewhere", folder), ("install", "-d", "-m", "2777", folder)):
+        machine.run(*plant)
+        refused = site.push(site.bundle(), "station")
+        assert refused["exit"] == 16, refused
+        assert "must be a folder of your own" in refused["hosts"][0]["reason"]
+        machine.run("rm", "-rf", folder)
+    assert machine.out("ls", "/srv/elsewhere") == ""
+    machine.run("mv", "/root/aside", folder)
 
 
 def test_two_at_once(site: Site) -> None:
@@ -315,7 +324,7 @@ def test_a_full_disk(site: Site, where: str, code: int) -> None:
 
 @pytest.mark.timeout(1800)
 def test_cut_off_anywhere_it_runs_a_whole_bundle_and_the_next_push_succeeds(site: Site) -> None:
-    """kill -9 of the command, of its ssh or of its rsync, and a lost network, at seeded moments."""
+    """kill -9 of the command or of its ssh, and a lost network, at seeded moments."""
     chance = random.Random(SEED)  # noqa: S311 - reproducible, not secret
     extra = {"ballast": chance.randbytes(BALLAST_BYTES)}
     began = time.monotonic()
@@ -323,7 +332,7 @@ def test_cut_off_anywhere_it_runs_a_whole_bundle_and_the_next_push_succeeds(site
     whole_s = time.monotonic() - began
     for cut in range(CUTS):
         bundle = site.bundle(extra={"ballast": chance.randbytes(BALLAST_BYTES)})
-        how = ("ssh", "rsync", "all", "network")[cut % 4]
+        how = ("ssh", "all", "network")[cut % 3]
         after_s = chance.uniform(0, whole_s)
         _push_and_cut(site, bundle, how, after_s)
         site.require_whole()
