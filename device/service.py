@@ -38,7 +38,8 @@ import uuid
 from datetime import UTC, datetime
 
 from device.archive.archive import Archive
-from device.bundle import bundle
+from device.bundle.accepted import Trust
+from device.bundle.bundle import Bundle
 from device.camera.camera import Camera, make_camera
 from device.config import Config
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
@@ -50,10 +51,12 @@ from device.line.outputs import Outputs
 from device.line.trigger import Trigger, make_trigger
 from device.mqtt import subscriptions
 from device.mqtt.publisher import Publisher
+from device.rollout.receiver import close_log
 from device.station.actions import StationActions
 from device.station.capture import Capture, Losses, Taken, not_inspected
 from device.station.history import History
 from device.station.inference import Inference, Undetected
+from device.station.start import first_pipeline
 from device.station.swap import ModelSwap
 from device.station.threshold_override import ThresholdOverride
 from device.station.voting import Jury
@@ -76,6 +79,7 @@ def run(config: Config) -> None:
     with StopSignal() as stop:
         service = Service(config, stop, make_camera(config.camera, stop.wait), make_trigger(config.trigger))
         service.start()
+        close_log(config)
         process.step_back()  # not before: a model's threads that this one starts must not be nice
         try:
             service.inspect_all()
@@ -95,14 +99,15 @@ class Service:
         self._stop = stop
         self._trigger = trigger
         self._session_id = uuid.uuid4().hex
-        self._pipeline = self._open(bundle.load(config.bundle))
+        self._trust = Trust(config.state, config.signers, config.allow_learned)
+        self._pipeline = first_pipeline(config.bundle, self._open_first)
         self._override = ThresholdOverride(config.state)
         self._thresholds = self._override.apply(self._pipeline.model, self._pipeline.thresholds)
         self._jury = Jury(config.verdict)
         self._newest: Frame | None = None
         self._swap = ModelSwap(
             config.bundle,
-            self._open,
+            self._open_another,
             self._pipeline,
             lambda: self._newest,
             config.model.latency_budget_ms,
@@ -292,7 +297,17 @@ class Service:
         if self._failures >= self._config.camera.max_failures:
             raise FrameError(f"{self._capture.name}: {self._failures} unreadable frames one after the other")
 
-    def _open(self, loaded: bundle.Bundle) -> Pipeline:
+    def _open_first(self, loaded: Bundle) -> Pipeline:
+        """Raises SignatureError as well."""
+        self._trust.require_in_use(loaded)
+        return self._open(loaded)
+
+    def _open_another(self, loaded: Bundle) -> Pipeline:
+        """In the thread `model`. Raises SignatureError as well."""
+        self._trust.vouch_again(loaded)
+        return self._open(loaded)
+
+    def _open(self, loaded: Bundle) -> Pipeline:
         return Pipeline(
             loaded,
             station=self._config.station,

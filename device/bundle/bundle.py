@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.bundle import calibration as calibrations
-from device.bundle import manifest, memory, reference
+from device.bundle import manifest, memory, reference, trial
 from device.bundle.calibration import (
     Calibration,
     Colour,
@@ -47,6 +47,7 @@ from device.bundle.calibration import (
 )
 from device.bundle.memory import Memory
 from device.bundle.reference import GoldenReference
+from device.bundle.trial import Trial
 from device.errors import BundleError, StorageError
 from device.system import durable
 
@@ -70,6 +71,7 @@ __all__ = [
     "Thresholds",
     "activate",
     "check_golden",
+    "go_back",
     "keep",
     "load",
     "rollback",
@@ -207,11 +209,12 @@ def check_golden(bundle: Bundle, score: Callable[[Path], float]) -> None:
 # ---- in use
 
 
-def activate(models: Path, name: str) -> str:
+def activate(models: Path, name: str, *, begun: bool = False, gate_s: float | None = None) -> str:
     """Make `current` lead to the bundle `name` in the folder `models`, and `previous` to the one before it.
 
-    The bundle is checked from end to end first. Both links are switched in one step each, `previous` first:
-    whenever the power goes, `current` leads to a whole bundle. Activating what is in use changes nothing.
+    The bundle is checked from end to end first, and then on trial (trial.py), `begun` and `gate_s` as there:
+    cut at any point, `current` leads to a whole bundle, and what was tried, what was in use before it and
+    what was before that are known. Activating what is in use changes nothing.
     Returns the name of the bundle that was in use, or "" where there was none.
     Raises BundleError, and StorageError where a link cannot be written.
     """
@@ -220,18 +223,21 @@ def activate(models: Path, name: str) -> str:
         raise BundleError(f"bundle: must be the name of a folder in {models}, got {name!r}")
     load(models / name)
     before = _target(models / CURRENT)
-    if before != name:
-        try:
-            if before:
-                _switch(models / PREVIOUS, before)
-            _switch(models / CURRENT, name)
-            durable.sync_folder(models)
-        except OSError as error:
-            raise StorageError(f"{models}: cannot be switched to {name}: {error.strerror}") from error
+    if before == name:
+        return before
+    if before:
+        trial.note(models, Trial(name, before, _target(models / PREVIOUS), begun, gate_s))
+    try:
+        _switch(models / CURRENT, name)
+        if before:
+            _switch(models / PREVIOUS, before)
+        durable.sync_folder(models)
+    except OSError as error:
+        raise StorageError(f"{models}: cannot be switched to {name}: {error.strerror}") from error
     return before
 
 
-def rollback(models: Path) -> str:
+def rollback(models: Path, *, begun: bool = False) -> str:
     """Activate the bundle that `previous` leads to. Returns its name. Raises BundleError, StorageError."""
     _require_models(models)
     previous = _target(models / PREVIOUS)
@@ -239,16 +245,43 @@ def rollback(models: Path) -> str:
         raise BundleError(f"{models / PREVIOUS}: no bundle was in use before this one")
     if previous == _target(models / CURRENT):
         raise BundleError(f"{models / PREVIOUS}: leads to {previous}, which is in use already")
-    activate(models, previous)
+    activate(models, previous, begun=begun)
     return previous
+
+
+def go_back(models: Path) -> Trial | None:
+    """End a trial, failed: both links lead to what they led to before it. The trial; None without one.
+
+    A `current` that somebody has led elsewhere since stays. Raises StorageError.
+    """
+    found = trial.read(models)
+    if found is None:
+        return None
+    try:
+        if _target(models / CURRENT) == found.bundle:
+            _switch(models / CURRENT, found.before)
+        if _target(models / PREVIOUS) == found.before == _target(models / CURRENT):
+            if found.older:
+                _switch(models / PREVIOUS, found.older)
+            else:
+                (models / PREVIOUS).unlink()
+        durable.sync_folder(models)
+    except OSError as error:
+        reason = f"cannot be switched back to {found.before}: {error.strerror}"
+        raise StorageError(f"{models}: {reason}") from error
+    trial.end(models, found.bundle)
+    return found
 
 
 def keep(models: Path, running: str, rejected: str) -> None:
     """Let `current` lead to the bundle `running` again, if it leads to `rejected`, which was found unfit.
 
-    So that the next start, after a power cut for one, does not meet the unfit one. `previous` stays.
-    Raises StorageError.
+    So that the next start, after a power cut for one, does not meet the unfit one. `previous` stays, or leads
+    to what it led to before the trial of `rejected`. Raises StorageError.
     """
+    found = trial.read(models)
+    if found is not None and (found.bundle, found.before) == (rejected, running):
+        go_back(models)
     if not rejected or rejected == running or _target(models / CURRENT) != rejected:
         return
     try:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from device.bundle import manifest
-from device.errors import StorageError
+from device.system import durable
 
 FILE = "learned.jsonl"
 
@@ -22,15 +21,7 @@ def record(state: Path, bundle: Path) -> None:
     """Remember a bundle that was learned here; it is on the disk when this returns. Raises StorageError."""
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     line = json.dumps({"ts": now, "bundle": bundle.name, "manifest_sha256": _digest(bundle)})
-    path = state / FILE
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+    durable.append(state / FILE, line.encode())
 
 
 def learned_here(state: Path, bundle: Path) -> bool:

@@ -8,6 +8,7 @@ The list has the form of ssh-keygen's allowed_signers, `NAME [valid-before=...] 
 from __future__ import annotations
 
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 from device.bundle import manifest
@@ -17,8 +18,10 @@ NAMESPACE = "edgevision-model"  # a signature made for anything else (git, a fil
 TIMEOUT_S = 30.0
 
 
-def verify(bundle: Path, signers: Path) -> str:
+def verify(bundle: Path, signers: Path, at: datetime | None = None) -> str:
     """The name of the signer in `signers`. The manifest it vouches for is not compared with the files here.
+
+    `at`: when the key must have been good (valid-after, valid-before); None: now.
 
     Raises SignatureError: no signature, no list, a key that is not in it, a manifest that was changed.
     """
@@ -27,7 +30,8 @@ def verify(bundle: Path, signers: Path) -> str:
         raise SignatureError(f"{signature}: must be there: unsigned bundles are refused")
     if not signers.is_file():
         raise SignatureError(f"{signers}: must list who may sign, does not exist")
-    listed = ("-f", str(signers), "-s", str(signature))
+    when = () if at is None else ("-O", f"verify-time={at.astimezone():%Y%m%d%H%M%S}")  # in the local zone
+    listed = (*when, "-f", str(signers), "-s", str(signature))
     found = _ssh_keygen("find-principals", *listed, content=b"")
     names = found.stdout.decode("utf-8", "replace").split("\n")
     if found.returncode != 0 or not names[0]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from device import config
 from device.bundle import bundle
+from device.bundle.accepted import Trust
+from device.config import Config
 from device.errors import BundleError
 
 _NEXT = "a service that runs takes it with: systemctl reload edgevision"
@@ -19,8 +21,11 @@ def activate(config_path: Path, wanted: str) -> int:
 
     Raises ConfigError, BundleError, StorageError.
     """
-    models = config.load(config_path).bundle
+    station = config.load(config_path)
+    models = station.bundle
     name = _name(models, wanted)
+    if bundle.current_name(models) != name:
+        _require_trusted(station, name)
     before = bundle.activate(models, name)
     if before == name:
         print(f"{name} is in use already")
@@ -31,11 +36,20 @@ def activate(config_path: Path, wanted: str) -> int:
 
 def rollback(config_path: Path) -> int:
     """Make the bundle before this one the one in use. Returns 0. Raises as activate."""
-    models = config.load(config_path).bundle
+    station = config.load(config_path)
+    models = station.bundle
     before = bundle.current_name(models)
+    if previous := bundle.previous_name(models):
+        _require_trusted(station, previous)
     name = bundle.rollback(models)
     print(f"{name} is in use in place of {before or 'none'}; {_NEXT}")
     return 0
+
+
+def _require_trusted(station: Config, name: str) -> None:
+    """Raises SignatureError, BundleError."""
+    trust = Trust(station.state, station.signers, station.allow_learned)
+    trust.vouch_again(bundle.load(station.bundle / name))
 
 
 def _name(models: Path, wanted: str) -> str:

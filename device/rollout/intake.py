@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from device.bundle import manifest
@@ -30,18 +31,19 @@ _SIGNATURE_BYTES = 16 * 1024
 _CHUNK_BYTES = 1 << 20
 
 
-def take(incoming: Path, name: str, models: Path) -> Path:
+def take(incoming: Path, name: str, models: Path, vouch: Callable[[Path], object]) -> Path:
     """A draft in `models` with the files of the bundle `incoming/name`, each as its manifest says, synced.
 
-    The caller renames or removes it. Raises BundleError naming the file: not a plain file, larger than it
-    should be, damaged, missing; StorageError where the disk does not take it. No draft is left then.
+    `vouch` is asked first, of a folder with the manifest and its signature alone: a stranger's bundle takes
+    no room. The caller renames or removes it. Raises BundleError naming the file: not a plain file, larger
+    than it should be, damaged, missing; StorageError where the disk does not take it. No draft is left then.
     """
     if not re.fullmatch(NAME, name):
         raise BundleError(f"bundle name: must be 1..128 letters, digits, '.', '_' or '-', got {name!r}")
     draft = models / f".{name}-{secrets.token_hex(4)}.draft"
     try:
         draft.mkdir()
-        _copy_bundle(incoming / name, draft)
+        _copy_bundle(incoming / name, draft, vouch)
         manifest.verify(draft)
     except EdgeVisionError:
         shutil.rmtree(draft, ignore_errors=True)
@@ -52,9 +54,12 @@ def take(incoming: Path, name: str, models: Path) -> Path:
     return draft
 
 
-def _copy_bundle(source: Path, draft: Path) -> None:
-    """The manifest, what it lists, and the signature where there is one; all of it synced."""
+def _copy_bundle(source: Path, draft: Path, vouch: Callable[[Path], object]) -> None:
+    """The manifest, the signature where there is one, and what the first lists; all of it synced."""
     _copy(source, manifest.FILE, draft, _MANIFEST_BYTES)
+    with contextlib.suppress(_Missing):  # whether there must be one is for `vouch` to say
+        _copy(source, manifest.SIGNATURE_FILE, draft, _SIGNATURE_BYTES)
+    vouch(draft)
     entries = manifest.read(draft / manifest.FILE)
     total = sum(entry.size_bytes for entry in entries.values())
     if len(entries) > MOST_FILES or total > LARGEST_BYTES:
@@ -64,8 +69,6 @@ def _copy_bundle(source: Path, draft: Path) -> None:
         )
     for entry in entries.values():
         _copy(source, entry.path, draft, entry.size_bytes)
-    with contextlib.suppress(_Missing):  # whether there must be one is for the caller to say
-        _copy(source, manifest.SIGNATURE_FILE, draft, _SIGNATURE_BYTES)
     for folder in [*(path for path in draft.rglob("*") if path.is_dir()), draft]:
         sync_folder(folder)
 
@@ -99,11 +102,11 @@ def _require_plain(path: Path, status: os.stat_result) -> None:
 
 
 def _open_inside(folder: Path, path: str) -> int:
-    """A descriptor of folder/path for reading; no part of it, `folder` itself included, may be a link."""
+    """A descriptor of folder/path for reading; neither `folder`, its parent nor a part of path is a link."""
     *folders, file = (folder.name, *path.split("/"))
     with contextlib.ExitStack() as opened:
         try:
-            at = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+            at = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             opened.callback(os.close, at)
             for inner in folders:
                 at = os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)

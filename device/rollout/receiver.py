@@ -1,16 +1,18 @@
 """The station's end of deploy/push.sh: takes a bundle in, has the running service try it, and takes it back.
 
-    install NAME    the bundle that was uploaded to <incoming>/NAME: copied, compared with its manifest, its
-                    signature checked, its golden images scored; then `current` leads to it, and the service
-                    is told. Unless the service itself says within `wait_s` that it runs it and has judged
-                    `frames` live frames with it, `current` leads back.
+    install NAME    the bundle that was uploaded to <incoming>/NAME: its signature checked, copied, compared
+                    with its manifest and with what was taken before, its golden images scored; then `current`
+                    leads to it, on trial (device/bundle/trial.py), and the service is told. Unless the
+                    service itself says within `wait_s` that it runs it and has judged `frames` live frames
+                    with it, `current` leads back.
     rollback        back to the bundle before; the service is told and asked in the same way.
     status          what the running service says of itself
     list, verify    what is there; whether each is whole and signed.
 
 It runs as the service's user, whoever calls it, and goes on to its end when the connection that called it
-breaks. One at a time: a second one is refused. Every change is a line in <state>/push.log: who, what, when,
-how it ended.
+breaks. One at a time: a second one is refused. Who changed what, when, and how it ended, is in push_log.py's
+file. What an earlier one left undone is undone first. Other people's files are read here and nowhere else,
+within MOST_BYTES of memory and MOST_CPU_S.
 """
 
 from __future__ import annotations
@@ -18,35 +20,38 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import getpass
-import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here, manifest, signature
+from device.bundle import manifest, trial
+from device.bundle.accepted import AHEAD, AcceptedList, Trust
 from device.bundle.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.inspection.pipeline import Pipeline
 from device.rollout import intake
+from device.rollout.push_log import PushLog
 from device.system import durable
+from device.system.clock import clock_synced
 from device.telemetry import status
 
 log = logging.getLogger(__name__)
 
 INCOMING = Path("/var/lib/edgevision-incoming")  # a folder for each who may push, below it
-LOG_FILE = "push.log"
 LOCK_FILE = ".lock"
-HERE = "nobody (learned on this station)"
 POLL_S = 0.2
+MOST_BYTES = 1 << 30  # of data, the interpreter and a model of 24 megapixels in tiles among it
+MOST_CPU_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +86,25 @@ class Receiver:
         self._incoming = incoming
         self._models = config.bundle
         self._by = by
+        self._trust = Trust(config.state, config.signers, config.allow_learned)
+        self._accepted = AcceptedList(config.state)
+        self._log = PushLog(config.state)
 
     def install(self, name: str, gate: Gate) -> Outcome:
         """Take in `incoming/name` and have it used. Raises EdgeVisionError: what ran before still runs."""
         with self._alone(), self._logged("install", name):
-            draft = intake.take(self._incoming, name, self._models)
+            draft = intake.take(self._incoming, name, self._models, self._trust.vouch)
             try:
-                loaded, signer = self._checked(draft)
+                signer = self._trust.vouch(draft)
+                loaded = self._checked(draft)
                 final = self._named(draft, name, loaded)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
             self._prune()
-            return self._use("install", final.name, signer, gate)
+            created = loaded.calibration.created
+            return self._use(
+                "install", final.name, signer, gate, lambda: self._accepted.add(final, created, signer)
+            )
 
     def rollback(self, gate: Gate) -> Outcome:
         """Back to the bundle before. Raises BundleError where there is none."""
@@ -100,7 +112,8 @@ class Receiver:
             name = bundles.previous_name(self._models)
             if not name:
                 raise BundleError(f"{self._models / bundles.PREVIOUS}: no bundle was in use before this one")
-            return self._use("rollback", name, self._signer(self._models / name), gate)
+            signer = self._trust.vouch_again(bundles.load(self._models / name))
+            return self._use("rollback", name, signer, gate)
 
     def listing(self) -> dict[str, Any]:
         """Every bundle that is there, the newest first, and the role it has: current, previous or none."""
@@ -118,7 +131,7 @@ class Receiver:
         for name in self._names():
             try:
                 loaded = bundles.load(self._models / name)
-                signer = self._signer(loaded.path)
+                signer = self._trust.vouch_again(loaded)
             except BundleError as error:
                 problems.append(str(error))
             else:
@@ -130,39 +143,52 @@ class Receiver:
 
     # ---- the bundle
 
-    def _checked(self, draft: Path) -> tuple[Bundle, str | None]:
-        """The draft, opened and trusted: signature, content, no step back in time, golden images."""
-        signer = self._signer(draft)
+    def _checked(self, draft: Path) -> Bundle:
+        """The draft, opened: content, no step back in time, golden images."""
         loaded = bundles.load(draft)
-        if before := bundles.current_name(self._models):
-            active = bundles.load(self._models / before)
-            if loaded.calibration.created_utc < active.calibration.created_utc:
-                raise BundleError(
-                    f"{draft.name}: must not be older than the active {before}; to go back, use rollback"
-                )
+        self._require_date(loaded)
         Pipeline(loaded, "receiver", "receiver", self._config.model.threads, self._config.model.runtime)
-        return loaded, signer
+        return loaded
 
-    def _signer(self, bundle: Path) -> str | None:
-        """The one who signed it, or HERE; None where the station asks for no signature.
+    def _require_date(self, loaded: Bundle) -> None:
+        """Not older than any that was taken before, whatever is in use now; and not from the future."""
+        created = loaded.calibration.created_utc
+        latest = datetime.now(UTC) + AHEAD if clock_synced() else None
+        if latest is not None and created > latest:
+            raise BundleError(
+                f"{loaded.name}: created: must not be over a day ahead of this station's clock, is {created}"
+            )
+        newest = self._accepted.newest(latest)
+        known = [] if newest is None else [(newest.created_utc, f"{newest.bundle}, which was taken before")]
+        if (active := self._active()) is not None:
+            known.append((active.calibration.created_utc, f"the active {active.name}"))
+        for date, name in known:
+            if created < date and (latest is None or date <= latest):
+                raise BundleError(f"{loaded.name}: must not be older than {name}; to go back, use rollback")
 
-        Raises SignatureError.
-        """
-        signers = self._config.signers
-        if signers and self._config.allow_learned and learned_here.learned_here(self._config.state, bundle):
-            return HERE
-        return signature.verify(bundle, signers) if signers is not None else None
+    def _active(self) -> Bundle | None:
+        """The bundle in use; None where there is none, or a damaged one, which this one may mend."""
+        if not bundles.current_name(self._models):
+            return None
+        try:
+            return bundles.load(self._models / bundles.current_name(self._models))
+        except BundleError as problem:
+            log.warning("the bundle in use says nothing: %s", problem)
+            return None
 
     def _named(self, draft: Path, name: str, loaded: Bundle) -> Path:
-        """The draft under its lasting name; one that is there already and the same stays."""
+        """The draft under its lasting name; one that is there already, whole and the same, stays."""
         if not name.endswith(f"-{loaded.calibration.version}"):
             raise BundleError(f"{name}: must end with its version, -{loaded.calibration.version}")
         final = self._models / name
-        if final.exists():
-            _require_same(final, draft)
-            return final
         try:
-            draft.rename(final)
+            if not final.exists():
+                draft.rename(final)
+            elif (damage := _damage(final)) is None:
+                _require_same(final, draft)
+            else:
+                log.warning("%s; it is replaced", damage)
+                durable.exchange(draft, final)
             durable.sync_folder(self._models)
         except OSError as error:
             raise StorageError(f"{final}: cannot be written: {error.strerror}") from error
@@ -186,17 +212,38 @@ class Receiver:
 
     # ---- the running service
 
-    def _use(self, action: str, name: str, signer: str | None, gate: Gate) -> Outcome:
-        """`current` leads to the bundle, and the service has taken it; or neither."""
+    def _use(
+        self,
+        action: str,
+        name: str,
+        signer: str | None,
+        gate: Gate,
+        accept: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """`current` leads to the bundle, the service has taken it, and it is accepted; or nothing of it."""
         known = self._model_state()
-        before = bundles.activate(self._models, name)
+        before = bundles.activate(
+            self._models, name, begun=bool(known), gate_s=gate.wait_s if known else None
+        )
         running = self._tell()
-        if running and (reason := self._refusal(name, known, gate)):
-            if before:
-                bundles.keep(self._models, before, name)
-                self._tell()
+        try:
+            reason = self._refusal(name, known, gate) if running else None
+            if reason is None:
+                accept()
+        except BaseException:
+            self._go_back()
+            raise
+        if reason is not None:
+            self._go_back()
             raise RolledBackError(f"{name}: {reason}; {before} is used again")
+        if running:  # else the service that starts next gives the verdict
+            trial.end(self._models, name)
         return Outcome(action, name, before, signer, running)
+
+    def _go_back(self) -> None:
+        """What is on trial has failed: to what was in use before it."""
+        if bundles.go_back(self._models) is not None:
+            self._tell()
 
     def _tell(self) -> bool:
         """Have the service load what `current` leads to. False when none runs."""
@@ -232,27 +279,25 @@ class Receiver:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        path = self._models / LOCK_FILE
-        try:
-            lock = path.open("a+")
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be opened: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise BusyError(
-                    f"the model is being changed by {lock.read().strip() or 'somebody'}"
-                ) from None
+        with locked(self._models) as lock:
             lock.truncate(0)
             lock.write(f"{self._by} since {_now()}\n")
             lock.flush()
+            self._recover()
             yield
+
+    def _recover(self) -> None:
+        """Undo what one before this one has begun and not ended."""
+        self._log.close()
+        found = trial.read(self._models)
+        if found is not None and found.begun and (found.gate_s is not None or not self._model_state()):
+            log.error("the trial of %s was cut off: %s is used again", found.bundle, found.before)
+            self._go_back()
 
     @contextlib.contextmanager
     def _logged(self, action: str, name: str) -> Iterator[None]:
-        """A line in the log when it has ended, well or not."""
+        """A line in the log when it begins, and one when it has ended, well or not."""
+        self._log.begin(self._by, action, name)
         result = "done"
         try:
             yield
@@ -260,19 +305,31 @@ class Receiver:
             result = str(error) or type(error).__name__
             raise
         finally:
-            self._write_log(
-                {"ts": _now(), "by": self._by, "action": action, "bundle": name, "result": result}
-            )
+            self._log.end(self._by, action, name, result)
 
-    def _write_log(self, line: dict[str, str]) -> None:
-        path = self._config.state / LOG_FILE
+
+def close_log(config: Config) -> None:
+    """Give what was cut off its end in the log, unless somebody is at it now."""
+    with contextlib.suppress(BusyError, StorageError), locked(config.bundle):
+        PushLog(config.state).close()
+
+
+@contextlib.contextmanager
+def locked(models: Path) -> Iterator[TextIO]:
+    """The lock of those who change the model, open for its holder's name. Raises BusyError, StorageError."""
+    path = models / LOCK_FILE
+    try:
+        lock = path.open("a+")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be opened: {error.strerror}") from None
+    with lock:
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:  # the bundle is what it is; the record of it is missing
-            log.warning("%s: cannot be written: %s", path, error.strerror)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read(200).strip() or "somebody"
+            raise BusyError(f"the model is being changed by {holder}") from None
+        yield lock
 
 
 def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any]:
@@ -282,11 +339,17 @@ def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks does not end what was begun
     os.nice(10)  # the service inspects meanwhile
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
     by = os.environ.get("SUDO_USER") or getpass.getuser()
-    receiver = Receiver(config, INCOMING / by, by)
+    staging = os.environ.get("EDGEVISION_INCOMING")  # root's (install.sh); sudo lets nobody else set it
+    receiver = Receiver(config, Path(staging) if staging else INCOMING / by, by)
     match action:
         case "install":
-            return _told(receiver.install(name, gate))
+            try:
+                return _told(receiver.install(name, gate))
+            except MemoryError:
+                raise BundleError(f"{name}: takes more than {MOST_BYTES >> 20} MiB of memory") from None
         case "rollback":
             return _told(receiver.rollback(gate))
         case "status":
@@ -306,6 +369,15 @@ def _status(runtime: Path) -> dict[str, Any]:
 
 def _told(outcome: Outcome) -> dict[str, Any]:
     return {**asdict(outcome), "text": outcome.describe()}
+
+
+def _damage(bundle: Path) -> str | None:
+    """Why a bundle that is here does not verify; None where it is whole."""
+    try:
+        manifest.verify(bundle)
+    except BundleError as problem:
+        return str(problem)
+    return None
 
 
 def _require_same(final: Path, draft: Path) -> None:

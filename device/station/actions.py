@@ -74,10 +74,12 @@ class StationActions:
         return self._change_model(None)
 
     def activate(self, version: str) -> Change:
-        return self._change_model(partial(bundle.activate, self._models, self._bundle_of(version)))
+        return self._change_model(
+            partial(bundle.activate, self._models, self._bundle_of(version), begun=True)
+        )
 
     def rollback(self) -> Change:
-        return self._change_model(partial(bundle.rollback, self._models))
+        return self._change_model(partial(bundle.rollback, self._models, begun=True))
 
     def set_threshold(self, ng: float | None, marginal: float | None) -> Change:
         model, own = self._swap.running.model, self._swap.running.thresholds

@@ -5,7 +5,9 @@ The thread `model` does what takes long: switch the links where a command asks f
 that the camera gave, or on a golden image. The loop then takes the finished pipeline between two frames, so
 no frame is missed and each has the verdict of one model alone. Whatever fails, the old model stays at work,
 the reason is named in the log and in SwapState, and `current` leads to the old one again: a restart does not
-meet a bundle that was rejected.
+meet a bundle that was rejected. From before it is opened until it is at work a bundle is on trial
+(device/bundle/trial.py): neither a power cut nor a model that crashes the interpreter leaves it in use. Where
+somebody else gives the verdict (`receive`, after live frames) and is gone by then, it counts as failed.
 
 The two models share the processor while the new one is timed; so the fastest of LATENCY_RUNS counts.
 """
@@ -13,6 +15,7 @@ The two models share the processor while the new one is timed; so the fastest of
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -21,7 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from device.bundle import bundle
+from device.bundle import bundle, trial
+from device.bundle.trial import Trial
 from device.errors import BundleError, EdgeVisionError, StorageError
 from device.image.frame import Frame, frame_from_file
 from device.inspection.pipeline import Pipeline
@@ -30,6 +34,7 @@ from device.inspection.verdict import Model
 log = logging.getLogger(__name__)
 
 LATENCY_RUNS = 10
+OVERDUE_S = 15.0  # beyond the time of whoever gives the verdict on a trial: then nobody will
 
 Step = Callable[[], object]
 
@@ -98,6 +103,7 @@ class ModelSwap:
         self._budget_ms = latency_budget_ms
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[tuple[Job, Pipeline, float]] = queue.SimpleQueue()
+        self._overdue_s = math.inf  # when the trial of what is at work has failed without a verdict
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self.state = SwapState(
             "active",
@@ -126,6 +132,9 @@ class ModelSwap:
 
     def take(self) -> Pipeline | None:
         """The new pipeline, once, when there is one; from now on it is the one at work."""
+        if time.monotonic() > self._overdue_s:
+            self._overdue_s = math.inf
+            self.request(self._give_up)
         if self._ready.empty():
             return None
         job, fresh, latency_ms = self._ready.get()
@@ -167,6 +176,7 @@ class ModelSwap:
             job.end()
             return
         self._become("loading", None)
+        tried = self._on_trial(job.wanted)
         fresh = self._build(loaded)
         latency_ms = self._latency_ms(fresh)
         if 0 < self._budget_ms < latency_ms:
@@ -176,6 +186,42 @@ class ModelSwap:
             )
         self._ready.put((job, fresh, latency_ms))
         job.wait_for_end()  # what is at work is known before the next change is begun
+        self._at_work(tried)
+
+    def _on_trial(self, wanted: str) -> Trial | None:
+        """The record of what is tried now, on the disk; made here where a link was switched by hand.
+
+        None where it is the one that was at work before this one, and has nothing to prove.
+        """
+        found = trial.read(self._models)
+        if found is None or found.bundle != wanted:
+            if wanted == self.state.previous:
+                return None
+            older = bundle.previous_name(self._models)
+            found = Trial(wanted, self._running.bundle.name, older, begun=False)
+        if not found.begun:
+            found = replace(found, begun=True)
+            trial.note(self._models, found)
+        return found
+
+    def _at_work(self, tried: Trial | None) -> None:
+        """Its trial has ended well; or begins, where somebody else wants to see it at work first."""
+        self._overdue_s = math.inf
+        if tried is None:
+            return
+        if tried.gate_s is not None:
+            self._overdue_s = time.monotonic() + tried.gate_s + OVERDUE_S
+            return
+        try:
+            trial.end(self._models, tried.bundle)
+        except StorageError as problem:
+            log.error("model: the next start will go back to %s: %s", tried.before, problem)  # noqa: TRY400
+
+    def _give_up(self) -> None:
+        """The verdict on what is at work has not come."""
+        if (found := trial.read(self._models)) is not None and found.bundle == self._running.bundle.name:
+            log.error("model: nobody gave a verdict on %s: %s is used again", found.bundle, found.before)
+            bundle.go_back(self._models)
 
     def _latency_ms(self, fresh: Pipeline) -> float:
         """Of one inspection: the fastest of a few, the least disturbed by the model that is at work."""

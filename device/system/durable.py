@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 from pathlib import Path
 
 from device.errors import StorageError
+
+_HERE = -100  # AT_FDCWD: paths are from the working folder
+_RENAME_EXCHANGE = 2  # renameat2(2)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -40,6 +44,27 @@ def create(path: Path, content: bytes, modified_ns: int | None = None) -> None:
         os.fsync(file.fileno())
 
 
+def append(path: Path, line: bytes) -> None:
+    """Add a line to a file, which is made where it is missing; it is on the disk when this returns.
+
+    What a power cut left of the line before becomes a line of its own. Raises StorageError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if not end:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def remove(path: Path) -> None:
     """Remove a file where there is one; it is gone for good when this returns. Raises StorageError."""
     try:
@@ -49,6 +74,13 @@ def remove(path: Path) -> None:
         return
     except OSError as error:
         raise StorageError(f"{path}: cannot be removed: {error.strerror or error}") from error
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Give each of two paths what the other has, in one step: neither is ever missing. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ def config(tiny_model: TinyModel, tmp_path: Path) -> Path:
 
 
 def names(config: Path) -> list[str]:
-    return sorted(path.name for path in (config.parent / "models").iterdir() if not path.is_symlink())
+    return sorted(path.parent.name for path in (config.parent / "models").glob("tiny-*/manifest.json"))
 
 
 def test_by_name_by_path_and_back(config: Path) -> None:

@@ -33,7 +33,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def take(uploaded: Path, models: Path) -> Path:
-    return intake.take(uploaded.parent, uploaded.name, models)
+    return intake.take(uploaded.parent, uploaded.name, models, lambda draft: None)
 
 
 def files(folder: Path) -> set[str]:
@@ -69,7 +69,7 @@ def test_the_signature_comes_along_and_what_is_not_listed_does_not(uploaded: Pat
 )
 def test_a_name_that_is_no_name(uploaded: Path, models: Path, name: str) -> None:
     with pytest.raises(BundleError, match="bundle name: must be"):
-        intake.take(uploaded.parent, name, models)
+        intake.take(uploaded.parent, name, models, lambda draft: None)
     assert list(models.iterdir()) == []
 
 

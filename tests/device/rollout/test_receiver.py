@@ -7,6 +7,7 @@ import json
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from fixtures_daemon import run_device
 from fixtures_signature import make_key, sign
 
 from device import config
+from device.bundle import accepted, learned_here, trial
 from device.bundle import bundle as bundles
-from device.bundle import learned_here
 from device.bundle.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
-from device.rollout.receiver import LOCK_FILE, LOG_FILE, Gate, Receiver
+from device.rollout import intake, push_log
+from device.rollout.receiver import LOCK_FILE, Gate, Receiver
 
 FIRST, SECOND, THIRD = ("2026-03-04T05:06:07Z", "2026-04-04T00:00:00Z", "2026-05-05T00:00:00Z")
 
@@ -60,7 +62,7 @@ class Site:
         return name
 
     def log(self) -> list[dict[str, str]]:
-        return [json.loads(line) for line in (self.folder / "state" / LOG_FILE).read_text().splitlines()]
+        return [json.loads(line) for line in (self.folder / "state" / push_log.FILE).read_text().splitlines()]
 
 
 @pytest.fixture
@@ -75,8 +77,11 @@ def test_installed_and_back(site: Site) -> None:
     assert (outcome.bundle, outcome.running) == (first, False)
     assert bundles.load(site.models).name == first
     assert [(line["by"], line["action"], line["result"]) for line in site.log()] == [
+        ("quality", "install", "begun"),
         ("quality", "install", "done"),
+        ("quality", "install", "begun"),
         ("quality", "install", "done"),
+        ("quality", "rollback", "begun"),
         ("quality", "rollback", "done"),
     ]
 
@@ -89,7 +94,7 @@ def test_the_same_bundle_twice(site: Site) -> None:
 
 def test_one_that_is_older_than_the_active_one(site: Site) -> None:
     second = site.install(SECOND)
-    with pytest.raises(BundleError, match=f"must not be older than the active {second}"):
+    with pytest.raises(BundleError, match=f"must not be older than {second}, which was taken before"):
         site.install(FIRST)
     assert [path.name for path in site.models.glob("[!.]*-*")] == [second]
     assert "must not be older" in site.log()[-1]["result"]
@@ -170,7 +175,7 @@ def test_old_ones_go_but_never_the_previous_one(site: Site) -> None:
     bundles.rollback(site.models)
     names.append(site.install("2026-06-01T00:00:00Z"))
     assert not draft.exists()
-    there = {path.name for path in site.models.iterdir() if not path.is_symlink()} - {LOCK_FILE}
+    there = {path.name for path in site.models.iterdir() if not path.is_symlink()} - {LOCK_FILE, trial.FILE}
     assert there == {names[-1], names[-2], names[-3]}  # the newest two, and the one that was in use
 
 
@@ -202,3 +207,99 @@ def test_the_command_line(site: Site) -> None:
     done = run_device("receive", "rollback", "--config", site.config.path)
     assert done.returncode == 4
     assert done.stderr.startswith("error: ")
+
+
+def test_a_withdrawn_version_stays_withdrawn_after_a_rollback(site: Site) -> None:
+    site.install(FIRST)
+    third = site.install(THIRD)
+    site.receiver.rollback(Gate())
+    with pytest.raises(BundleError, match=f"must not be older than {third}, which was taken before"):
+        site.install(SECOND)
+    assert site.install("2026-06-06T00:00:00Z") == bundles.current_name(site.models)
+
+
+def test_a_date_that_a_wrong_clock_made(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused while the clock is known to be right; taken while it is not, it bars nothing afterwards."""
+    site.install(FIRST)
+    monkeypatch.setattr("device.rollout.receiver.clock_synced", lambda: True)
+    name = site.upload("2035-01-01T00:00:00Z")
+    with pytest.raises(BundleError, match="must not be over a day ahead of this station's clock, is 2035"):
+        site.receiver.install(name, Gate())
+    monkeypatch.setattr("device.rollout.receiver.clock_synced", lambda: False)
+    site.receiver.install(name, Gate())
+    monkeypatch.setattr("device.rollout.receiver.clock_synced", lambda: True)
+    assert site.install(SECOND) == bundles.current_name(site.models)
+
+
+def test_a_key_whose_time_is_over_does_not_bar_the_way_back(site: Site) -> None:
+    quality = make_key(site.folder, "quality")
+    public = quality.with_suffix(".pub").read_text()
+    signers = site.folder / "signers"
+    signers.write_text(f"quality@plant {public}")
+    site.configure('signers = "signers"')
+    for created in (FIRST, SECOND):
+        name = site.upload(created)
+        sign(site.incoming / name, quality)
+        site.receiver.install(name, Gate())
+    taken = site.folder / "state" / accepted.FILE  # two days ago; since yesterday the key is no longer good
+    now = datetime.now(UTC)
+    taken.write_text(taken.read_text().replace(f"{now:%Y-%m-%d}T", f"{now - timedelta(days=2):%Y-%m-%d}T"))
+    signers.write_text(f'quality@plant valid-before="{now - timedelta(days=1):%Y%m%d}" {public}')
+    third = site.upload(THIRD)
+    sign(site.incoming / third, quality)
+    with pytest.raises(SignatureError):
+        site.receiver.install(third, Gate())
+    assert site.receiver.rollback(Gate()).signer == "quality@plant"
+    signers.write_text("")  # its key is no signer's any more
+    with pytest.raises(SignatureError):
+        site.receiver.rollback(Gate())
+
+
+@pytest.mark.parametrize("file", ["model.tflite", "calibration.json", "manifest.json", "golden/golden-0.png"])
+def test_a_damaged_bundle_is_mended_by_pushing_it_again(site: Site, file: str) -> None:
+    site.install(FIRST)
+    name = site.install(SECOND)
+    path = site.models / name / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError):
+        bundles.load(site.models)
+    assert site.receiver.install(name, Gate()).bundle == name
+    assert bundles.load(site.models).name == name
+    assert site.receiver.verify()
+    assert list(site.models.glob(".*.draft")) == []
+
+
+def test_a_damaged_bundle_in_use_does_not_bar_a_newer_one(site: Site) -> None:
+    first = site.install(FIRST)
+    (site.models / first / "model.tflite").write_bytes(b"")
+    second = site.install(SECOND)
+    assert bundles.load(site.models).name == second
+
+
+def test_a_strangers_bundle_takes_no_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its signature is asked for before its files are copied."""
+    (site.folder / "signers").write_text(f"q {make_key(site.folder, 'q').with_suffix('.pub').read_text()}")
+    site.configure('signers = "signers"')
+    name = site.upload(FIRST)
+    copied: list[str] = []
+    copy = intake._copy
+    monkeypatch.setattr(intake, "_copy", lambda *words: (copied.append(words[1]), copy(*words)))
+    with pytest.raises(SignatureError):
+        site.receiver.install(name, Gate())
+    assert copied == ["manifest.json", "manifest.json.sig"]
+
+
+def test_what_an_earlier_one_left_undone_is_undone_first(site: Site) -> None:
+    first, second = site.install(FIRST), site.install(SECOND)
+    third = site.upload(THIRD)
+    shutil.copytree(site.incoming / third, site.models / third)
+    log = push_log.PushLog(site.folder / "state")
+    log.begin("anna", "install", third)
+    bundles.activate(site.models, third, begun=True, gate_s=60.0)  # and then the power went
+    assert bundles.current_name(site.models) == third
+    with pytest.raises(BundleError):
+        site.receiver.install("no-such-20260101T000000Z-00000000", Gate())
+    assert (bundles.current_name(site.models), bundles.previous_name(site.models)) == (second, first)
+    assert [line["result"] for line in site.log()[-4:-2]] == ["begun", "cut off"]

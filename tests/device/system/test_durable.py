@@ -52,3 +52,32 @@ def test_a_file_that_is_made_has_the_time_that_it_was_given(tmp_path: Path) -> N
     assert (tmp_path / "file").stat().st_mtime_ns == 1_700_000_000_123_456_789
     with pytest.raises(FileNotFoundError):
         durable.create(tmp_path / "nowhere" / "file", b"one")
+
+
+def test_a_line_is_added_and_what_a_power_cut_left_is_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    durable.append(path, b"one")
+    durable.append(path, b"two")
+    assert path.read_bytes() == b"one\ntwo\n"
+    path.write_bytes(b"one\nhal")
+    durable.append(path, b"two")
+    assert path.read_bytes() == b"one\nhal\ntwo\n"
+
+
+def test_a_new_file_lasts_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    durable.append(tmp_path / "file", b"one")
+    durable.append(tmp_path / "file", b"two")
+    assert synced == [tmp_path]
+
+
+def test_two_folders_change_places(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    durable.exchange(one, other)
+    assert ((one / "name").read_text(), (other / "name").read_text()) == ("other", "one")
+    with pytest.raises(OSError, match="No such file"):
+        durable.exchange(one, tmp_path / "missing")

@@ -1,0 +1,76 @@
+"""Who changed a station's model, and how it ended: <state>/push.log, JSON lines, two for each change.
+
+    {"ts": "2026-04-01T00:02:00Z", "by": "anna", "action": "install", "bundle": "press-..", "result": "begun"}
+    {"ts": "2026-04-01T00:02:09Z", "by": "anna", "action": "install", "bundle": "press-..", "result": "done"}
+
+A line that a power cut left half written is closed by the next. At MOST_BYTES the file becomes push.log.1.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from device.errors import StorageError
+from device.system import durable
+
+log = logging.getLogger(__name__)
+
+FILE = "push.log"
+MOST_BYTES = 1_000_000
+BEGUN = "begun"
+CUT_OFF = "cut off"
+_TEXT_LIMIT = 2000  # characters of a result
+
+
+@dataclass(frozen=True, slots=True)
+class PushLog:
+    """The log in a station's state folder. What cannot be written is told, and bars nothing."""
+
+    state: Path
+
+    def begin(self, by: str, action: str, bundle: str) -> None:
+        """A change begins."""
+        self._write(by, action, bundle, BEGUN)
+
+    def end(self, by: str, action: str, bundle: str, result: str) -> None:
+        """It has ended."""
+        self._write(by, action, bundle, result)
+
+    def close(self) -> None:
+        """Give an end to a change that has none, once nobody is at it any more."""
+        last = self._last()
+        if last is not None and last.get("result") == BEGUN:
+            by, action, bundle = (str(last.get(name)) for name in ("by", "action", "bundle"))
+            self._write(by, action, bundle, CUT_OFF)
+
+    def _last(self) -> dict[str, Any] | None:
+        try:
+            with (self.state / FILE).open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - 4 * _TEXT_LIMIT))
+                lines = file.read().splitlines()
+        except OSError:
+            return None
+        for line in reversed(lines):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                return found
+        return None
+
+    def _write(self, by: str, action: str, bundle: str, result: str) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        line = {"ts": now, "by": by, "action": action, "bundle": bundle, "result": result[:_TEXT_LIMIT]}
+        path = self.state / FILE
+        try:
+            if path.exists() and path.stat().st_size > MOST_BYTES:
+                path.replace(path.with_name(f"{FILE}.1"))
+            durable.append(path, json.dumps(line).encode())
+        except (OSError, StorageError) as error:  # the bundle is what it is; the record of it is missing
+            log.warning("%s: cannot be written: %s", path, error)
