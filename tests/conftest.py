@@ -19,6 +19,7 @@ from fixtures_dashboard import (
 from fixtures_disk import make_disk, small_disk
 from fixtures_mqtt import make_publisher
 from fixtures_network import feed, narrow, spots
+from fixtures_outbox import make_outbox
 from fixtures_peer import make_peer
 from fixtures_report import report_page, reported
 from fixtures_systemd import machine
@@ -38,6 +39,7 @@ __all__ = [
     "machine",
     "make_broker",
     "make_disk",
+    "make_outbox",
     "make_peer",
     "make_publisher",
     "make_station",

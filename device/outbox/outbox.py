@@ -10,9 +10,7 @@ older than `max_age_s` goes as well, where both its own time and the present one
 order holds for the hand-over queue, should the disk stand still for minutes. All of it is counted by word,
 and the counts outlive the process.
 
-A damaged database is set aside (renamed, with the time) and a new one begun; what is missing is known by
-number (outbox_mark.py). A disk that is full or broken does not stop the service: verdicts wait in memory,
-within MEMORY_BYTES, and the disk is tried again.
+Where the verdicts lie, and what happens when the disk fails: storage.py.
 """
 
 from __future__ import annotations
@@ -24,41 +22,32 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from device.errors import StorageError
 from device.inspection.verdict import Verdict
 from device.outbox.database import (
     LOSS_ORDER,
-    MEMORY,
     Changes,
     Content,
-    Database,
     Entry,
-    Foreign,
     Refusal,
     Row,
 )
-from device.outbox.mark import Count, Mark
+from device.outbox.storage import FILE_NAME, Storage
 from device.system import process
 from device.system.clock import clock_synced
 
 log = logging.getLogger(__name__)
 
 STOP_S = 10.0  # how long stop() waits for a disk that stands still
-FILE_NAME = "outbox.sqlite"
 SYNC_S = 1.0
 DELETE_S = 0.2  # after a kill, what was acknowledged so short a time before is delivered once more
-RETRY_DISK_S = 30.0
-MEMORY_BYTES = 16_000_000  # of payload, while the disk cannot be written
 HAND_OVER_LIMIT = 10_000  # verdicts between put() and their commit: minutes of a disk that stands still
-KEPT_DAMAGED = 2  # databases set aside; the oldest goes when there are more
 
 _BATCH = 512  # verdicts of one commit
 _AGE_EVERY_S = 60.0
 _FRESH = 256  # committed rows that are kept in memory, so that live delivery reads nothing
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +83,12 @@ class Outbox:
         self, folder: Path, max_bytes: int, max_age_s: float, on_stored: Callable[[list[Row]], None] = _nobody
     ) -> None:
         self._path = folder / FILE_NAME
-        self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._on_stored = on_stored
-        self._mark = Mark(folder / "outbox.mark")
+        self._storage = Storage(folder, max_bytes)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-        self._in_use = threading.Lock()  # guards _database
-        self._database: Database
         self._is_dropping = False
-        self._unsynced_since_s: float | None = None  # this and the next two: the storing thread's own
-        self._retry_disk_at_s: float | None = None
+        self._unsynced_since_s: float | None = None  # this and the next: the storing thread's own
         self._age_checked_s = time.monotonic()
         self._changed = threading.Condition()  # guards all that follows
         self._handed: deque[Entry] = deque()
@@ -117,16 +102,13 @@ class Outbox:
         self._fetched_to = 0
         self._dropped_unstored: Counter[str] = Counter()
         self._is_overrun = False
-        self._set_aside = 0
-        self._durable = True
-        self._generation = 0
         self._closing = False
 
     # -- for whoever makes verdicts
 
     def start(self) -> None:
         """Open the database and begin to store. Raises StorageError: another process has it open."""
-        self._open()
+        self._storage.open()
         self._thread.start()
 
     def put(self, verdict: Verdict) -> None:
@@ -144,7 +126,7 @@ class Outbox:
     def unstored(self) -> int:
         """Verdicts that are on their way to the disk."""
         with self._changed:
-            return len(self._handed) + len(self._committing(self._database.content))
+            return len(self._handed) + len(self._committing(self._storage.content))
 
     def stop(self) -> None:
         """Store what was handed over, and close. A second call does nothing."""
@@ -157,7 +139,7 @@ class Outbox:
     def stock(self) -> Stock:
         """What is here now, what is on its way to the disk included."""
         with self._changed:
-            content = self._database.content
+            content = self._storage.content
             stored = content.rows.total() - content.refused - len(self._settled)
             dropped = content.dropped + self._dropped_unstored
             taken = self._committing(content)
@@ -167,8 +149,8 @@ class Outbox:
                 refused=content.refused,
                 dropped={word: dropped[word] for word in LOSS_ORDER},
                 lost=content.lost,
-                set_aside=self._set_aside,
-                durable=self._durable,
+                set_aside=self._storage.set_aside,
+                durable=self._storage.durable,
             )
 
     def _committing(self, content: Content) -> list[Entry]:
@@ -180,12 +162,12 @@ class Outbox:
     @property
     def generation(self) -> int:
         """Changes when the rows lie in another database: next() is to begin at 0 again."""
-        return self._generation
+        return self._storage.generation
 
     @property
     def last_id(self) -> int:
         """The id of the newest row that is stored, or ever was."""
-        return self._database.content.last_id
+        return self._storage.content.last_id
 
     def next(self, after_id: int, limit: int = _FRESH) -> list[Row]:
         """The oldest rows after an id, in order, but for those that are acknowledged or refused.
@@ -227,9 +209,7 @@ class Outbox:
             if changes:
                 self._commit(changes)
             self._tend()
-        with self._in_use:
-            self._database.close()
-        self._mark.close()
+        self._storage.close()
 
     def _take(self) -> Changes | None:
         """Wait for something to write, or for the time to tend. None at the end, when all is written."""
@@ -243,7 +223,7 @@ class Outbox:
                 entry = self._handed.popleft()
                 self._handed_bytes -= entry.size_bytes
                 changes.entries.append(entry)
-            self._before, self._taken = self._database.content, changes.entries
+            self._before, self._taken = self._storage.content, changes.entries
         now_s = time.monotonic()
         if now_s - self._age_checked_s >= _AGE_EVERY_S and clock_synced():
             self._age_checked_s = now_s
@@ -260,10 +240,9 @@ class Outbox:
     def _commit(self, changes: Changes) -> None:
         """Write it to the disk, to a new file where the old one is damaged, or else to memory."""
         for _ in range(3):
-            before = self._database.content
+            before = self._storage.content
             try:
-                with self._in_use:
-                    rows = self._database.apply(changes, self._max_bytes if self._durable else MEMORY_BYTES)
+                rows = self._storage.apply(changes)
             except sqlite3.Error as error:
                 self._replace(error)
             else:
@@ -272,8 +251,7 @@ class Outbox:
         raise StorageError(f"{self._path}: neither the disk nor the memory takes a verdict")
 
     def _committed(self, changes: Changes, rows: list[Row], dropped_before: Counter[str]) -> None:
-        content = self._database.content
-        self._mark.write(Count(content.last_id, content.last_id - content.rows.total()))
+        content = self._storage.content
         with self._changed:
             settled = {*changes.done, *(refusal.row_id for refusal in changes.refusals)}
             self._settled -= settled
@@ -296,14 +274,11 @@ class Outbox:
     def _tend(self) -> None:
         """What is done beside the commits: sync OK verdicts, shrink the file, look for the disk."""
         try:
-            now_s = time.monotonic()
-            if self._retry_disk_at_s is not None and now_s >= self._retry_disk_at_s:
-                self._return_to_disk()
-            if self._unsynced_since_s is not None and now_s - self._unsynced_since_s >= SYNC_S:
+            if self._storage.return_to_disk():
+                self._on_stored([])
+            if self._unsynced_since_s is not None and time.monotonic() - self._unsynced_since_s >= SYNC_S:
                 self._unsynced_since_s = None
-                with self._in_use:
-                    self._database.give_back()
-                    self._database.sync()
+                self._storage.sync()
         except sqlite3.Error as error:
             self._replace(error)
 
@@ -322,136 +297,22 @@ class Outbox:
             )
 
     def _read(self, after_id: int, limit: int) -> list[Row]:
-        if after_id >= self._database.content.last_id:  # asked without waiting for a commit that is under way
+        if after_id >= self._storage.content.last_id:  # asked without waiting for a commit that is under way
             return []
         try:
-            with self._in_use:
-                return self._database.after(after_id, limit)
+            return self._storage.after(after_id, limit)
         except sqlite3.Error as error:
             log.debug("%s: cannot be read: %s", self._path, error)
             with self._changed:  # the next commit will meet the same fault, and act
                 self._changed.notify()
             return []
 
-    # -- the database, as it comes and goes
-
-    def _open(self) -> None:
-        """On the disk, in a new file where the old one is damaged, or in memory. Raises StorageError."""
-        count = self._mark.read()
-        for _ in range(2):
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._database = Database(self._path)
-                self._count_missing(count)
-            except (sqlite3.Error, OSError) as error:
-                if _is_locked(error):
-                    raise StorageError(f"{self._path}: another process has it open") from None
-                if not _is_damaged(error) or not self._put_aside(error):
-                    self._go_without_disk(error, count)
-                    return
-            else:
-                self._set_aside = len(self._damaged_files())
-                return
-        self._go_without_disk(sqlite3.DatabaseError("a new file is damaged as well"), count)
-
-    def _count_missing(self, count: Count) -> None:
-        """What the mark counts and the file lacks was stored once, and is lost."""
-        content = self._database.content
-        stored, waiting = content.last_id, content.rows.total()
-        missing = count.stored - stored if stored else count.waiting
-        if missing > 0:
-            self._database.count_lost(missing, count.stored)
-            log.error("%s: %d verdicts that were stored are missing from it", self._path, missing)
-        if waiting:
-            log.info("%s: %d verdicts wait from before", self._path, waiting)
-
     def _replace(self, error: sqlite3.Error) -> None:
-        """The database failed at work: another one in its place."""
-        last = self._database.content
-        with self._in_use:
-            self._database.close()
-            count = Count(last.last_id, last.last_id - last.rows.total())
-            if _is_damaged(error) and self._durable and self._put_aside(error):
-                self._open()
-            else:
-                self._go_without_disk(error, count)
-            with self._changed:
-                self._generation += 1
-                self._fresh.clear()
+        """The database failed: go on with another."""
+        with self._changed:
+            self._fresh.clear()  # before the rows lie elsewhere: none of the old is delivered from here
+        self._storage.replace(error)
         self._on_stored([])
-
-    def _go_without_disk(self, error: Exception, count: Count) -> None:
-        log.error(
-            "%s: cannot be used: %s; verdicts wait in memory, and are lost with the process",
-            self._path,
-            error,
-        )
-        self._database = Database(MEMORY)
-        self._database.count_lost(0, count.stored)
-        self._durable = False
-        self._retry_disk_at_s = time.monotonic() + RETRY_DISK_S
-
-    def _return_to_disk(self) -> None:
-        """Move what waits in memory to the disk, if there is one again."""
-        self._retry_disk_at_s = time.monotonic() + RETRY_DISK_S
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            disk = Database(self._path)
-        except (sqlite3.Error, OSError) as error:
-            log.debug("%s: still cannot be used: %s", self._path, error)
-            return
-        with self._in_use:
-            try:
-                disk.adopt(self._database.everything(), self._database.content)
-            except sqlite3.Error as error:
-                log.debug("%s: still cannot be written: %s", self._path, error)
-                disk.close()
-                return
-            self._database.close()
-            self._database = disk
-            with self._changed:
-                self._generation += 1
-                self._fresh.clear()
-        self._durable = True
-        self._retry_disk_at_s = None
-        log.warning("%s: can be used again", self._path)
-        self._on_stored([])
-
-    def _put_aside(self, error: Exception) -> bool:
-        """Rename the damaged file and what belongs to it. False when even that fails."""
-        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = self._path.with_name(f"{FILE_NAME}.damaged-{now}")
-        try:
-            self._path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                belonging = self._path.with_name(FILE_NAME + suffix)
-                if belonging.exists():
-                    belonging.rename(aside.with_name(aside.name + suffix))
-            for old in self._damaged_files()[:-KEPT_DAMAGED]:
-                for file in old.parent.glob(old.name + "*"):
-                    file.unlink()
-        except OSError as fault:
-            log.error("%s: damaged (%s), not set aside: %s", self._path, error, fault.strerror)  # noqa: TRY400
-            return False
-        log.error("%s: damaged (%s): set aside as %s, and begun anew", self._path, error, aside.name)
-        return True
-
-    def _damaged_files(self) -> list[Path]:
-        """Oldest first."""
-        found = self._path.parent.glob(f"{FILE_NAME}.damaged-*Z")
-        return sorted(found)
-
-
-def _is_locked(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _is_damaged(error: Exception) -> bool:
-    """Damaged, or not ours: in both cases a file that must not be written to."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    return code & 0xFF in _DAMAGED or isinstance(error, Foreign)
 
 
 def _listed(counts: Counter[str]) -> str:
