@@ -84,13 +84,16 @@ class SimulatedStation:
         return {
             self.topic("status"): b"online",
             self.topic("birth"): compact(
-                {**session, "station": self.name, "started": started, "model": _MODEL, "runtime": "simulated"}
+                {**session, "station": self.name, "started": started, "versions": {"edgevision": "simulated"}}
+                | {"model": _MODEL, "runtime": "simulated", "protocol": "5", "commands": ["trigger"]}
+                | {"capabilities": ["inspection", "defect", "health", "stats", "model", "counters"]}
+                | {"schemas": {"inspection": 1}}
             ),
             self.topic("model"): compact(
                 {**session, **_MODEL, "bundle": "parts", "thresholds": _THRESHOLDS, "previous": None}
-                | {"state": "active", "reason": None}
+                | {"state": "active", "reason": None, "latency_ms": None, "since": started}
             ),
-            self.topic("counters"): compact({**session, **self.counted, "since": started}),
+            self.topic("counters"): compact({"schema": 1, **self.counted, "since": started}),
             self.topic("health"): compact({"schema": 1, "state": "ready", "roles": _roles()}),
             self.topic("stats"): compact(self.stats()),
         }
