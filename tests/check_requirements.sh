@@ -22,7 +22,8 @@ main() {
         with_pip=1
         shift
     fi
-    (($#)) || set -- requirements-pi.txt requirements-train.txt deploy/requirements-demo.txt
+    (($#)) || set -- requirements-pi.txt requirements-train.txt deploy/requirements-demo.txt \
+        deploy/bridge/requirements.txt
     for file in "$@"; do
         for python in "${PYTHONS[@]}"; do
             for machine in "${MACHINES[@]}"; do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fixtures_bridge import make_bridge, stand_in
 from fixtures_broker import broker, make_broker, subscriber
 from fixtures_bundle import bundles_folder, tiny_bundle, tiny_model
 from fixtures_camera import deaf_port, rtsp, stream, world
@@ -37,6 +38,7 @@ __all__ = [
     "fitted",
     "int8_backbone",
     "machine",
+    "make_bridge",
     "make_broker",
     "make_disk",
     "make_outbox",
@@ -51,6 +53,7 @@ __all__ = [
     "rtsp",
     "small_disk",
     "spots",
+    "stand_in",
     "stream",
     "subscriber",
     "talker",

@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 DEADLINE_S = 30.0
-_MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
 def free_port() -> int:
@@ -44,7 +44,7 @@ class Broker:
 
     def start(self) -> None:
         """Run the broker and wait until it takes connections."""
-        assert _MOSQUITTO is not None
+        assert MOSQUITTO is not None
         self.folder.mkdir(exist_ok=True)
         config = self.folder / "mosquitto.conf"
         lines = [
@@ -57,7 +57,7 @@ class Broker:
             lines += ["user root"]  # it would give up root and then not reach its own folder
         config.write_text("\n".join(lines) + "\n")
         with (self.folder / "mosquitto.log").open("ab") as log:
-            self.process = subprocess.Popen((_MOSQUITTO, "-v", "-c", str(config)), stdout=log, stderr=log)
+            self.process = subprocess.Popen((MOSQUITTO, "-v", "-c", str(config)), stdout=log, stderr=log)
         self._await_listening()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -165,7 +165,7 @@ class Subscriber:
 @pytest.fixture
 def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
     """Brokers that have not been started; those that run at the end are stopped."""
-    if _MOSQUITTO is None:
+    if MOSQUITTO is None:
         pytest.skip("mosquitto is not installed")
     brokers: list[Broker] = []
 

@@ -4,8 +4,8 @@
 # Usage: tests/run.sh [PYTEST_ARGUMENT...]      tests/run.sh -k replay      PYTHON=python3.11 tests/run.sh
 #
 # Makes .venv in the checkout and installs what is needed; later runs reuse it and need no network. As root on Debian
-# it also installs the missing system packages (a broker, a browser, and what systemd-python is built with); without
-# them, the tests that need them skip and say so.
+# it also installs the missing system packages (a broker, a browser, Prometheus, mbpoll, and what systemd-python is built
+# with); without them, the tests that need them skip and say so.
 #
 # Exit codes: 0 all passed; 1 a linter or a test failed; 2 the set-up failed, or as pytest has them (2 to 5).
 set -euo pipefail
@@ -18,7 +18,8 @@ source "$ROOT/deploy/venv.sh"
 main() {
     cd "$ROOT"
     install_system_packages
-    prepare_venv "$VENV" tests "$(train_requirements)" tests/requirements.txt deploy/requirements-demo.txt || exit 2
+    prepare_venv "$VENV" tests "$(train_requirements)" tests/requirements.txt deploy/requirements-demo.txt \
+        deploy/bridge/requirements.txt || exit 2
     install_systemd_python
     local sources=0 tests=0
     check_sources || sources=1
@@ -66,7 +67,7 @@ has_gpu_build() { # both builds in one environment overwrite each other's files
 
 install_system_packages() {
     local missing=() package
-    for package in mosquitto gcc pkg-config debootstrap rsync; do
+    for package in mosquitto gcc pkg-config debootstrap rsync prometheus mbpoll; do
         PATH=$PATH:/usr/sbin command -v "$package" >/dev/null || missing+=("$package")
     done
     has_browser || missing+=(chromium fonts-dejavu-core)

@@ -17,6 +17,7 @@ FILES = (
     "requirements-pi.txt",
     "requirements-train.txt",
     "deploy/requirements-demo.txt",
+    "deploy/bridge/requirements.txt",
     "tests/requirements.txt",
 )
 INTERPRETERS = {"ai-edge-litert", "tflite-runtime"}

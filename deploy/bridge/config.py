@@ -1,0 +1,315 @@
+"""The bridge's configuration: bridge.toml over default.toml, checked, as frozen values."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from device.errors import ConfigError
+from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables
+
+DEFAULT_PATH = Path(__file__).with_name("default.toml")
+CREDENTIALS = {  # what systemd's LoadCredential= may give in place of a file that is named
+    ("mqtt", "password_file"): "mqtt-password",
+    ("http", "token_file"): "http-token",
+    ("webhooks", "secret_file"): "webhook-secret",
+}
+NAME = r"[A-Za-z0-9._-]{1,64}"
+EVENTS = ("OK", "NG", "MARGINAL", "ERROR", "status")
+
+_HOST = Matching(r"\S+", "a host name or an address")
+_PORT = Within(1, 65535)
+_LEAST_TOKEN = 16
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
+_PASSWORD, _TOKEN, _SECRET = CREDENTIALS
+LIMITS: Limits = {
+    ("mqtt", "host"): _HOST,
+    ("mqtt", "port"): _PORT,
+    ("mqtt", "prefix"): Matching(
+        r"[^\s/+#$][^\s/+#]*(/[^\s/+#]+)*",
+        "topic levels separated by single slashes, without spaces, +, # or a leading $",
+    ),
+    ("mqtt", "client_id"): Matching(r"[^\x00\s]{1,100}", "1..100 characters without spaces"),
+    ("mqtt", "keepalive_s"): Within(5, 3600),
+    ("modbus", "host"): _HOST,
+    ("modbus", "port"): _PORT,
+    ("modbus", "units"): Matching(rf"\d{{1,3}}={NAME}", 'a unit and a station, "1=press-4"'),
+    ("modbus", "trigger_timeout_s"): Within(0.05, 60),
+    ("http", "host"): _HOST,
+    ("http", "port"): _PORT,
+    ("http", "recent_events"): Within(1, 10_000),
+    ("http", "pictures_mib"): Within(0, 10_000),
+    ("metrics", "host"): _HOST,
+    ("metrics", "port"): _PORT,
+    ("webhooks", "urls"): Matching(r"https?://\S+", "an address, http:// or https://"),
+    ("webhooks", "events"): OneOf(EVENTS),
+    ("webhooks", "state"): Matching(r".+", "a path"),
+    ("webhooks", "max_waiting"): Within(1, 10_000_000),
+    ("webhooks", "timeout_s"): Within(0.1, 60),
+    ("log", "level"): OneOf(("debug", "info", "warning", "error")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """How to trust the broker, and how to be trusted. `ca_file` None: the authorities of the system."""
+
+    ca_file: Path | None
+    cert_file: Path | None
+    key_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """[mqtt], with the password in place of its file; `tls` None: in clear."""
+
+    host: str
+    port: int
+    prefix: str
+    client_id: str
+    keepalive_s: int
+    username: str | None
+    password: str | None = field(repr=False)
+    tls: TlsConfig | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusConfig:
+    """[modbus]; `units`: the station of each unit"""
+
+    enabled: bool
+    host: str
+    port: int
+    units: dict[int, str]
+    trigger_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """[http], with the token in place of its file"""
+
+    enabled: bool
+    host: str
+    port: int
+    token: str | None = field(repr=False)
+    recent_events: int
+    pictures_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """[metrics]"""
+
+    enabled: bool
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksConfig:
+    """[webhooks], with the secret's bytes in place of its file"""
+
+    urls: tuple[str, ...]
+    events: tuple[str, ...]
+    secret: bytes = field(repr=False)
+    state: Path
+    max_waiting: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What bridge.toml says; see default.toml for the meaning of each value."""
+
+    mqtt: MqttConfig
+    modbus: ModbusConfig
+    http: HttpConfig
+    metrics: MetricsConfig
+    webhooks: WebhooksConfig
+    log_level: str
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file. Raises ConfigError with every problem of the file, one a line."""
+    tables = load_tables(DEFAULT_PATH, path, LIMITS, lambda tables: _conflicts(tables, path.parent))
+    return _config(tables, path.parent)
+
+
+def _conflicts(tables: Tables, folder: Path) -> list[str]:
+    """What is legal key by key and cannot be together, and files that do not hold what they should."""
+    problems = _unit_conflicts(tables["modbus"]) + _tls_conflicts(tables["mqtt"], folder)
+    servers = [tables[name]["enabled"] for name in ("modbus", "http", "metrics")]
+    if not any(servers) and not tables["webhooks"]["urls"]:
+        problems.append(
+            "nothing to do: none of [modbus], [http] and [metrics] is enabled, and [webhooks] urls is empty"
+        )
+    problems += [
+        f"[webhooks] urls: must name a host, got {url}"
+        for url in tables["webhooks"]["urls"]
+        if not _has_host(url)
+    ]
+    for read in (_password, _token, _secret):
+        try:
+            read(tables, folder)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _unit_conflicts(modbus: dict[str, Any]) -> list[str]:
+    pairs = [entry.split("=", 1) for entry in modbus["units"]]
+    problems = [
+        f"[modbus] units: must be units 1..255, got {unit}" for unit, _ in pairs if not 1 <= int(unit) <= 255
+    ]
+    for what, found in (
+        ("unit", [str(int(unit)) for unit, _ in pairs]),
+        ("station", [station for _, station in pairs]),
+    ):
+        twice = sorted({one for one in found if found.count(one) > 1})
+        problems += [f"[modbus] units: {what} {one} must stand only once" for one in twice]
+    if modbus["enabled"] and not pairs:
+        problems.append("[modbus] units: must name a station or more where Modbus is enabled, got []")
+    return problems
+
+
+def _tls_conflicts(mqtt: dict[str, Any], folder: Path) -> list[str]:
+    problems = []
+    for key in ("ca_file", "cert_file", "key_file"):
+        if mqtt[key] and not mqtt["tls"]:
+            problems.append(f"[mqtt] {key}: needs tls = true")
+        elif mqtt[key] and not (folder / mqtt[key]).is_file():
+            problems.append(f"[mqtt] {key}: {folder / mqtt[key]}: no such file")
+    if bool(mqtt["cert_file"]) != bool(mqtt["key_file"]):
+        problems.append("[mqtt] cert_file, key_file: must be given together, or neither")
+    return problems
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what listens there can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _password(tables: Tables, folder: Path) -> str | None:
+    if not tables["mqtt"]["username"]:
+        if tables["mqtt"]["password_file"]:
+            raise ConfigError("[mqtt] password_file: needs a username beside it")
+        return None
+    return _first_line(tables, _PASSWORD, folder)
+
+
+def _token(tables: Tables, folder: Path) -> str | None:
+    http = tables["http"]
+    token = _first_line(tables, _TOKEN, folder)
+    if token is None and http["enabled"] and not is_loopback(http["host"]):
+        raise ConfigError(
+            f"[http] token_file: must name a file where host is not 127.0.0.1, got host {http['host']}"
+        )
+    if token is not None and (len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise ConfigError(f"[http] token_file: must hold {_LEAST_TOKEN} or more printable ASCII characters")
+    return token
+
+
+def _secret(tables: Tables, folder: Path) -> bytes:
+    text = _first_line(tables, _SECRET, folder)
+    if text is None:
+        if tables["webhooks"]["urls"]:
+            raise ConfigError("[webhooks] secret_file: must name a file where there are urls")
+        return b""
+    expected = f'[webhooks] secret_file: must hold "{_SECRET_PREFIX}" and 24 to 64 bytes in base64'
+    try:
+        secret = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigError(expected) from None
+    if not text.startswith(_SECRET_PREFIX) or not 24 <= len(secret) <= 64:
+        raise ConfigError(expected)
+    return secret
+
+
+def _first_line(tables: Tables, key: tuple[str, str], folder: Path) -> str | None:
+    """The first line of the file that a key names, or of systemd's credential; None: there is neither."""
+    section, name = key
+    named: str = tables[section][name]
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(given, CREDENTIALS[key]) if given else None
+    if named:
+        path = folder / named
+    elif credential is not None and credential.is_file():
+        path = credential
+    else:
+        return None
+    try:
+        line: str = path.read_text("utf-8").partition("\n")[0].strip()
+    except OSError as error:
+        raise ConfigError(f"[{section}] {name}: {path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"[{section}] {name}: {path}: must be UTF-8 text") from None
+    if not line:
+        raise ConfigError(f"[{section}] {name}: {path}: the first line is empty")
+    return line
+
+
+def _config(tables: Tables, folder: Path) -> Config:
+    mqtt, modbus, http, webhooks = (tables[name] for name in ("mqtt", "modbus", "http", "webhooks"))
+    pairs = (entry.split("=", 1) for entry in modbus["units"])
+    return Config(
+        mqtt=MqttConfig(
+            host=mqtt["host"],
+            port=mqtt["port"],
+            prefix=mqtt["prefix"],
+            client_id=mqtt["client_id"],
+            keepalive_s=mqtt["keepalive_s"],
+            username=mqtt["username"] or None,
+            password=_password(tables, folder),
+            tls=_tls(mqtt, folder) if mqtt["tls"] else None,
+        ),
+        modbus=ModbusConfig(
+            enabled=modbus["enabled"],
+            host=modbus["host"],
+            port=modbus["port"],
+            units={int(unit): station for unit, station in pairs},
+            trigger_timeout_s=modbus["trigger_timeout_s"],
+        ),
+        http=HttpConfig(
+            enabled=http["enabled"],
+            host=http["host"],
+            port=http["port"],
+            token=_token(tables, folder),
+            recent_events=http["recent_events"],
+            pictures_bytes=http["pictures_mib"] * 2**20,
+        ),
+        metrics=MetricsConfig(**tables["metrics"]),
+        webhooks=WebhooksConfig(
+            urls=tuple(dict.fromkeys(webhooks["urls"])),
+            events=tuple(webhooks["events"]),
+            secret=_secret(tables, folder),
+            state=folder / webhooks["state"],
+            max_waiting=webhooks["max_waiting"],
+            timeout_s=webhooks["timeout_s"],
+        ),
+        log_level=tables["log"]["level"],
+    )
+
+
+def _tls(mqtt: dict[str, Any], folder: Path) -> TlsConfig:
+    def file(key: str) -> Path | None:
+        return folder / mqtt[key] if mqtt[key] else None
+
+    return TlsConfig(file("ca_file"), file("cert_file"), file("key_file"))
