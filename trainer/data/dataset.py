@@ -7,6 +7,7 @@ docs/data.md says which is which.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -18,24 +19,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from device.errors import DataError, FrameError
 from device.image import tiff
 from device.image.frame import read_levels
 from device.image.geometry import Size
-from trainer.data import masks
+from trainer.data import grouping, masks, near_duplicates
+from trainer.data.grouping import Grouping
+from trainer.data.near_duplicates import Glance
 from trainer.data.splits import few, folds, held_out
 from trainer.layouts.inventory import some
 from trainer.layouts.layouts import read_layout
 from trainer.layouts.listing import Entry
 from trainer.layouts.words import Split
+from trainer.steps import bar
 
 __all__ = [
     "Dataset",
@@ -57,9 +61,9 @@ Protocol = Literal["supervised", "good-only", "given"]
 MUCH = 0.5  # of an image: a mask that marks more is looked at twice
 MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks fewer marks nothing
 LEAST_GOOD = 10  # images: fewer say nothing of how good ones differ
-PROGRESS_AFTER_S = 2.0
 MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says what becomes of the defects
 TIFF_SUFFIXES = (".tif", ".tiff")
+SCALE_OF = 9  # images, whose sizes say how large all are glanced at
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
 SPLITS = get_args(Split)
 SPLIT_COLUMNS = ("path", "label", "group", "split", "sha256")
@@ -159,6 +163,7 @@ def load(
     test_share: float = 0.5,
     protocol: Protocol = "supervised",
     limit: int = 0,
+    groups: Grouping = "found",
 ) -> Dataset:
     """Read and check the data set at `path`: a folder, or a .csv manifest; or unite several.
 
@@ -167,12 +172,14 @@ def load(
     `test_share`, stratified by kind, groups kept together. "good-only" keeps the layout's own split; what is
     empty in it is filled in the same way with good images, and all defective ones are in test. "given" keeps
     the layout's own split and asks only for one readable image. `limit`: at most so many good and so many
-    defective images of each part of each data set; 0: all. Raises DataError.
+    defective images of each part of each data set; 0: all. `groups` "found": images that show the same thing
+    (near_duplicates.py) are of one group, beside those that the layout gives; "given": its own alone, and so
+    with protocol "given". Raises DataError.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
     named = zip(paths, _names(paths), strict=True)
     sets = [
-        _load_one(one, format, seed, test_share, protocol, limit, name if len(paths) > 1 else "")
+        _load_one(one, format, seed, test_share, protocol, limit, groups, name if len(paths) > 1 else "")
         for one, name in named
     ]
     dataset = sets[0] if len(sets) == 1 else _united(sets)
@@ -188,17 +195,29 @@ def load(
 
 
 def _load_one(
-    path: Path, format: str, seed: int, test_share: float, protocol: Protocol, limit: int, name: str
+    path: Path,
+    format: str,
+    seed: int,
+    test_share: float,
+    protocol: Protocol,
+    limit: int,
+    groups: Grouping,
+    name: str,
 ) -> Dataset:
     """`name`: what its images, kinds and groups are called after, if anything."""
     listing = read_layout(path, format)
     entries = _limited(path, listing.entries, limit, seed)
-    opened = _open_all(listing.root, entries)
+    scale = None if groups == "given" or protocol == "given" else _scale(entries)
+    opened = _open_all(listing.root, entries, scale)
     faults = [one for one in opened if isinstance(one, str)]
     if len(faults) == len(opened):
         raise DataError(f"{path}: none of {len(entries)} images is usable: {commonest(faults)}")
     judged, mask_problems = _judged([one for one in opened if isinstance(one, Opened)])
     samples, copies = _without_copies(judged)
+    glances = {one.sha256: one.glance for one in opened if isinstance(one, Opened)}
+    grouped = _grouped(samples, [glances[sample.sha256] for sample in samples])
+    found = grouping.note(samples, grouped)
+    samples = grouped
     # the cause first: what made images unusable, before what the layout lacks
     problems = (*faults, *mask_problems, *copies, *listing.problems)
     if not samples:
@@ -210,6 +229,8 @@ def _load_one(
     elif protocol == "good-only":
         _require_mostly_readable(path, faults, len(opened))
         samples, rule = _divide_good(samples, rule, seed, test_share)
+    if found:
+        problems = (*problems, *grouping.problems(samples))
     if name:
         samples = [_of_set(name, sample) for sample in samples]
         problems = tuple(f"{name}: {problem}" for problem in problems)
@@ -222,7 +243,7 @@ def _load_one(
         _digest(samples),
         rule or "no split given",
         name or _names([path])[0],
-        notes=listing.notes,
+        notes=(*listing.notes, *([found] if found else [])),
     )
 
 
@@ -370,30 +391,32 @@ class Opened:
     pages: int
     peak: int
     coloured: bool
+    glance: Glance | None
     marked_ratio: float = 0.0
     all_corners: bool = False
     read_as: str = ""
     problem: str = ""
 
 
-def _open_all(root: Path, entries: Sequence[Entry]) -> list[Opened | str]:
-    """Open every image and mask once, in parallel; a progress bar on stderr where it takes a while."""
+def _scale(entries: Sequence[Entry]) -> float:
+    """Of the glances at the images: told from a few, since all need the same."""
+    sizes = []
+    for entry in entries[:: -(-len(entries) // SCALE_OF)]:
+        with contextlib.suppress(FrameError):
+            height, width = read_levels(entry.path)[0].shape[:2]
+            sizes.append(Size(width, height))
+    return near_duplicates.scale_for(sizes) if sizes else 1.0
+
+
+def _open_all(root: Path, entries: Sequence[Entry], scale: float | None) -> list[Opened | str]:
+    """Open every image and mask once, in parallel."""
     with ThreadPoolExecutor(DECODERS) as pool:
-        opened = pool.map(_open, entries)
-        return list(
-            tqdm(
-                opened,
-                total=len(entries),
-                desc=f"checking {root}",
-                unit="image",
-                delay=PROGRESS_AFTER_S,
-                leave=False,
-            )
-        )
+        opened = pool.map(partial(_open, scale=scale), entries)
+        return list(bar(opened, f"checking {root}", len(entries)))
 
 
-def _open(entry: Entry) -> Opened | str:
-    """What an entry's files hold, or why its image is left out."""
+def _open(entry: Entry, scale: float | None) -> Opened | str:
+    """What an entry's files hold, or why its image is left out. `scale`: of a glance at it, if any."""
     try:
         image, sha256 = read_levels(entry.path)
     except FrameError as error:
@@ -402,7 +425,8 @@ def _open(entry: Entry) -> Opened | str:
     pages = tiff.page_count(entry.path.read_bytes()) if entry.path.suffix.lower() in TIFF_SUFFIXES else 1
     peak = int(image.max()) if image.dtype != np.uint8 else 0
     coloured = any(not np.array_equal(image[:, :, 0], image[:, :, other]) for other in (1, 2))
-    opened = Opened(entry, sha256, size, pages, peak, coloured)
+    glance = None if scale is None else near_duplicates.glance(image, scale)
+    opened = Opened(entry, sha256, size, pages, peak, coloured, glance)
     if not entry.masks:
         return opened
     try:
@@ -519,6 +543,12 @@ def _without_copies(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]
 # ---- splitting, and what cannot be trained on
 
 
+def _grouped(samples: list[Sample], glances: Sequence[Glance | None]) -> list[Sample]:
+    """In groups of what shows the same thing, if they were glanced at."""
+    seen = [one for one in glances if one is not None]
+    return grouping.together(samples, near_duplicates.groups(seen)) if len(seen) == len(samples) else samples
+
+
 def _divide(
     samples: list[Sample], format: str, given_rule: str, seed: int, test_share: float
 ) -> tuple[list[Sample], str]:
@@ -532,6 +562,7 @@ def _divide(
     else:
         rule = f"groups stratified by kind, seed {seed}, {half} held out"
         rule = f"{given_rule}; where it is empty, {rule}" if given_rule else rule
+    samples = grouping.following(samples)
     open_samples = [sample for sample in samples if sample.split == "unassigned"]
     if not open_samples:
         return samples, given_rule
@@ -548,6 +579,7 @@ def _divide_good(
     samples: list[Sample], given_rule: str, seed: int, test_share: float
 ) -> tuple[list[Sample], str]:
     """The same for good-only: groups with a defective image that has no side are in test."""
+    samples = grouping.following(samples)
     open_samples = [sample for sample in samples if sample.split == "unassigned"]
     if not open_samples:
         return samples, given_rule

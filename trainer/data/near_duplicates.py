@@ -44,13 +44,19 @@ def scale_for(sizes: Sequence[Size]) -> float:
     return min(1.0, SIDE_PX / float(np.median([max(size.width, size.height) for size in sizes])))
 
 
-def glance(image: NDArray[np.uint8], scale: float) -> Glance:
-    """The middle of an image (H, W, 3) at the scale, gray, at most SIDE_PX on a side."""
+def glance(image: NDArray[np.uint8] | NDArray[np.uint16], scale: float) -> Glance:
+    """The middle of an image (H, W, 3) at the scale, gray, at most SIDE_PX on a side.
+
+    Of more than 8 bits it is brought to 8 by the greatest level in that part.
+    """
     rows, columns = (min(side, round(SIDE_PX / scale)) for side in image.shape[:2])
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
     middle = cv2.cvtColor(image[top : top + rows, left : left + columns], cv2.COLOR_RGB2GRAY)
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    return np.asarray(cv2.resize(middle, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = cv2.resize(middle, size, interpolation=cv2.INTER_AREA)
+    if small.dtype != np.uint8:
+        small = cv2.convertScaleAbs(small.astype(np.float32), alpha=255 / max(1.0, float(small.max())))
+    return np.asarray(small, np.uint8)
 
 
 def groups(glances: Sequence[Glance]) -> NDArray[np.intp]:

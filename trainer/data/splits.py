@@ -7,6 +7,8 @@ the order of a folder listing, the machine, or a random generator's version.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import ceil, floor
 from typing import Protocol, TypeVar
@@ -23,6 +25,13 @@ class Member(Protocol):
     def kind(self) -> str: ...
     @property
     def group(self) -> str: ...
+
+
+class NamedMember(Member, Protocol):
+    """One whose place in time its name tells."""
+
+    @property
+    def name(self) -> str: ...
 
 
 Stratum = tuple[tuple[int, ...], tuple[str, ...]]
@@ -74,9 +83,37 @@ def folds(samples: Sequence[Member], k: int, seed: int) -> list[int]:
         found = len({sample.group for sample in samples if sample.label == label})
         if found < 2:
             word = ("good", "defective")[label]
-            raise DataError(f"cross-validation needs 2 or more groups of {word} images, found {found}")
+            several = sum(sample.label == label for sample in samples) > found
+            why = ": they show the same thing, or are given as one group" if several else ""
+            raise DataError(f"cross-validation needs 2 or more groups of {word} images, found {found}{why}")
     fold_of = {group: index % k for index, group in enumerate(_stratified(samples, seed))}
     return [fold_of[sample.group] for sample in samples]
+
+
+def blocks(samples: Sequence[NamedMember], k: int) -> list[int]:
+    """The block of each sample: k of about equal size, of what follows one another by name.
+
+    So in time, where a camera counts its images: what was taken in one minute is alike in light and place,
+    and is judged by what was taken at another. Groups are kept together, as far as there are several. "2"
+    comes before "10". There are fewer blocks where there are not so many groups.
+    """
+    order = sorted(range(len(samples)), key=lambda index: _natural(samples[index].name))
+    several = len({sample.group for sample in samples}) > 1
+    group_of = [sample.group if several else sample.name for sample in samples]
+    sizes = Counter(group_of)
+    block_of: dict[str, int] = {}
+    before = 0
+    for group in dict.fromkeys(group_of[index] for index in order):
+        block_of[group] = int((before + sizes[group] / 2) * k / len(samples))
+        before += sizes[group]
+    number = {block: index for index, block in enumerate(sorted(set(block_of.values())))}
+    return [number[block_of[group]] for group in group_of]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Numbers by their value: each part is (number, "") or (-1, text)."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _stratified(members: Iterable[Member], seed: int) -> list[str]:

@@ -28,6 +28,7 @@ from device.learning.coreset import remember
 from trainer.config import GoodOnlyConfig
 from trainer.data.dataset import Sample
 from trainer.data.made_defects import with_defect
+from trainer.data.splits import blocks
 from trainer.network import network
 from trainer.network.export import Int8Model, to_int8
 from trainer.network.network import scaled
@@ -130,7 +131,7 @@ def learn(
     content = _model(judged, spec, weights, seed)
     model = Int8Model(content)
     few = _spread(range(len(judged)), config.made_defects)
-    fold_of = _folds(judged, config.folds)
+    fold_of = np.array(blocks(judged, config.folds))
     searches = []
     turnable = _lies_anyhow(judged, spec)
     for upright in (False, True)[: 1 + turnable]:
@@ -175,13 +176,6 @@ def _input(specs: Sequence[PreprocessSpec], config: GoodOnlyConfig) -> Preproces
 def _spread(values: Sequence[One], count: int) -> list[One]:
     few = min(count, len(values))
     return [values[index * len(values) // few] for index in range(few)]
-
-
-def _folds(samples: Sequence[Sample], wanted: int) -> NDArray[np.intp]:
-    """(n,): groups stay together, as many as possible in each fold."""
-    groups = {group: index for index, group in enumerate(dict.fromkeys(one.group for one in samples))}
-    folds = max(2, min(wanted, len(groups)))
-    return np.array([groups[sample.group] % folds for sample in samples])
 
 
 # ---- the model

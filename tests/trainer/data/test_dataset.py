@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from fixtures_data import SIDE, make_dagm, make_manifest, make_mvtec, write_image, write_mask
+from sklearn.metrics import adjusted_rand_score
 
 from device.errors import DataError
 from device.image.geometry import Size
@@ -601,7 +603,7 @@ def test_the_magnetic_tile_manifest(tmp_path, monkeypatch):
 
     images, manifest = shared("magnetic_tile"), tmp_path / "tiles.csv"
     assert magnetic_tile_manifest.main(["--images", str(images), "--out", str(manifest)]) == 0
-    dataset = load(manifest)
+    dataset = load(manifest, groups="given")
 
     assert dataset.count(label=0) == 642
     assert {kind: dataset.count(kind=kind) for kind in ("blowhole", "break", "crack", "fray", "uneven")} == {
@@ -615,6 +617,73 @@ def test_the_magnetic_tile_manifest(tmp_path, monkeypatch):
     assert len(dataset.problems) == 2
     assert all("MT_Uneven" in problem and "is empty" in problem for problem in dataset.problems)
     assert "magnetic_tile_manifest" in sys.modules
+    leak = load(manifest).problems[-1]
+    assert re.match(r"4\d\d images of test show the same thing as images of train", leak)
+
+
+@pytest.mark.shared_data
+def test_tiles_are_told_from_their_pixels(tmp_path, monkeypatch):
+    """They agree with the numbers in the names, as far as these are right.
+
+    0.87 is about all that a right grouping can reach: numbers less than 100 apart join tiles of different
+    shape (3504 to 3981: three), and some tiles come again thousands later (53011 is 65001, 5907 is 13526, as
+    their scratches show).
+    """
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import magnetic_tile_manifest
+
+    images, manifest = shared("magnetic_tile"), tmp_path / "tiles.csv"
+    given = ["--images", str(images), "--out", str(manifest), "--no-split"]
+    assert magnetic_tile_manifest.main([*given, "--near", "100"]) == 0
+    by_name = {sample.sha256: sample.group for sample in load(manifest, protocol="given").samples}
+    assert magnetic_tile_manifest.main(given) == 0
+    found = load(manifest)
+
+    numbers = [by_name[sample.sha256] for sample in found.samples]
+    groups = [sample.group for sample in found.samples]
+    assert adjusted_rand_score(numbers, groups) > 0.87
+    assert 220 <= len(set(groups)) <= 245
+    tile = {sample.name.rpartition("_")[2]: sample.group for sample in found.samples}
+    assert tile["53011.jpg"] == tile["65001.jpg"]
+    assert len({tile["3504.jpg"], tile["3667.jpg"], tile["3786.jpg"]}) == 3
+    assert len({(sample.group, sample.split) for sample in found.samples}) == len(set(groups))
+
+
+def videos(folder: Path, *, runs: int = 6, frames: int = 8) -> Path:
+    """A manifest of what a camera saw that drifts over a scene, another in each run: the last half is bad."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label"]
+    for run in range(runs):
+        scene = rng.integers(0, 255, (40, 40), dtype=np.uint8)
+        large = cv2.resize(scene, (240, 240), interpolation=cv2.INTER_CUBIC)
+        for frame in range(frames):
+            seen = large[frame : frame + 200, 2 * frame : 2 * frame + 200] * rng.uniform(0.8, 1.0)
+            name = f"{run}-{frame}.png"
+            noisy = np.clip(seen + rng.normal(0, 3, seen.shape), 0, 255).astype(np.uint8)
+            assert cv2.imwrite(str(folder / name), noisy)
+            lines.append(f"{name},{int(run >= runs // 2)}")
+    manifest = folder / "m.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+def test_frames_of_one_video_stay_on_one_side(tmp_path):
+    dataset = load(videos(tmp_path))
+
+    assert len({sample.group for sample in dataset.samples}) == 6
+    for run in range(6):
+        assert len({sample.split for sample in dataset.samples if sample.name.startswith(f"{run}-")}) == 1
+    assert "  groups: these 48 images show 6 things" in "\n".join(dataset.summary())
+    assert len([problem for problem in dataset.problems if "things only" in problem]) == 2
+    assert len(set(folds(dataset.samples, 3, 0))) == 3
+
+
+def test_given_groups_alone_are_the_choice_of_who_knows_better(tmp_path):
+    dataset = load(videos(tmp_path), groups="given")
+
+    assert len({sample.group for sample in dataset.samples}) == 48
+    assert "groups:" not in "\n".join(dataset.summary())
+    assert dataset.problems == ()
 
 
 def test_a_tile_manifest_keeps_the_exposures_of_a_tile_together(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.errors import DataError
-from trainer.data.splits import few, folds, held_out
+from trainer.data.splits import blocks, few, folds, held_out
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Part:
     label: int
     kind: str
     group: str
+    name: str = ""
 
 
 def parts(**counts: int) -> list[Part]:
@@ -138,3 +139,39 @@ def test_a_few_are_never_more_than_asked_for_and_from_whole_groups():
     assert {member.kind for member in chosen} == {"good", "other"}
     assert sorted(Counter(member.group for member in chosen).values()) == [2, 5, 5]
     assert few(members, 100, 0) == members == few(members, 1000, 0)
+
+
+# ---- blocks
+
+
+def frames(*groups: str) -> list[Part]:
+    """Images that are numbered as they were taken, listed as a folder lists them."""
+    taken = [Part(0, "good", group, f"run/{number}.png") for number, group in enumerate(groups)]
+    return sorted(taken, key=lambda part: part.name)
+
+
+def test_blocks_follow_one_another_in_time() -> None:
+    taken = frames(*map(str, range(30)))
+    by_number = sorted(zip((int(part.group) for part in taken), blocks(taken, 3), strict=True))
+    assert [block for _, block in by_number] == [0] * 10 + [1] * 10 + [2] * 10
+
+
+def test_a_block_never_divides_a_group() -> None:
+    taken = frames(*"aaaaaabbbbccccccccdd")
+    found = {(part.group, block) for part, block in zip(taken, blocks(taken, 3), strict=True)}
+    assert found == {("a", 0), ("b", 1), ("c", 2), ("d", 2)}
+
+
+def test_there_are_no_more_blocks_than_groups_and_none_is_empty() -> None:
+    assert blocks(frames(*"aaaaaaaaab"), 5) == [0] * 9 + [1]
+    assert blocks(frames(*"abc"), 10) == [0, 1, 2]
+
+
+def test_one_group_alone_is_divided_all_the_same() -> None:
+    assert blocks(frames(*"aaaa"), 2) == [0, 0, 1, 1]
+
+
+def test_images_that_show_one_thing_cannot_be_cross_validated() -> None:
+    members = [Part(1, "bent", "one"), Part(1, "bent", "one"), *parts(good=4)]
+    with pytest.raises(DataError, match="groups of defective images, found 1: they show the same thing, or"):
+        folds(members, 2, 0)
