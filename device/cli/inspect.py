@@ -19,6 +19,7 @@ from device.inspection.annotate import annotate, heat_map
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
+from device.system.printable import one_line
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def inspect_images(
     exit_code = 0
     for result in _frames(sources):
         if isinstance(result, FrameError):
-            print(f"error: {result}", file=sys.stderr)
+            print(f"error: {one_line(str(result))}", file=sys.stderr)
             exit_code = FrameError.exit_code
             continue
         verdict = pipeline.inspect(result)
@@ -84,7 +85,7 @@ def _line(verdict: Verdict) -> str:
     """A verdict for a person: OK  0.0123  parts/7.png, and the boxes as x,y wxh."""
     boxes = [f"{r.box.x},{r.box.y} {r.box.width}x{r.box.height}" for r in verdict.regions]
     at = f"  at {'; '.join(boxes)}" if boxes else ""
-    return f"{verdict.verdict:<8}  {verdict.score:.4f}  {verdict.image_path}{at}"
+    return f"{verdict.verdict:<8}  {verdict.score:.4f}  {one_line(verdict.image_path or '')}{at}"
 
 
 def _name(frame: Frame, kind: str = "") -> str:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 FILE = "counters.json"
 SCHEMA = 1
-REPORT_EVERY_S = 60.0
+REPORT_EVERY_S = 600.0
 WRITE_EVERY_S = 10.0
 _WORDS = ("ok", "ng", "marginal", "error")
 
@@ -121,7 +121,7 @@ class Counters:
         return self._session.total() - self._session["ERROR"]
 
     def report_is_due(self) -> bool:
-        """True once a minute."""
+        """True once in REPORT_EVERY_S."""
         return time.monotonic() - self._reported_s >= REPORT_EVERY_S
 
     def recent(self) -> str:

@@ -3,8 +3,8 @@
     journalctl -u edgevision VERDICT=NG          journalctl EVENT_ID=5e55-00000012 -o verbose
 
 A line on a verdict carries EVENT_ID, VERDICT, MODEL, SCORE (empty for ERROR) and STATION. SD cards wear, so
-only what is not OK has a line of its own above `debug`, and of those PER_MINUTE in a minute; how many were
-left out is said with the next one. The counts of all verdicts are in the log once a minute anyway.
+only what is not OK has a line of its own above `debug`, of those PER_MINUTE in a minute and PER_HOUR in an
+hour; how many were left out is said with the next one. The counts of all verdicts are in the log anyway.
 
 systemd sets $JOURNAL_STREAM to the device and inode of the stream that it gave the service; if stderr is
 that stream and systemd-python is there, its handler speaks to journald itself. Nothing else is a fault: the
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 
 from device.inspection.verdict import Verdict
+from device.system.printable import printable
 
 try:
     from systemd import journal
@@ -30,22 +31,32 @@ log = logging.getLogger(__name__)
 
 IDENTIFIER = "edgevision"
 PER_MINUTE = 10
-_MINUTE_S = 60.0
+PER_HOUR = 40
+_MINUTE_S, _HOUR_S = 60.0, 3600.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def start(level: str) -> None:
     """From now on the log goes where it belongs. `level` as in [log]."""
-    logging.basicConfig(level=level.upper(), handlers=[handler()], format=_FORMAT)
+    logging.basicConfig(level=level.upper(), handlers=[handler()])
 
 
 def handler() -> logging.Handler:
     """The handler of journald where stderr is its stream and systemd-python is there; else one for stderr."""
     if journal is None or not _is_journal(sys.stderr.fileno()):
-        return logging.StreamHandler(sys.stderr)
+        plain = logging.StreamHandler(sys.stderr)
+        plain.setFormatter(_OneLine(_FORMAT))
+        return plain
     found: logging.Handler = journal.JournalHandler(SYSLOG_IDENTIFIER=IDENTIFIER)
-    found.setFormatter(logging.Formatter("%(name)s: %(message)s"))  # journald has its own date and priority
+    found.setFormatter(_OneLine("%(name)s: %(message)s"))  # journald has its own date and priority
     return found
+
+
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever file name or library it quotes; a traceback still follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatMessage(record))
 
 
 def _is_journal(file: int) -> bool:
@@ -63,8 +74,8 @@ class VerdictLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._minute_s = clock()
-        self._lines = 0
+        self._minute_s = self._hour_s = clock()
+        self._lines = self._lines_of_hour = 0
         self._left_out = 0
 
     def add(self, verdict: Verdict) -> None:
@@ -81,13 +92,17 @@ class VerdictLog:
 
     def _may_speak(self) -> bool:
         now_s = self._clock()
-        if now_s - self._minute_s >= _MINUTE_S:
+        if now_s - self._hour_s >= _HOUR_S:
+            self._hour_s, self._lines_of_hour = now_s, 0
+        if now_s - self._minute_s >= _MINUTE_S and self._lines_of_hour < PER_HOUR:
             self._minute_s, self._lines = now_s, 0
             if self._left_out:
                 log.info("%d lines on verdicts that were not OK were left out", self._left_out)
                 self._left_out = 0
         self._lines += 1
-        return self._lines <= PER_MINUTE
+        speaks = self._lines <= PER_MINUTE and self._lines_of_hour < PER_HOUR
+        self._lines_of_hour += speaks
+        return speaks
 
     def _write(self, level: int, verdict: Verdict) -> None:
         log.log(
@@ -95,7 +110,7 @@ class VerdictLog:
             "%s %s, score %s, %s",
             verdict.event_id,
             verdict.verdict,
-            verdict.score,
+            "-" if verdict.score is None else f"{verdict.score:.4f}",
             verdict.reason or verdict.image_path,
             extra=fields(verdict),
         )

@@ -24,11 +24,11 @@ def test_counts_since_the_start_and_since_the_last_report(
     counters = Counters(tmp_path)
     for verdict in ("OK", "OK", "NG", "ERROR"):
         counters.add(verdict)
-    now_s = 159.9
+    now_s = 699.9
     assert not counters.report_is_due()
-    now_s = 161.0
+    now_s = 701.0
     assert counters.report_is_due()
-    assert counters.recent() == "61 s: 2 OK, 1 NG, 0 MARGINAL, 1 ERROR"
+    assert counters.recent() == "601 s: 2 OK, 1 NG, 0 MARGINAL, 1 ERROR"
     assert not counters.report_is_due()
     counters.add("MARGINAL")
     assert counters.recent() == "0 s: 0 OK, 0 NG, 1 MARGINAL, 0 ERROR"
