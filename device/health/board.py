@@ -123,7 +123,20 @@ class Board:
             free_bytes=found.f_bavail * found.f_frsize,
             total_inodes=found.f_files,
             free_inodes=found.f_favail,
-            read_only=bool(found.f_flag & os.ST_RDONLY),
+            read_only=bool(found.f_flag & os.ST_RDONLY) or self._stopped(folder),
+        )
+
+    def _stopped(self, folder: Path) -> bool:
+        """Whether the kernel has stopped writing after an error. Newer ones leave ST_RDONLY unset then."""
+        try:
+            device = folder.stat().st_dev
+            lines = (self._root / "proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return False
+        number = f"{os.major(device)}:{os.minor(device)}"
+        return any(
+            fields[2] == number and not {"emergency_ro", "shutdown"}.isdisjoint(fields[-1].split(","))
+            for fields in map(str.split, lines)
         )
 
     def _memory(self) -> Memory | None:
