@@ -53,8 +53,22 @@ def write_film(path: Path, count: int) -> Path:
     return path
 
 
+def jpeg(number: int, side_ratio: float = 1.0, *, gray: bool = False, kept: float = 1.0) -> bytes:
+    """The picture of a number as a JPEG: `side_ratio` times as large, without colours, or cut off."""
+    picture = bgr(number)
+    if side_ratio != 1:
+        picture = cv2.resize(picture, None, fx=side_ratio, fy=side_ratio, interpolation=cv2.INTER_NEAREST)
+    if gray:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    return content[: round(kept * len(content))]
+
+
 class StreamServer(ThreadingHTTPServer):
-    """MJPEG over HTTP, as network cameras have it, for as many as ask. It can stall and hang up."""
+    """MJPEG over HTTP, as network cameras have it, for as many as ask. It can stall and hang up.
+
+    `picture` makes the JPEG of a number, and may be changed while it is asked.
+    """
 
     daemon_threads = True
 
@@ -63,6 +77,7 @@ class StreamServer(ThreadingHTTPServer):
         self.flowing = threading.Event()
         self.flowing.set()
         self.hang_up = threading.Event()
+        self.picture: Callable[[int], bytes] = jpeg
         self.sent = 0
 
     @property
@@ -81,16 +96,23 @@ class _Stream(BaseHTTPRequestHandler):
             if not self.server.flowing.is_set():
                 continue
             number = self.server.sent
-            _, jpeg = cv2.imencode(".jpg", bgr(number), [cv2.IMWRITE_JPEG_QUALITY, 95])
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            content = self.server.picture(number)
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
             try:
-                self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")
+                self.wfile.write(head.encode() + content + b"\r\n")
             except OSError:
                 return
             self.server.sent = number + 1
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
+
+
+def number_of(image: np.ndarray) -> int:
+    """The squares in the top row of the colour picture are the number's bits."""
+    side = image.shape[1] * (WIDTH // 32) // WIDTH
+    centres = [image[side // 2, 2 * bit * side + side // 2] for bit in range(16)]
+    return sum(1 << bit for bit, pixel in enumerate(centres) if pixel.min() > 128)
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 A thread owns the capture and reads it all the time, because drivers and networks hold frames back: a camera
 that is read only when a part comes would give the picture of the part before. A frame is decoded only when
-somebody waits for it. The thread may hang in the kernel; whoever waits for it does so with a limit.
+somebody waits for it, and from bytes that came after the trigger alone: see video.py. The thread may hang in
+the kernel; whoever waits for it does so with a limit.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import cv2
-import numpy as np
 
+from device.camera.video import Video, of_device, open_stream
 from device.config import CameraConfig
 from device.errors import FrameError
 from device.image.frame import BadFrame, Frame, Pixels
@@ -28,13 +29,15 @@ OPENCV = "opencv"  # Frame.camera
 _V4L2_MANUAL_EXPOSURE = 1
 _US_IN_V4L2_EXPOSURE = 100  # V4L2_CID_EXPOSURE_ABSOLUTE counts in 100 us
 _CLOSE_S = 2.0
+_WAITED_S = 0.002  # a picture that was there sooner lay somewhere already, and nothing says for how long
 
 
 @dataclass(slots=True)
 class _Wish:
-    """What a reader waits for: a frame that arrives after `after_ns`."""
+    """What a reader waits for: a frame that arrives after `after_ns`; `part`: of a certain part."""
 
     after_ns: int
+    part: bool
     answer: Frame | BadFrame | None = None
 
 
@@ -43,7 +46,8 @@ class OpenCvCamera:
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
-        self._is_file = not _is_address(config.source) and not _is_device(config.source)
+        self._is_device = _is_device(config.source)
+        self._is_file = not _is_address(config.source) and not self._is_device
         self._changed = threading.Condition()
         self._stop = threading.Event()  # of the thread that runs
         self._thread: threading.Thread | None = None
@@ -52,6 +56,7 @@ class OpenCvCamera:
         self._wish: _Wish | None = None
         self._passed = 0  # frames since the last that was read
         self._seq = 0
+        self._arrived_ns = 0  # of the last picture that had to be waited for: later ones are not older
         self.dropped = 0
 
     @property
@@ -86,7 +91,7 @@ class OpenCvCamera:
         latency_ns = round(self._config.latency_ms * 1_000_000) if flush and self.live else 0
         with self._changed:
             self._count_passed(wanted=not flush)
-            wish = self._wish = _Wish(time.monotonic_ns() + latency_ns)
+            wish = self._wish = _Wish(time.monotonic_ns() + latency_ns, flush)
             self._changed.notify_all()
             self._changed.wait_for(lambda: wish.answer or self._ended or self._thread is None, timeout_s)
             self._wish = None
@@ -136,35 +141,38 @@ class OpenCvCamera:
                 self._changed.notify_all()
         finally:
             if video is not None:
-                video.release()
+                video.close()
 
-    def _open_video(self) -> cv2.VideoCapture:
-        config = self._config
-        if _is_address(config.source):
-            limits_ms = round(config.timeout_s * 1000)
-            options = [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limits_ms),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 2 * limits_ms),
-            ]
-            video = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG, options)
-        else:
-            if not Path(config.source).exists():
-                raise FrameError(f"{self.name}: no such file or device")
-            backend = cv2.CAP_ANY if self._is_file else cv2.CAP_V4L2
-            video = cv2.VideoCapture(config.source, backend)
-        if not video.isOpened():
+    def _open_video(self) -> Video:
+        source, limit_s = self._config.source, self._config.timeout_s
+        if not _is_address(source) and not Path(source).exists():
+            raise FrameError(f"{self.name}: no such file or device")
+        try:
+            if self._is_device:
+                video = self._open_device()
+            else:
+                self._refuse_settings()
+                video = open_stream(source, None if self._is_file else (limit_s, 2 * limit_s))
+        except FrameError as error:
+            raise FrameError(f"{self.name}: {error}") from None
+        if video is None:
             raise FrameError(f"{self.name}: cannot be opened, or is nothing that OpenCV can read")
-        self._configure(video)
         return video
 
-    def _configure(self, video: cv2.VideoCapture) -> None:
-        """Set what is configured. Raises FrameError where the camera refuses.
+    def _open_device(self) -> Video | None:
+        video = cv2.VideoCapture(self._config.source, cv2.CAP_V4L2)
+        if not video.isOpened():
+            return None
+        for key, number, value in self._settings():
+            if not video.set(number, value):
+                raise FrameError(f"refuses [camera] {key}")
+        return of_device(video)
 
-        A stream and a file can only be as they are. The size is checked frame by frame.
-        """
+    def _settings(self) -> list[tuple[str, int, float]]:
+        """What is set on a device: the key, OpenCV's number for it, the value."""
         config = self._config
         wanted: list[tuple[str, int, float]] = []
-        if _is_device(config.source) and config.width_px:
+        if config.width_px:
             wanted += [("width_px", cv2.CAP_PROP_FRAME_WIDTH, config.width_px)]
             wanted += [("height_px", cv2.CAP_PROP_FRAME_HEIGHT, config.height_px)]
         if config.rate_hz:
@@ -173,11 +181,15 @@ class OpenCvCamera:
             wanted += [("exposure_us", cv2.CAP_PROP_AUTO_EXPOSURE, _V4L2_MANUAL_EXPOSURE)]
             exposure = max(1, round(config.exposure_us / _US_IN_V4L2_EXPOSURE))
             wanted += [("exposure_us", cv2.CAP_PROP_EXPOSURE, exposure)]
-        for key, number, value in wanted:
-            if not video.set(number, value):
-                raise FrameError(f"{self.name}: refuses [camera] {key}")
+        return wanted
 
-    def _turn(self, video: cv2.VideoCapture, stop: threading.Event) -> None:
+    def _refuse_settings(self) -> None:
+        """A stream and a file can only be as they are. The size is checked frame by frame."""
+        for key in ("rate_hz", "exposure_us"):
+            if getattr(self._config, key):
+                raise FrameError(f"refuses [camera] {key}: that is for devices")
+
+    def _turn(self, video: Video, stop: threading.Event) -> None:
         """One frame. A file waits until somebody wants it. Raises FrameError at the end."""
         with self._changed:
             if self._is_file and not self._changed.wait_for(lambda: self._is_wanted() or stop.is_set(), 1.0):
@@ -187,12 +199,17 @@ class OpenCvCamera:
         if not video.grab():
             raise self._end()
         now_ns, utc_ns = time.monotonic_ns(), time.time_ns()
+        if video.waited_s > _WAITED_S:
+            self._arrived_ns = now_ns
         with self._changed:
             wish = self._wish
             if wish is None or wish.answer is not None:
                 self._passed += 1
                 return
-            if now_ns < wish.after_ns:
+            if (self._arrived_ns if wish.part and self.live else now_ns) < wish.after_ns:
+                return
+            if video.drawn_over and not wish.part:
+                self._passed += 1
                 return
             seq, self._seq = self._seq, self._seq + 1
         answer = self._decode(video, seq, now_ns, utc_ns)
@@ -209,17 +226,16 @@ class OpenCvCamera:
             return _EndOfFile(f"{self.name}: ended")
         return FrameError(f"{self.name}: gives no more frames")
 
-    def _decode(self, video: cv2.VideoCapture, seq: int, now_ns: int, utc_ns: int) -> Frame | BadFrame:
+    def _decode(self, video: Video, seq: int, now_ns: int, utc_ns: int) -> Frame | BadFrame:
         path = f"{Path(self._config.source).name}#{seq}" if self._is_file else None
-        decoded, found = video.retrieve()
-        image = np.asarray(found, np.uint8) if decoded else np.empty((0, 0, 3), np.uint8)
-        fault = "cannot be decoded" if not decoded else self._size_fault(image)
-        if fault:
-            message = f"{self.name}: frame {seq} {fault}"
+        try:
+            image = video.picture()
+            self._check_size(image)
+        except FrameError as error:
+            message = f"{self.name}: frame {seq} {error}"
             return BadFrame(message, seq=seq, path=path, captured_ns=utc_ns, camera=OPENCV)
-        rgb: Pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
         return Frame(
-            image=rgb,
+            image=image,
             seq=seq,
             captured_ns=utc_ns,
             monotonic_ns=now_ns,
@@ -228,12 +244,11 @@ class OpenCvCamera:
             sha256=None,
         )
 
-    def _size_fault(self, image: Pixels) -> str:
-        config = self._config
-        height, width = image.shape[:2]
-        if config.width_px and (width, height) != (config.width_px, config.height_px):
-            return f"is {width}x{height} px, asked for were {config.width_px}x{config.height_px} px"
-        return ""
+    def _check_size(self, image: Pixels) -> None:
+        width, height = self._config.width_px, self._config.height_px
+        found = image.shape[1], image.shape[0]
+        if width and found != (width, height):
+            raise FrameError(f"is {found[0]}x{found[1]} px, asked for were {width}x{height} px")
 
 
 class _EndOfFile(FrameError):

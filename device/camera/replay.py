@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from device.camera.faults import Fault, FaultScript
+from device.camera.video import Video, open_stream
 from device.errors import FrameError
 from device.image.frame import REPLAY, BadFrame, Frame, Pixels, read_image
 from device.image.image_file import IMAGE_SUFFIXES
@@ -213,28 +214,27 @@ def _of_images(files: list[Path]) -> Iterator[_Shot]:
         yield _Shot(file.name, partial(read_image, file))
 
 
-def _open_video(source: Path) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(str(source))
-    if not video.isOpened() or not video.grab():
+def _open_video(source: Path) -> Video:
+    video = open_stream(str(source), None)
+    if video is None or not video.grab():
         raise FrameError(f"{source}: neither an image nor a video that OpenCV can read")
     return video
 
 
-def _of_video(source: Path, video: cv2.VideoCapture) -> Iterator[_Shot]:
+def _of_video(source: Path, video: Video) -> Iterator[_Shot]:
     """The frames of a video whose first frame has been grabbed."""
     index = 0
     grabbed = True
     while grabbed:
-        yield _Shot(f"{source.name}#{index}", partial(_retrieve, source, index, video))
+        yield _Shot(f"{source.name}#{index}", partial(_picture, source, index, video))
         index += 1
         grabbed = video.grab()
-    expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    if index < expected:  # the container's own count, which for some is an estimate
-        log.warning("%s: ended after %d of %d frames", source, index, expected)
+    if index < video.expected:
+        log.warning("%s: ended after %d of %d frames", source, index, video.expected)
 
 
-def _retrieve(source: Path, index: int, video: cv2.VideoCapture) -> tuple[Pixels, None]:
-    decoded, image = video.retrieve()
-    if not decoded:
-        raise FrameError(f"{source}: frame {index} cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False), None
+def _picture(source: Path, index: int, video: Video) -> tuple[Pixels, None]:
+    try:
+        return video.picture(), None
+    except FrameError as error:
+        raise FrameError(f"{source}: frame {index} {error}") from None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,17 @@ class Frame:
         return Size(self.image.shape[1], self.image.shape[0])
 
 
+Cause = Literal["unreadable", "away", "mode", "overload"]
+"""Why there is no frame to judge: the camera gave one that cannot be read; it is away and may come back; it
+gives other pictures than it did; or there was a frame or a trigger, and nobody had time for it."""
+
+
 class BadFrame(FrameError):
-    """One frame could not be read; the next may well be. The service gives it an ERROR verdict and goes on.
+    """There is no frame to judge; the next time there may be. The service gives an ERROR verdict and goes on.
 
     `seq` is the number that the frame would have had, `path` its file as in Frame.path, `captured_ns` when
-    the fault was met (UTC); `part_id` and `trigger` as in Frame.
+    the fault was met (UTC); `part_id` and `trigger` as in Frame. Of the causes, only "unreadable" says that
+    the camera may be broken.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class BadFrame(FrameError):
         camera: str,
         part_id: str | None = None,
         trigger: str = FREE_RUN,
+        cause: Cause = "unreadable",
     ) -> None:
         super().__init__(message)
         self.seq = seq
@@ -81,6 +88,7 @@ class BadFrame(FrameError):
         self.camera = camera
         self.part_id = part_id
         self.trigger = trigger
+        self.cause = cause
 
 
 def read_image(path: str | Path, white_level: int | None = None) -> tuple[Pixels, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from fixtures_camera import (
     RtspServer,
     StreamServer,
     camera_config,
+    jpeg,
+    number_of,
     rtsp_is_missing,
     wait_until,
     write_film,
@@ -81,11 +84,58 @@ def test_a_stream_that_is_not_read_is_no_queue(make: Make, stream: StreamServer)
     camera.close()
 
 
-def number_of(image: np.ndarray) -> int:
-    """The squares in the top row of the colour picture are the number's bits."""
-    side = image.shape[1] // 32
-    centres = [image[side // 2, 2 * bit * side + side // 2] for bit in range(16)]
-    return sum(1 << bit for bit, pixel in enumerate(centres) if pixel.min() > 128)
+@pytest.mark.parametrize(
+    "mode", [partial(jpeg, side_ratio=2), partial(jpeg, side_ratio=0.5), partial(jpeg, gray=True)]
+)
+def test_what_a_stream_sends_in_another_mode_is_what_is_seen(
+    make: Make, stream: StreamServer, mode: Callable[[int], bytes]
+) -> None:
+    """A part that is asked for is never shown as the one before it."""
+    camera = make(stream.address, latency_ms=20.0)
+    camera.open()
+    for picture in (jpeg, mode, jpeg):
+        stream.picture = picture
+        sent = stream.sent
+        wait_until(lambda sent=sent: stream.sent > sent + 1)
+        asked = stream.sent
+        frame = camera.read(10.0, flush=True)
+        assert number_of(frame.image) >= asked
+        whole = cv2.imdecode(np.frombuffer(picture(number_of(frame.image)), np.uint8), cv2.IMREAD_COLOR)
+        assert np.array_equal(frame.image[..., ::-1], whole)
+    camera.close()
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.99])
+def test_a_picture_that_is_cut_off_is_a_bad_frame(make: Make, stream: StreamServer, kept: float) -> None:
+    camera = make(stream.address)
+    camera.open()
+    camera.read(10.0)
+    stream.picture = partial(jpeg, kept=kept)
+    sent = stream.sent
+    wait_until(lambda: stream.sent > sent + 20)
+    for flush in (True, False):
+        with pytest.raises(
+            BadFrame, match=r"frame [0-9]+ is no picture: truncated JPEG: ends at byte [0-9]+ without EOI"
+        ):
+            camera.read(10.0, flush=flush)
+    stream.picture = jpeg
+    sent = stream.sent
+    wait_until(lambda: stream.sent > sent + 20)
+    assert number_of(camera.read(10.0).image) > sent
+    camera.close()
+
+
+def test_a_stream_writes_nothing_to_the_terminal(
+    make: Make, stream: StreamServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    camera = make(stream.address)
+    camera.open()
+    for picture in (partial(jpeg, kept=0.3), partial(jpeg, gray=True)):
+        stream.picture = picture
+        sent = stream.sent
+        wait_until(lambda sent=sent: stream.sent > sent + 20)
+    camera.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_stream_that_hangs_up_is_a_lost_camera(make: Make, stream: StreamServer) -> None:
