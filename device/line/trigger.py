@@ -24,11 +24,16 @@ LONGEST_PART_ID = 128
 
 @dataclass(frozen=True, slots=True)
 class TriggerEvent:
-    """One reason to take a frame. `monotonic_ns`: when it came, on the monotonic clock."""
+    """One reason to take a frame. `monotonic_ns`: when it came, on the monotonic clock.
+
+    `moves_line`: a part has come in front of the camera. A command to a station that has a sensor or a beat
+    asks for one more look, and no part has moved for it.
+    """
 
     kind: Kind
     part_id: str | None
     monotonic_ns: int
+    moves_line: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -99,6 +104,8 @@ class FreeRun:
 class Commanded:
     """On command alone: fire(). The base of the triggers that have a source beside it."""
 
+    _command_moves_line = True
+
     def __init__(self, queue_limit: int) -> None:
         self.dropped = 0
         self._queue_limit = queue_limit
@@ -121,7 +128,8 @@ class Commanded:
             return self._events.popleft() if self._events and self._open else None
 
     def fire(self, part_id: str | None) -> bool:
-        return self._push(TriggerEvent("mqtt", part_id, time.monotonic_ns()))
+        now_ns = time.monotonic_ns()
+        return self._push(TriggerEvent("mqtt", part_id, now_ns, moves_line=self._command_moves_line))
 
     def lost(self) -> list[TriggerEvent]:
         with self._changed:
@@ -136,11 +144,14 @@ class Commanded:
             self._changed.notify_all()
 
     def _push(self, event: TriggerEvent) -> bool:
-        """Queue a trigger; one that does not fit is lost. From any thread."""
+        """Queue a trigger; one that does not fit is lost. From any thread.
+
+        Commands beside a sensor have room of their own, and take none from the line's parts.
+        """
         with self._changed:
             if not self._open:
                 return False
-            if len(self._events) >= self._queue_limit:
+            if sum(other.moves_line == event.moves_line for other in self._events) >= self._queue_limit:
                 self.dropped += 1
                 self._lost.append(event)
                 return False
@@ -151,6 +162,8 @@ class Commanded:
 
 class Interval(Commanded):
     """Every `period_s` seconds of the monotonic clock; a beat that nobody waited for is not caught up."""
+
+    _command_moves_line = False
 
     def __init__(self, period_s: float, queue_limit: int) -> None:
         super().__init__(queue_limit)
@@ -183,6 +196,8 @@ class GpioEdge(Commanded):
     first edge counts and no other, and it counts at once. gpiozero's own bounce_time would report it only
     after that time, when the part has moved on.
     """
+
+    _command_moves_line = False
 
     def __init__(self, config: TriggerConfig, pin_factory: Any = None) -> None:
         """`pin_factory`: one of gpiozero's in place of device.line.pins' own."""

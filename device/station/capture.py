@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 
 from device.camera.camera import Camera
 from device.errors import EdgeVisionError, FrameError
-from device.image.frame import FREE_RUN, BadFrame, Frame
+from device.image.frame import FREE_RUN, BadFrame, Cause, Frame
 from device.inspection.pipeline import Prepared
 from device.line.outputs import Outputs
 from device.line.trigger import Trigger, TriggerEvent
@@ -145,15 +145,16 @@ class HandOver:
         if len(self._waiting) >= MOST_PARTS:
             self._dropped += 1
             return False
-        if not isinstance(taken, BadFrame) and self._frames() >= self._most_waiting:
+        if not isinstance(taken, BadFrame) and self._frames(taken.trigger) >= self._most_waiting:
             reason = f"{self._most_waiting} triggered frames waited already"
             self._waiting.append(not_inspected(taken, reason))
         else:
             self._waiting.append(taken)
         return True
 
-    def _frames(self) -> int:
-        return sum(not isinstance(taken, BadFrame) for taken in self._waiting)
+    def _frames(self, trigger: str) -> int:
+        """Those that wait for the same trigger: what is asked for by command takes no part's room."""
+        return sum(not isinstance(t, BadFrame) and t.trigger == trigger for t in self._waiting)
 
 
 class Capture:
@@ -349,8 +350,8 @@ class Capture:
             self._seq = camera_seq
 
     def _announce(self, event: TriggerEvent) -> None:
-        """The part of this event will have the next number."""
-        if self._outputs is not None:
+        """The part of this event will have the next number, if it is one of the line's."""
+        if self._outputs is not None and event.moves_line:
             self._outputs.triggered(self._seq, event.monotonic_ns)
 
     def _hand_over(self, taken: Taken) -> None:
@@ -365,7 +366,7 @@ class Capture:
         """An ERROR verdict for each part whose trigger nobody came to serve."""
         for event in self._trigger.lost():
             self._announce(event)
-            self._hand_over(self._bad(event, reason))
+            self._hand_over(self._bad(event, reason, cause="overload"))
 
     def _read(self, triggered: bool) -> Frame | None:
         self._reading_since_s = time.monotonic()
@@ -376,7 +377,13 @@ class Capture:
         finally:
             self._reading_since_s = None
 
-    def _bad(self, event: TriggerEvent, reason: str, fault: BadFrame | None = None) -> BadFrame:
+    def _bad(
+        self,
+        event: TriggerEvent,
+        reason: str,
+        fault: BadFrame | None = None,
+        cause: Cause = "unreadable",
+    ) -> BadFrame:
         return BadFrame(
             reason,
             seq=self._seq,
@@ -385,6 +392,7 @@ class Capture:
             camera=fault.camera if fault else self._camera.name,
             part_id=event.part_id,
             trigger=event.kind,
+            cause=fault.cause if fault else cause,
         )
 
     def _require_answer(self) -> None:
@@ -399,8 +407,8 @@ class Capture:
             )
 
 
-def not_inspected(taken: Taken, reason: str) -> BadFrame:
-    """What stands for a frame that nobody can judge. A BadFrame keeps its own reason."""
+def not_inspected(taken: Taken, reason: str, cause: Cause = "overload") -> BadFrame:
+    """What stands for a frame that nobody can judge. A BadFrame keeps its own reason and cause."""
     if isinstance(taken, BadFrame):
         return taken
     frame = taken.frame if isinstance(taken, Prepared) else taken
@@ -412,4 +420,5 @@ def not_inspected(taken: Taken, reason: str) -> BadFrame:
         camera=frame.camera,
         part_id=frame.part_id,
         trigger=frame.trigger,
+        cause=cause,
     )

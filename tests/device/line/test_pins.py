@@ -44,7 +44,7 @@ def test_a_pin_in_use_is_named() -> None:
 
 def pin_in_a_process(**environment: str) -> str:
     command = (
-        "from device import pins\nfrom device.errors import PinError\n"
+        "from device.line import pins\nfrom device.errors import PinError\n"
         "try: print(type(pins.output_pin(4, 'high').pin).__name__)\n"
         "except PinError as error: print(error)\n"
     )

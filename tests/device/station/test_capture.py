@@ -12,13 +12,19 @@ from collections.abc import Callable, Iterator
 import pytest
 from fixtures_broker import DEADLINE_S
 from fixtures_bundle import make_frame
+from fixtures_camera import wait_until
 from fixtures_daemon import REPOSITORY
+from gpiozero.pins.mock import MockFactory
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from device.bundle.bundle import Bundle
+from device.config import OutputsConfig, TriggerConfig
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Pipeline, Prepared
-from device.line.trigger import Commanded, FreeRun
+from device.line.outputs import Outputs
+from device.line.trigger import Commanded, FreeRun, GpioEdge
 from device.station import capture as module
 from device.station.capture import AHEAD, Capture, HandOver, Losses
 
@@ -362,3 +368,96 @@ def test_a_frame_that_cannot_be_prepared_is_handed_on_as_it_is(make_capture: Cal
 
     [item] = take_all(make_capture(Scripted(frame, live=False), prepare=refuse))
     assert isinstance(item, Frame)
+
+
+SENSOR, REJECT = 17, 5
+SENSED = TriggerConfig(
+    kind="gpio",
+    interval_s=1.0,
+    pin=SENSOR,
+    edge="falling",
+    pull="up",
+    debounce_ms=0.0,
+    queue_limit=2,
+    timeout_s=5.0,
+)
+
+
+def gate(parts_behind: int) -> OutputsConfig:
+    return OutputsConfig(
+        reject_pin=REJECT,
+        reject_active="high",
+        reject_on=("NG",),
+        reject_after_parts=parts_behind,
+        reject_delay_ms=0.0,
+        reject_pulse_ms=1.0,
+        busy_pin=-1,
+        busy_active="high",
+        ready_pin=-1,
+        ready_active="high",
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(parts_behind=st.integers(0, 3), acts=st.lists(st.sampled_from(("NG", "OK", "command")), max_size=12))
+def test_commands_between_the_parts_of_a_line_leave_its_pulses_as_they_are(
+    parts_behind: int, acts: list[str]
+) -> None:
+    """A part is thrown out by its own verdict, when so many parts more have passed the sensor."""
+    pins = MockFactory()
+    outputs = Outputs(gate(parts_behind), pins)
+    outputs.open()
+    trigger = GpioEdge(SENSED, pins)
+    capture = Capture(Scripted(*[frame] * len(acts)), trigger, 5.0, outputs=outputs)
+    capture.open()
+    capture.start()
+    words: list[str] = []  # of the line's parts
+    try:
+        for act in acts:
+            if act == "command":
+                assert trigger.fire("one more look")
+            else:
+                words.append(act)
+                pins.pin(SENSOR).drive_low()
+                pins.pin(SENSOR).drive_high()
+            taken = capture.take(DEADLINE_S)
+            assert taken is not None
+            assert taken.trigger == ("mqtt" if act == "command" else "gpio")
+            outputs.judged(taken.seq, "NG" if act == "command" else act)
+            passed = words[: max(0, len(words) - parts_behind)]
+            wait_until(lambda passed=passed: outputs.rejected == passed.count("NG"))
+    finally:
+        capture.stop()
+        outputs.close(0)
+    assert outputs.late == 0
+
+
+def test_commands_take_no_room_from_the_parts_of_a_line() -> None:
+    pins = MockFactory()
+    trigger = GpioEdge(SENSED, pins)
+    trigger.open()
+    assert [trigger.fire(f"look {number}") for number in range(4)] == [True, True, False, False]
+    for _ in range(2):
+        pins.pin(SENSOR).drive_low()
+        pins.pin(SENSOR).drive_high()
+    assert [event.kind for event in trigger.lost()] == ["mqtt", "mqtt"]
+    assert [trigger.wait(0).kind for _ in range(4)] == ["mqtt", "mqtt", "gpio", "gpio"]
+    handed = HandOver(live=True, most_waiting=2)
+    for kind in ("mqtt", "mqtt", "gpio", "gpio", "gpio"):
+        handed.put(make_frame(trigger=kind))
+    taken = [handed.take(0) for _ in range(5)]
+    assert [isinstance(item, Frame) for item in taken] == [True] * 4 + [False]
+    trigger.close()
+
+
+def test_why_there_is_no_frame_is_told_apart(make_capture: Callable[..., Capture]) -> None:
+    first = make_capture(Scripted(bad), commanded("A")).take(DEADLINE_S)
+    assert isinstance(first, BadFrame)
+    assert first.cause == "unreadable"
+    handed = HandOver(live=True, most_waiting=1)
+    for _ in range(2):
+        handed.put(make_frame(trigger="mqtt"))
+    handed.take(0)
+    second = handed.take(0)
+    assert isinstance(second, BadFrame)
+    assert second.cause == "overload"
