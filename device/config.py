@@ -19,9 +19,16 @@ CREDENTIAL = "mqtt-password"  # its name in systemd's LoadCredential=
 
 _NAME = r"[A-Za-z0-9._-]{1,64}"
 _LEVELS = Matching(
-    r"[^\s/+#$][^\s/+#]*(/[^\s/+#]+)*",
-    "topic levels separated by single slashes, without spaces, +, # or a leading $",
+    r"(?=.{1,256}$)[^\s\x00-\x1f/+#$][^\s\x00-\x1f/+#]*(/[^\s\x00-\x1f/+#]+)*",
+    "topic levels separated by single slashes, without spaces, +, # or a leading $, 256 characters at most",
 )
+_PATH = Matching(r"(?!~).+", "a path, and not with a ~, which stands for another home in each program")
+_PATH_OR_NONE = Matching(f"({_PATH.pattern})?", f"empty, or {_PATH.expected}")
+_HOST = Matching(
+    r"[^\s:/]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%[^\s/]+)?",
+    "a host name or an address by itself (its port is [mqtt] port)",
+)
+_LONGEST_STRING_BYTES = 65_535  # that MQTT can carry
 COMMANDS = (
     "trigger",
     "rebirth",
@@ -41,6 +48,7 @@ _KINDS_OF = {  # what only some cameras can do
     "height_px": ("opencv", "picamera2"),
     "exposure_us": ("opencv", "picamera2"),
     "latency_ms": ("opencv",),
+    "reopen_s": ("opencv",),
     **dict.fromkeys(
         (
             *("number", "stream", "lores_width_px", "lores_height_px"),
@@ -57,9 +65,10 @@ _PIN = Within(0, 27)  # GPIO0 to GPIO27 lead to the header of every Pi
 _PIN_OR_NONE = Within(-1, 27)
 LIMITS: Limits = {
     ("station", "name"): Matching(f"({_NAME})?", 'empty, or 1..64 letters, digits, ".", "_" or "-"'),
-    ("station", "state"): Matching(r".+", "a path"),
-    ("station", "runtime"): Matching(r".+", "a path"),
-    ("bundle", "path"): Matching(r".+", "a path"),
+    ("station", "state"): _PATH,
+    ("station", "runtime"): _PATH,
+    ("bundle", "path"): _PATH,
+    ("bundle", "signers"): _PATH_OR_NONE,
     ("bundle", "keep"): Within(2, 100),
     ("model", "threads"): Within(1, 64, or_zero=True),
     ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
@@ -70,7 +79,7 @@ LIMITS: Limits = {
     ("verdict", "votes_of"): Within(1, 100),
     ("verdict", "hysteresis_ratio"): Within(0, 0.9),
     ("camera", "kind"): OneOf(("replay", "opencv", "picamera2")),
-    ("camera", "source"): Matching(r".+", "a path or an address"),
+    ("camera", "source"): Matching(_PATH.pattern, f"an address, or {_PATH.expected}"),
     ("camera", "number"): Within(0, 7),
     ("camera", "width_px"): Within(16, 16384, or_zero=True),
     ("camera", "height_px"): Within(16, 16384, or_zero=True),
@@ -81,6 +90,8 @@ LIMITS: Limits = {
     ("camera", "gain_ratio"): Within(1, 64, or_zero=True),
     ("camera", "colour_gains"): Within(0.1, 32, or_zero=True),
     ("camera", "latency_ms"): Within(0, 10_000),
+    ("camera", "reopen_s"): Within(1, 86_400, or_zero=True),
+    ("camera", "mode_change"): OneOf(("ERROR", "MARGINAL")),
     ("camera", "faults"): Matching(FAULT, FAULT_EXPECTED),
     ("camera", "fault_seed"): Within(0, 2**31),
     ("camera", "rate_hz"): Within(0.05, 1000, or_zero=True),
@@ -104,9 +115,14 @@ LIMITS: Limits = {
     ("outputs", "busy_active"): OneOf(("high", "low")),
     ("outputs", "ready_pin"): _PIN_OR_NONE,
     ("outputs", "ready_active"): OneOf(("high", "low")),
-    ("mqtt", "host"): Matching(r"\S+", "a host name or an address"),
+    ("mqtt", "host"): _HOST,
     ("mqtt", "port"): Within(1, 65535),
     ("mqtt", "prefix"): _LEVELS,
+    ("mqtt", "username"): Matching(r"[^\x00]{0,1024}", "1024 characters at most"),
+    ("mqtt", "password_file"): _PATH_OR_NONE,
+    ("mqtt", "ca_file"): _PATH_OR_NONE,
+    ("mqtt", "cert_file"): _PATH_OR_NONE,
+    ("mqtt", "key_file"): _PATH_OR_NONE,
     ("mqtt", "client_id"): Matching(r"[^\x00\s]{0,128}", "at most 128 characters without spaces"),
     ("mqtt", "protocol"): OneOf(("auto", "5", "3.1.1")),
     ("mqtt", "keepalive_s"): Within(5, 3600),
@@ -191,6 +207,8 @@ class CameraConfig:
     mirror: bool
     flip: bool
     latency_ms: float
+    reopen_s: float
+    mode_change: str
     faults: tuple[str, ...]
     fault_seed: int
 
@@ -345,6 +363,16 @@ class Config:
     log_level: str
 
     @property
+    def offered(self) -> tuple[str, ...]:
+        """The commands that it takes and that can do something here: what the station tells others."""
+        idle = set()
+        if self.trigger.kind == "free-run":
+            idle.add("trigger")
+        if not self.archive.max_bytes:
+            idle.add("review")
+        return tuple(name for name in self.commands.taken if name not in idle)
+
+    @property
     def root(self) -> str:
         """The levels before every topic of the station's own: <prefix>/<station>."""
         return f"{self.mqtt.prefix}/{self.station}"
@@ -487,7 +515,7 @@ def _read_password(mqtt: dict[str, Any], folder: Path) -> str | None:
     if path is None:
         return None
     try:
-        first = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
+        first = path.read_text("utf-8-sig").partition("\n")[0].rstrip("\r")
     except OSError as error:
         raise ConfigError(f"[mqtt] password_file: {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -495,6 +523,11 @@ def _read_password(mqtt: dict[str, Any], folder: Path) -> str | None:
     if not first:
         raise ConfigError(
             f"[mqtt] password_file: {path}: must hold the password on its first line, got nothing"
+        )
+    if (length := len(first.encode())) > _LONGEST_STRING_BYTES:
+        raise ConfigError(
+            f"[mqtt] password_file: {path}: must hold at most {_LONGEST_STRING_BYTES} bytes on its first "
+            f"line, got {length}"
         )
     return first
 

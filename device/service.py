@@ -6,7 +6,10 @@ Who is brittle and who is tolerant:
                             leaves it down. A person has to mend it.
     camera                  One unreadable frame: an ERROR verdict, and on. `max_failures` of them in a row,
                             no frame in time, or a call that does not come back: the service ends with 5, and
-                            systemd starts a fresh one.
+                            systemd starts a fresh one. A stream is opened again first: see reopening.py.
+    camera's mode           Another size, no colours, sudden darkness: no OK, but ERROR verdicts, for as long
+                            as it lasts: see camera_mode.py.
+    overload                A part that nobody has time for: an ERROR verdict. It says nothing of the camera.
     interpreter             Any fault ends the service with 6; systemd starts a fresh one.
     broker                  May be away at the start and for days. Verdicts wait on the disk, bounded: see
                             outbox.py.
@@ -35,15 +38,18 @@ import os
 import threading
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from device.archive.archive import Archive
 from device.bundle.accepted import Trust
 from device.bundle.bundle import Bundle
 from device.camera.camera import Camera, make_camera
+from device.camera.reopening import reopened
 from device.config import Config
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
+from device.inspection.checks import Checks
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
 from device.line import outputs
@@ -53,6 +59,7 @@ from device.mqtt import subscriptions
 from device.mqtt.publisher import Publisher
 from device.rollout.receiver import close_log
 from device.station.actions import StationActions
+from device.station.camera_mode import CameraMode
 from device.station.capture import Capture, Losses, Taken, not_inspected
 from device.station.history import History
 from device.station.inference import Inference, Undetected
@@ -61,6 +68,7 @@ from device.station.swap import ModelSwap
 from device.station.threshold_override import ThresholdOverride
 from device.station.voting import Jury
 from device.system import notify, process
+from device.system.loudness import Loudness
 from device.system.signals import StopSignal
 from device.telemetry.announcement import Announcement
 from device.telemetry.birth import birth
@@ -77,7 +85,8 @@ def run(config: Config) -> None:
     end_process_on_thread_fault()
     process.prepare()
     with StopSignal() as stop:
-        service = Service(config, stop, make_camera(config.camera, stop.wait), make_trigger(config.trigger))
+        camera = reopened(make_camera(config.camera, stop.wait), config.camera)
+        service = Service(config, stop, camera, make_trigger(config.trigger))
         service.start()
         close_log(config)
         process.step_back()  # not before: a model's threads that this one starts must not be nice
@@ -104,6 +113,7 @@ class Service:
         self._override = ThresholdOverride(config.state)
         self._thresholds = self._override.apply(self._pipeline.model, self._pipeline.thresholds)
         self._jury = Jury(config.verdict)
+        self._mode = CameraMode(config.state, camera.name, config.health) if camera.live else None
         self._newest: Frame | None = None
         self._swap = ModelSwap(
             config.bundle,
@@ -128,9 +138,7 @@ class Service:
             config.mqtt,
             config.station,
             self._session_id,
-            lambda protocol: birth(
-                self._pipeline, started, config.commands.taken, protocol, pictures=pictures
-            ),
+            lambda protocol: birth(self._pipeline, started, config.offered, protocol, pictures=pictures),
             config.outbox,
             config.state,
         )
@@ -146,6 +154,7 @@ class Service:
             Parts(self._publisher, self._capture, self._swap, self._counters, self._archive),
         )
         self._failures = 0
+        self._loudness = Loudness()
 
     def start(self) -> None:
         """Open the camera, begin to connect, and name what is in use. Raises FrameError."""
@@ -265,24 +274,38 @@ class Service:
             verdict = self._jury.vote(verdict)
         except Exception as fault:  # noqa: BLE001 - raised again unless only this frame is meant
             return self._unjudged(frame, fault)
+        change = self._change_of_mode(frame, detected.checks)
+        if change is not None and verdict.verdict != "NG":
+            self._failures = 0
+            if self._config.camera.mode_change == "ERROR":
+                return self._unseen(not_inspected(frame, change, cause="mode"))
+            verdict = replace(verdict, verdict="MARGINAL")
         self._archive.keep(frame, verdict)
         self._report_of_self.inspected(frame, verdict)
         self._failures = 0
         self._newest = frame
         return verdict
 
+    def _change_of_mode(self, frame: Frame, checks: Checks) -> str | None:
+        """How the camera's mode is another than before, where there is a camera."""
+        if self._mode is None:
+            return None
+        return self._mode.change(frame, self._pipeline.model.sha256, checks.brightness_ratio)
+
     def _unjudged(self, frame: Frame, fault: Exception) -> Verdict:
         """The ERROR verdict on a frame that is of another size than the region; else it is the last word."""
-        unseen = not_inspected(frame, str(fault) or type(fault).__name__)
+        resized = self._mode is not None and self._newest is not None and frame.size != self._newest.size
+        reason = str(fault) or type(fault).__name__
+        unseen = not_inspected(frame, reason, cause="mode" if resized else "unreadable")
         if self._newest is not None and isinstance(fault, ConfigError | BundleError):
             return self._unseen(unseen)
         self.publish(self._error(unseen))
         raise fault
 
     def _unseen(self, fault: BadFrame) -> Verdict:
-        """The ERROR verdict on a frame that could not be read."""
-        self._failures += 1
-        log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, "%s", fault)
+        """The ERROR verdict where there is no frame to judge. Only unreadable ones may end the service."""
+        self._failures += fault.cause == "unreadable"
+        log.log(self._loudness.level(fault.cause), "%s", fault)
         return self._error(fault)
 
     def _error(self, fault: BadFrame) -> Verdict:

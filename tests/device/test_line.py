@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber
+from fixtures_bundle import make_image
 from fixtures_camera import StreamServer, wait_until
+from fixtures_commands import Commander
 from fixtures_daemon import REPOSITORY, ROOT, Station
 
 from device.inspection.verdict import Verdict
@@ -177,3 +181,147 @@ def test_a_network_camera_is_inspected_as_it_is_now(
     assert {v.image_size.width for v in found} == {84}
     assert "secret" not in station.log()
     assert f"camera opencv of {stream.address}" in station.log()
+
+
+COMMANDED = """
+[trigger]
+kind = "mqtt"
+timeout_s = 5.0
+[commands]
+enabled = true
+allow = ["trigger"]
+rate_hz = 1000.0
+"""
+
+
+def part(
+    *, defective: bool = False, side_ratio: float = 1.0, tint: int = 20, gray: bool = False, kept: float = 1.0
+) -> Callable[[int], bytes]:
+    """JPEGs of a part of the tiny model's; `tint`: more red than green and blue."""
+
+    def picture(number: int) -> bytes:
+        image = make_image(width=128, height=96, seed=number, spot=(30, 40, 24, 24) if defective else None)
+        image[..., 0] += np.uint8(tint) * (image[..., 0] < 200)
+        image = cv2.resize(image, None, fx=side_ratio, fy=side_ratio, interpolation=cv2.INTER_NEAREST)
+        coded = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if gray else cv2.COLOR_RGB2BGR)
+        content = cv2.imencode(".jpg", coded, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+        return content[: round(kept * len(content))]
+
+    return picture
+
+
+def stream_station(
+    make_station: MakeStation, broker: Broker, stream: StreamServer, camera: str = ""
+) -> Station:
+    station = make_station(broker.port, "o", camera=f'kind = "opencv"\n{camera}', more=COMMANDED)
+    text = station.config.read_text().replace('source = "images"', f'source = "{stream.address}"')
+    station.config.write_text(text)
+    return station
+
+
+def inspect_parts(commander: Commander, subscriber: Subscriber, names: list[str]) -> list[Verdict]:
+    """One part after the other; their verdicts."""
+    for name in names:
+        assert commander.ask("trigger", {"part_id": name})["ok"]
+        wait_until(lambda name=name: any(v.part_id == name for v in verdicts(subscriber)))
+    return [v for v in verdicts(subscriber) if v.part_id in names]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"side_ratio": 4.0}, "the camera gives 512x384 px, and gave 128x96 px"),
+        ({"side_ratio": 0.5}, "the camera gives 64x48 px, and gave 128x96 px"),
+        ({"gray": True}, "the camera has lost its colours"),
+        ({"kept": 0.3}, "truncated JPEG"),
+    ],
+)
+def test_a_defective_part_is_never_judged_by_the_good_one_before(
+    broker: Broker,
+    subscriber: Subscriber,
+    make_station: MakeStation,
+    stream: StreamServer,
+    change: dict[str, object],
+    reason: str,
+) -> None:
+    stream.picture = part()
+    station = stream_station(make_station, broker, stream)
+    process = station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    commander = Commander(broker.port)
+    good = inspect_parts(commander, subscriber, ["good1", "good2", "good3"])
+    stream.picture = part(defective=True)
+    defective = inspect_parts(commander, subscriber, ["bad1", "bad2", "bad3"])
+    stream.picture = part(**change)
+    changed = inspect_parts(commander, subscriber, ["good4", "good5"])
+    stream.picture = part(defective=True, **change)
+    hidden = inspect_parts(commander, subscriber, ["bad4", "bad5"])
+    stream.picture = part()
+    back = inspect_parts(commander, subscriber, ["good6", "good7"])
+    assert [v.verdict for v in good + back] == ["OK"] * 5, [v.reason for v in good + back]
+    assert [v.verdict for v in defective] == ["NG"] * 3
+    assert [v.verdict for v in changed] == ["ERROR"] * 2
+    assert all(reason in str(v.reason) for v in changed)
+    assert {v.verdict for v in hidden} <= {"NG", "ERROR"}
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0, station.log()
+    commander.close()
+
+
+def test_what_is_ok_in_another_mode_can_be_marginal(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, stream: StreamServer
+) -> None:
+    stream.picture = part()
+    station = stream_station(make_station, broker, stream, 'mode_change = "MARGINAL"')
+    station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    commander = Commander(broker.port)
+    assert inspect_parts(commander, subscriber, ["good1"])[0].verdict == "OK"
+    stream.picture = part(gray=True)
+    assert [v.verdict for v in inspect_parts(commander, subscriber, ["good2", "good3"])] == ["MARGINAL"] * 2
+    stream.picture = part(defective=True, gray=True)
+    assert inspect_parts(commander, subscriber, ["bad1"])[0].verdict == "NG"
+    commander.close()
+
+
+def test_a_network_camera_that_restarts_costs_its_parts_and_not_the_service(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, stream: StreamServer
+) -> None:
+    stream.picture = part()
+    station = stream_station(make_station, broker, stream)
+    process = station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    commander = Commander(broker.port)
+    assert inspect_parts(commander, subscriber, ["good1"])[0].verdict == "OK"
+    stream.hang_up.set()
+    lost = inspect_parts(commander, subscriber, [f"lost{n}" for n in range(10)])
+    assert {v.verdict for v in lost[2:]} == {"ERROR"}  # what was on its way still came
+    assert "it is being opened again" in str(lost[-1].reason)
+    stream.hang_up.clear()
+    numbers = count()
+    wait_until(lambda: inspect_parts(commander, subscriber, [f"g{next(numbers)}"])[0].verdict == "OK")
+    assert "back after" in station.log()
+    assert process.poll() is None
+    commander.close()
+
+
+def test_triggers_that_come_faster_than_the_model_are_errors_and_no_fault_of_the_camera(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    more = COMMANDED.replace('kind = "mqtt"', 'kind = "mqtt"\nqueue_limit = 2')
+    station = make_station(broker.port, "on", camera="loop = true\nrate_hz = 20", more=more)
+    process = station.start()
+    subscriber.wait_payload(f"{ROOT}/status", "online")
+    commander = Commander(broker.port)
+    for number in range(40):
+        commander.send("trigger", {"part_id": f"p{number}"})
+    wait_until(lambda: len(verdicts(subscriber)) == 40)
+    found = verdicts(subscriber)
+    missed = [v for v in found if v.verdict == "ERROR"]
+    assert len(missed) > 5
+    assert all("not inspected: " in str(v.reason) for v in missed)
+    assert sorted(str(v.part_id) for v in found) == sorted(f"p{number}" for number in range(40))
+    assert inspect_parts(commander, subscriber, ["after"])[0].verdict != "ERROR"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0, station.log()
+    commander.close()
