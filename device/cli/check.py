@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -223,8 +224,11 @@ def _try_disk(loaded: Config) -> str:
     folder = loaded.state
     if not folder.exists():
         parent = next(path for path in folder.parents if path.exists())
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise StorageError(f"{folder}: does not exist, and cannot be made in {parent}: Permission denied")
+        try:
+            Path(tempfile.mkdtemp(prefix=".check-", dir=parent)).rmdir()
+        except OSError as error:
+            reason = f"does not exist, and cannot be made in {parent}: {error.strerror}"
+            raise StorageError(f"{folder}: {reason}") from None
         return f"{folder} can be made"
     probe = folder / f"check-{uuid.uuid4().hex}"
     try:

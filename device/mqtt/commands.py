@@ -12,7 +12,7 @@ schema says; not a repetition. A repetition (QoS 1 may deliver twice) gets the a
 
 What changes the station is audited (audit.py): before it is done, so that a command that is delivered again
 after a crash in the middle of it is not executed twice, and after. A trigger, a rebirth and a picture change
-nothing; they are in the log, and a trigger in the verdict that follows.
+nothing; they are in the log now and then, and a trigger in the verdict that follows.
 
 One thread calls `handle`. Nothing that arrives makes it raise.
 """
@@ -39,6 +39,8 @@ from device.mqtt.audit import AuditLog
 from device.mqtt.connection import Incoming
 from device.schemas import strict_json
 from device.system import clock
+from device.system.loudness import Loudness
+from device.system.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ REPEAT_S = 600.0  # for so long, and for the last _REMEMBERED commands, a repeti
 BURST = 10  # so many may come at once, whatever the rate
 _REMEMBERED = 256
 _CORRELATION_LIMIT_BYTES = 128
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RESPONSE_TOPIC = re.compile(r"response(/[A-Za-z0-9._-]{1,64}){1,8}")
 _OF_THE_AUDIT = ("phase", "by", "fingerprint")  # what a record has beside the answer
 _UNKNOWN_END = "it was begun, and its end is not known: see the state of the station"
@@ -168,6 +171,7 @@ class Commands:
         self._allow = allow
         self._bucket = _Bucket(rate_hz, BURST, monotonic)
         self._monotonic = monotonic
+        self._loudness = Loudness(monotonic)
         self._answers: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
         self._recall()
 
@@ -182,23 +186,28 @@ class Commands:
         within_rate = self._bucket.take()
         if request.retained:
             if within_rate:
-                log.warning("command %s: retained, so ignored", _shown(request.name))
+                log.log(self._level(request), "command %s: retained, so ignored", _shown(request.name))
             return
         if not within_rate:
-            self._answer(request, self._outcome(request, None, reason=self._bucket.refusal()))
+            refused = self._outcome(request, _request_id(request.payload), reason=self._bucket.refusal())
+            self._answer(request, refused)
             return
         try:
             content = self._checked(request)
         except ValueError as problem:
-            reason = _printable(str(problem))
-            log.warning("command %s refused: %s", _shown(request.name), reason)
+            reason = printable(str(problem))
+            log.log(self._level(request), "command %s refused: %s", _shown(request.name), reason)
             self._answer(request, self._outcome(request, _request_id(request.payload), reason=reason))
             return
         if (known := self._known(request, content)) is not None:
-            log.info("command %s: a repetition, not executed again", request.name)
+            log.debug("command %s: a repetition, not executed again", request.name)
             self._answer(request, {**known, "repeated": True})
             return
         self._execute(request, content)
+
+    def _level(self, request: Request, end: str = "refused") -> int:
+        """How loudly it is told that a command was done or refused: some clients ask all day."""
+        return self._loudness.level(f"{request.name if request.name in NAMES else ''} {end}")
 
     # -- the gates
 
@@ -215,6 +224,7 @@ class Commands:
         if request.response_topic is not None and not _RESPONSE_TOPIC.fullmatch(request.response_topic):
             raise ValueError("response topic: must be response/... of this station")
         content: dict[str, Any] = strict_json.parse(request.payload or b"{}")
+        _require_known(content, request.name)
         strict_json.check(content, _validators()[request.name])
         if request.name == "threshold":
             _require_thresholds(content["ng"], content["marginal"])
@@ -233,21 +243,28 @@ class Commands:
     # -- the work
 
     def _execute(self, request: Request, content: Mapping[str, Any]) -> None:
-        by = _printable(request.user or "")[:128] or content.get("by")
+        by = printable(request.user or "")[:128] or content.get("by")
         request_id = content.get("request_id")
         try:
             self._note("begun", request, by, self._outcome(request, request_id, reason=_UNKNOWN_END))
             change = self._act(request.name, content, by)
         except (Refused, EdgeVisionError) as problem:
-            outcome = self._outcome(request, request_id, reason=_printable(str(problem)))
-            log.warning("command %s by %s: %s", request.name, _shown(by), outcome["reason"])
+            outcome = self._outcome(request, request_id, reason=printable(str(problem)))
+            log.log(self._level(request), "command %s by %s: %s", request.name, _shown(by), outcome["reason"])
         except Exception:
             log.exception("fault in command %s by %s", request.name, _shown(by))
             outcome = self._outcome(request, request_id, reason="a fault of the station: see its log")
         else:
             outcome = self._outcome(request, request_id, change=change)
             changed = "" if change is None else f": {_shown(change.old)} -> {_shown(change.new)}"
-            log.info("command %s by %s: done%s", request.name, _shown(by), changed)
+            quiet = request.name in HARMLESS and self._level(request, "done") == logging.DEBUG
+            log.log(
+                logging.DEBUG if quiet else logging.INFO,
+                "command %s by %s: done%s",
+                request.name,
+                _shown(by),
+                changed,
+            )
         self._answer(request, outcome)
         self._note("done", request, by, outcome)
 
@@ -328,7 +345,7 @@ class Commands:
         """To the response topic; where there is none, or none that is legal, to the command's own."""
         topic = request.response_topic
         if topic is None or not _RESPONSE_TOPIC.fullmatch(topic):
-            if request.name not in NAMES:
+            if not _NAME.fullmatch(request.name):
                 return
             topic = f"cmd/{request.name}/response"
         correlation = request.correlation
@@ -370,11 +387,25 @@ class _Bucket:
 
 
 @cache
+def _definitions() -> dict[str, Any]:
+    """The schema of each command's payload, and what these refer to."""
+    found: dict[str, Any] = json.loads(strict_json.schema_file("commands").read_text("utf-8"))["definitions"]
+    return found
+
+
+@cache
 def _validators() -> dict[str, strict_json.Validate]:
     """The check of each command's payload."""
-    schemas = json.loads(strict_json.schema_file("commands").read_text("utf-8"))
-    definitions = schemas["definitions"]
+    definitions = _definitions()
     return {name: fastjsonschema.compile({**definitions[name], "definitions": definitions}) for name in NAMES}
+
+
+def _require_known(content: Any, name: str) -> None:
+    """No field that the command does not have: it may be the misspelling of one that is missing."""
+    known = _definitions()[name]["properties"]
+    for field in content if isinstance(content, dict) else ():
+        if field not in known:
+            raise ValueError(f"{printable(field)[:64]}: unknown field; known are {', '.join(known)}")
 
 
 def _require_thresholds(ng: float | None, marginal: float | None) -> None:
@@ -405,13 +436,8 @@ def _request_id(payload: bytes) -> str | None:
     except ValueError:
         return None
     found = content.get("request_id") if isinstance(content, dict) else None
-    return _printable(found)[:128] if isinstance(found, str) else None
-
-
-def _printable(text: str) -> str:
-    """The text as any log, terminal and JSON reader can take it: what cannot be printed is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(found)[:128] if isinstance(found, str) else None
 
 
 def _shown(value: Any) -> str:
-    return _printable(strict_json.shown(value))
+    return printable(strict_json.shown(value))

@@ -131,7 +131,6 @@ class Connection:
         self._end: str | None = None
         self._under_way: dict[int, float] = {}  # when each was sent, by mid, in order
         self._max_packet_bytes = sys.maxsize
-        self._may_retain = True
         self._poll = select.poll()
         if will is not None:
             self._set_will(will)
@@ -218,7 +217,7 @@ class Connection:
         Raises ValueError: no topic to publish on.
         """
         packed = _pack(PacketTypes.PUBLISH, properties) if self._is_5 and properties else None
-        info = self._client.publish(topic, payload, qos, retain and self._may_retain, packed)
+        info = self._client.publish(topic, payload, qos, retain, packed)
         if qos:
             self._under_way[info.mid] = time.monotonic()
         return info.mid
@@ -305,7 +304,6 @@ class Connection:
         self._connack = reason
         self.window = min(MAX_WINDOW, max(1, getattr(properties, "ReceiveMaximum", 65535)))
         self._max_packet_bytes = getattr(properties, "MaximumPacketSize", sys.maxsize)
-        self._may_retain = bool(getattr(properties, "RetainAvailable", 1))
 
     def _on_disconnect(
         self,

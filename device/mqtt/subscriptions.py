@@ -52,7 +52,7 @@ def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
         config.station,
         model_id,
         picture=config.archive.publish_image_max_bytes > 0,
-        trigger="trigger" in config.commands.taken,
+        trigger="trigger" in config.offered,
     )
     topic = home_assistant.discovery_topic(prefix, config.station)
     publisher.set_state(topic, message, absolute=True)

@@ -250,8 +250,10 @@ def test_what_is_not_allowed_by_name_is_refused(tmp_path: Path) -> None:
     assert desk.actions.done == [("trigger", None)]
 
 
-def test_an_unknown_name_is_answered_only_where_asked(desk: Desk) -> None:
-    assert desk.send("shutdown") is None
+def test_an_unknown_name_is_answered_where_it_is_a_name(desk: Desk) -> None:
+    assert desk.send("shut down") is None
+    assert desk.send("shutdown")["ok"] is False
+    assert desk.answers[-1][0] == "cmd/shutdown/response"
     answer = desk.send("shutdown", response_topic="response/a")
     assert answer["command"] is None
     assert answer["reason"].startswith("unknown command; known are trigger, ")

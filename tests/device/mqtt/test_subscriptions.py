@@ -391,7 +391,7 @@ def _client(port: int, user: str, heard: list[str], topics: str | None) -> Clien
 def test_the_station_introduces_itself_again_when_home_assistant_comes_on(
     broker: Broker, subscriber: Subscriber, make_station: MakeStation
 ) -> None:
-    more = "[home_assistant]\nenabled = true\n" + COMMANDS
+    more = '[trigger]\nkind = "interval"\ninterval_s = 0.1\n[home_assistant]\nenabled = true\n' + COMMANDS
     make_station(broker.port, "o", camera=LOOP, more=more).start()
     topic = "homeassistant/device/press-4/config"
     subscriber.wait(lambda _: subscriber.payloads(topic), "the introduction")
