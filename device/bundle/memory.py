@@ -24,7 +24,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from device.bundle.calibration import MemorySpec
 from device.errors import BundleError
 from device.image.upright import Turn, find
+from device.schemas import strict_npz
 
 FILE = "memory.npz"
 DTYPES = {
@@ -43,6 +43,7 @@ DTYPES = {
     "image_whitening": "float32",
     "head": "float32",
 }
+MOST_BYTES = 64 * 2**20  # of all arrays
 BLOCK = 2  # cells on a side that share a covariance
 PRODUCTS_BYTES = 2**20  # of products at a time: they stay in a processor's cache until the least is found
 LEAST_MEDIAN = 1.0  # steps of int8: a flat image must not divide by 0
@@ -111,14 +112,9 @@ class Good:
     def from_file(cls, path: Path) -> Good:
         """Raises BundleError naming what is wrong with the file."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                content: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
-        except (OSError, EOFError, ValueError, BadZipFile) as error:
+            return cls(**strict_npz.read(path, DTYPES, MOST_BYTES))
+        except (OSError, ValueError) as error:
             raise BundleError(f"{path}: {error}") from None
-        found = {name: array.dtype.name for name, array in content.items()}
-        if found != DTYPES:
-            raise BundleError(f"{path}: must hold {DTYPES}, got {found}")
-        return cls(**content)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,8 +157,9 @@ class Memory:
     @classmethod
     def from_file(cls, path: Path, spec: MemorySpec) -> Memory:
         """Raises BundleError naming what is wrong with the file."""
+        good = Good.from_file(path)
         try:
-            return cls(Good.from_file(path), spec)
+            return cls(good, spec)
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from None
 

@@ -11,7 +11,6 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 
 from device.errors import BundleError
 from device.image.geometry import Size
+from device.schemas import strict_npz
 
 FILE = "reference.npz"
 DTYPES = {"mean": "uint8", "sd": "float16"}
+MOST_BYTES = 96 * 2**20  # of both arrays: 32 megapixels
 MOST_SHIFT = 0.1  # of the image's lesser side; a part that lies further off is in another place
 LEAST_SD = 3.0  # gray levels: noise that a few good images may have missed by chance
 ALIGN_SIDE = 512  # px: images are correlated at this greater side, which finds tenths of a pixel
@@ -97,16 +98,9 @@ class GoldenReference:
     def from_file(cls, path: Path) -> GoldenReference:
         """Raises BundleError naming what is wrong with the file."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                content = {name: arrays[name] for name in arrays.files}
-        except (OSError, EOFError, ValueError, BadZipFile) as error:
-            raise BundleError(f"{path}: {error}") from None
-        found = {name: array.dtype.name for name, array in content.items()}
-        if found != DTYPES:
-            raise BundleError(f"{path}: must hold {DTYPES}, got {found}")
-        try:
+            content = strict_npz.read(path, DTYPES, MOST_BYTES)
             return cls(content["mean"].astype(np.float32), content["sd"].astype(np.float32))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise BundleError(f"{path}: {error}") from None
 
 

@@ -12,7 +12,6 @@ import io
 import logging
 import math
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from device.errors import StorageError
 from device.image.frame import Pixels
+from device.schemas import strict_npz
 from device.system import durable
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ SIDE = 128
 LEARNED_FROM = 8  # good frames
 STILL_RESPONSE = 0.2  # of the correlation's peak, 0..1: two unrelated pictures of a texture give below 0.1
 LOST_SHARE = 0.3  # of what the response was while learning: below it, this is another scene
+_MOST_BYTES = 2**20  # of what is remembered
 _FLAT_SD = 2.0  # gray levels: a picture with less in it says nothing
 
 Luma = NDArray[np.float32]
@@ -98,14 +99,14 @@ class View:
         if self._path is None:
             return
         try:
-            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                reference, response = stored["reference"], float(stored["response"])
+            stored = strict_npz.read(self._path, {"reference": "float32", "response": "float64"}, _MOST_BYTES)
+            reference, response = stored["reference"], float(stored["response"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile) as error:
+        except (OSError, ValueError, TypeError) as error:
             log.warning("%s: cannot be read, the view is learned anew: %s", self._path, error)
             return
-        if reference.shape == (SIDE, SIDE) and reference.dtype == np.float32:
+        if reference.shape == (SIDE, SIDE) and np.isfinite(reference).all() and math.isfinite(response):
             self._reference, self._response = reference, response
 
     def _remember(self) -> None:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from device.errors import FrameError
 from device.image import tiff
-from device.image.image_file import FORMATS, fault_of, jpeg_end
+from device.image.image_file import FORMATS, fault_of, jpeg_end, promised_pixels
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 
+MOST_PIXELS = 2**27  # twice the largest camera of a Pi; a small file must not become gigabytes
 FILLER = bytes((37 * index + 11) % 251 for index in range(64))  # no marker, and nothing that repeats
 HOLE = 128  # what libjpeg puts where data are missing, in every channel
 _TURNS = {  # EXIF's orientations: (transposed, rows reversed, columns reversed)
@@ -39,6 +40,8 @@ def decoded(content: bytes, source: str) -> Levels:
     fault = fault_of(content)
     if fault:
         raise FrameError(f"{source}: {fault}")
+    if (pixels := promised_pixels(content)) > MOST_PIXELS:
+        raise FrameError(f"{source}: must have at most {MOST_PIXELS} pixels, its header promises {pixels}")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # ANYDEPTH: so that 16 bits are seen, and not cut to 8
     if _is_webp(content):
         flags |= cv2.IMREAD_IGNORE_ORIENTATION  # versions differ in whether they obey it

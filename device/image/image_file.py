@@ -21,6 +21,11 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # stuffed bytes and 
 _JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _JPEG_END, _JPEG_BARE, _JPEG_SCAN, _JPEG_INTERVAL = 0xD9, 0x01, 0xDA, 0xDD
 _JPEG_PROGRESSIVE = 0xC2
+_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {
+    0xC4,
+    0xC8,
+    0xCC,
+}  # frames of every kind
 _JPEG_FRAMES = (0xC0, 0xC1, _JPEG_PROGRESSIVE)  # in which the coefficients are Huffman-coded
 _BMP_PLAIN = (0, 3)  # compressions whose rows have a fixed length: none, bit fields
 
@@ -38,6 +43,22 @@ def fault_of(content: bytes) -> str | None:
         if content.startswith(magic):
             return check(content)
     return f"is not {FORMATS}: begins with {content[:8].hex(' ')}"
+
+
+def promised_pixels(content: bytes) -> int:
+    """How many pixels the header of a whole PNG, JPEG, BMP or WebP promises; 0 where it does not tell."""
+    if content.startswith(_PNG) and content[12:16] == b"IHDR":
+        width, height = struct.unpack_from(">II", content, 16)
+    elif content.startswith(b"\xff\xd8"):
+        frames = (one.body for one in _jpeg_segments(content) if one.marker in _JPEG_SIZES)
+        height, width = struct.unpack_from(">HH", next(frames, b"").ljust(5, b"\0"), 1)
+    elif content.startswith(b"BM"):
+        width, height = struct.unpack_from("<ii", content, 18)
+    elif content[8:16] == b"WEBPVP8X" and len(content) >= 30:
+        width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
+    else:  # a WebP without VP8X has at most 16384 px on a side; TIFF is for its decoder to limit
+        return 0
+    return abs(int(width) * int(height))
 
 
 def _png_fault(content: bytes) -> str | None:

@@ -22,7 +22,7 @@ FLOORS = {
         ("mqtt",),
         ("station",),
         ("telemetry",),
-        ("learning", "rollout", "aim"),
+        ("learning", "rollout"),
         ("cli",),
         ("service",),
         ("__main__",),

@@ -76,9 +76,9 @@ GOOD_MEAN, GOOD_SD = np.zeros((4, 5), np.uint8), np.ones((4, 5), np.float16)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"mean": GOOD_MEAN}, "must hold {'mean': 'uint8', 'sd': 'float16'}, got {'mean': 'uint8'}"),
-        ({"mean": GOOD_MEAN, "sd": np.ones((4, 5))}, "'sd': 'float64'"),
-        ({"mean": GOOD_MEAN, "sd": GOOD_SD, "x": GOOD_SD}, "'x': 'float16'"),
+        ({"mean": GOOD_MEAN}, "must hold mean, sd, got 1 arrays"),
+        ({"mean": GOOD_MEAN, "sd": np.ones((4, 5))}, "sd must be float16, got float64"),
+        ({"mean": GOOD_MEAN, "sd": GOOD_SD, "x": GOOD_SD}, "must hold mean, sd, got 3 arrays"),
         (
             {"mean": GOOD_MEAN, "sd": GOOD_SD[:3]},
             "(h, w) of one size, got (4, 5) and (3, 5)",

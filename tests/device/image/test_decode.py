@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from device.errors import FrameError
 from device.image.decode import decoded
+from device.image.image_file import promised_pixels
 
 JPEG_KINDS = {
     "baseline": [],
@@ -152,3 +154,28 @@ def test_more_bits_are_kept(channels: int) -> None:
 def test_floats_are_named() -> None:
     with pytest.raises(FrameError, match="a: must have 8 or 16 bits a channel, got float32"):
         decoded(encoded(".tiff", np.ones((8, 8), np.float32)), "a")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_small_file_that_promises_a_large_image_is_not_unpacked(suffix: str) -> None:
+    """Its header is changed: 60,000 px on each side, which would be ten gigabytes."""
+    content = bytearray(encoded(suffix, photo()))
+    height, width = 60_000, 60_000
+    if suffix == ".png":
+        content[16:24] = struct.pack(">II", width, height)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    elif suffix == ".jpg":
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">HH", height, width)
+    else:
+        content[18:26] = struct.pack("<ii", width, height)
+        content[30:34] = struct.pack("<I", 1)  # packed in runs: no length is promised
+    with pytest.raises(FrameError, match="must have at most 134217728 pixels, its header promises 36"):
+        decoded(bytes(content), "x")
+
+
+def test_every_kind_tells_its_own_size() -> None:
+    for suffix in (".png", ".jpg", ".bmp"):
+        assert promised_pixels(encoded(suffix, photo())) == 203 * 117
+    for kind in JPEG_KINDS:
+        assert promised_pixels(jpeg(kind)) == 203 * 117

@@ -154,7 +154,7 @@ def test_more_pixels_than_can_be_decoded(tmp_path: Path) -> None:
     path.write_bytes(
         content[:18] + struct.pack("<ii", 60_000, 60_000) + content[26:30] + b"\1" + content[31:]
     )
-    with pytest.raises(FrameError, match=r"huge.bmp: (cannot be decoded|damaged)"):
+    with pytest.raises(FrameError, match=r"huge.bmp: must have at most \d+ pixels"):
         read_image(path)
 
 
