@@ -1,4 +1,4 @@
-"""The pictures of docs/images/: the dashboard with stations that replay real verdicts of the demo's images.
+"""The pictures of docs/images/: the dashboard with stations that replay real verdicts, and the page of `aim`.
 
     .venv/bin/python -m benchmarks.screenshots [--out docs/images]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -33,6 +34,27 @@ from benchmarks.simulated import SimulatedStation, compact
 from deploy.demo import DEMO, ROOT
 from deploy.serve import serving
 
+STAND_IN = """\
+import cv2
+from device.camera.fake_picamera2 import *
+from device.camera.fake_picamera2 import Picamera2, World
+def picture(number, width, height):
+    return cv2.resize(cv2.cvtColor(cv2.imread({part!r}), cv2.COLOR_BGR2RGB), (width, height))
+Picamera2.world = World(picture=picture)
+"""
+AIM_CONFIG = """\
+[station]
+name = "press-4"
+state = "state"
+runtime = "run"
+[bundle]
+path = {bundle!r}
+[camera]
+kind = "picamera2"
+width_px = 256
+height_px = 256
+rate_hz = 20.0
+"""
 HISTORY = 310  # verdicts of each station before the picture is taken
 RATE_HZ = 30.0
 SHIFT_S = 6 * 3600  # since when the stations have counted
@@ -50,6 +72,7 @@ class View:
     stations: dict[str, str]
     scale: float = 1.0
     fit: bool = False
+    defect: bool = False  # opened large
 
 
 HALL = {f"press-{number}": "OK" for number in range(1, 9)} | {"press-3": "NG", "weld-1": "OK", "weld-2": "NG"}
@@ -57,6 +80,7 @@ VIEWS = (
     View("dashboard-desktop", (1440, 860), "light", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
     View("dashboard-dark", (1440, 860), "dark", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
     View("dashboard-phone", (390, 844), "light", {"press-5": "NG"}, scale=1.5),
+    View("dashboard-defect", (1440, 860), "light", {"press-4": "OK", "press-5": "NG"}, defect=True),
     View("dashboard-wall", (3840, 2160), "dark", HALL, scale=0.375, fit=True),
 )
 
@@ -73,6 +97,7 @@ def main() -> None:
             file = out / f"{view.name}.webp"
             file.write_bytes(take(browser, view, verdicts))
             print(f"{file.name}  {file.stat().st_size / 1000:.0f} kB")
+        (out / "aim.webp").write_bytes(take_aim(browser))
 
 
 def real_verdicts() -> list[dict[str, Any]]:
@@ -92,7 +117,7 @@ def real_verdicts() -> list[dict[str, Any]]:
 
 
 def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
-    """A fresh broker, a fresh page, and its picture: WebP, half as large as PNG and more."""
+    """A fresh broker, a fresh page, and its picture."""
     with (
         tempfile.TemporaryDirectory() as folder,
         mosquitto(Path(folder)) as broker,
@@ -111,9 +136,56 @@ def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
         page.goto(f"{address}/?{urlencode(query)}")
         page.get_by_text("Connected", exact=True).wait_for(timeout=WAIT_MS)
         speak(client, view, verdicts, page)
-        shown = np.frombuffer(page.screenshot(), np.uint8)
+        if view.defect:
+            page.get_by_role("article", name="press-5").get_by_label("Look at this defect").click()
+            page.wait_for_timeout(500)
+        picture = page.screenshot()
         page.close()
         client.loop_stop()
+    return webp(picture)
+
+
+def take_aim(browser: Browser) -> bytes:
+    """The page of `device aim` on the camera stand-in, which sees a defective part of the demo."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for module in ("picamera2", "libcamera"):
+            code = STAND_IN.format(part=str(DEMO / "images" / "part07.png"))
+            (folder / f"{module}.py").write_text(code)
+        config = folder / "config.toml"
+        config.write_text(AIM_CONFIG.format(bundle=str(DEMO / "bundle")))
+        command = (sys.executable, "-m", "device", "aim", "--config", config)
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None  # noqa: S101 - a pipe, as asked for
+            link = next(line for line in process.stderr if "open this once" in line).split(": ", 1)[1]
+            page = browser.new_page(viewport={"width": 1440, "height": 1180})
+            page.goto(link.strip())
+            page.get_by_text("Sharpness").wait_for(timeout=WAIT_MS)
+            page.get_by_label("Heat map of the model").check()
+            draw(page)
+            page.wait_for_timeout(2000)
+            picture = page.screenshot()
+            page.get_by_role("button", name="End").click()
+            process.wait()
+    return webp(picture)
+
+
+def draw(page: Page) -> None:
+    """A region of interest with the mouse."""
+    box = page.locator("#drawing").bounding_box() or {}
+    left, top, width, height = (box[side] for side in ("x", "y", "width", "height"))
+    page.mouse.move(left + 0.06 * width, top + 0.06 * height)
+    page.mouse.down()
+    page.mouse.move(left + 0.94 * width, top + 0.94 * height, steps=3)
+    page.mouse.up()
+
+
+def webp(picture: bytes) -> bytes:
+    """A PNG as WebP: half as large and less."""
+    shown = np.frombuffer(picture, np.uint8)
     quality = [cv2.IMWRITE_WEBP_QUALITY, QUALITY]
     return cv2.imencode(".webp", cv2.imdecode(shown, cv2.IMREAD_COLOR), quality)[1].tobytes()
 
@@ -122,7 +194,7 @@ def speak(client: Client, view: View, verdicts: list[dict[str, Any]], page: Page
     """Every station's past, one that is gone, one with a worry; returns when the page shows it."""
     stations = {name: SimulatedStation(name) for name in view.stations}
     for station in stations.values():
-        tell(client, station.retained(), retain=True)
+        tell(client, {**station.retained(), **before(station)}, retain=True)
     pasts = [past(name, verdicts, last) for name, last in view.stations.items()]
     for moment in zip(*pasts, strict=True):
         due_s = time.monotonic() + 1 / RATE_HZ
@@ -139,6 +211,26 @@ def speak(client: Client, view: View, verdicts: list[dict[str, Any]], page: Page
         page.get_by_text("Offline", exact=True).wait_for(timeout=WAIT_MS)
     page.get_by_text("degraded", exact=True).wait_for(timeout=WAIT_MS)
     page.wait_for_timeout(2500)  # the figures that are written once a second, and the picture's decoding
+
+
+def before(station: SimulatedStation) -> dict[str, bytes]:
+    """What the station takes and publishes, and the hours until now."""
+    chance = random.Random(station.name)  # noqa: S311 (no secret)
+    now = datetime.now(UTC)
+    hours = [
+        {"from": rfc3339(now - timedelta(minutes=10 * step)), "ok": 320, "ng": chance.choice((0, 2, 5, 9))}
+        | {"marginal": 0, "error": 0, "score_median": 0.02}
+        for step in range(36, 0, -1)
+    ]
+    birth = json.loads(station.retained()[station.topic("birth")])
+    birth |= {"capabilities": ["history", "image"], "commands": ["review", "picture", "acknowledge"]}
+    history = {"schema": 1, "step_s": 600, "trend": hours, "defects": []}
+    return {station.topic("birth"): compact(birth), station.topic("history"): compact(history)}
+
+
+def rfc3339(moment: datetime) -> str:
+    """As a station writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def past(name: str, verdicts: list[dict[str, Any]], last: str) -> list[dict[str, Any]]:
@@ -165,7 +257,7 @@ def shift(station: SimulatedStation) -> dict[str, bytes]:
     """The counters of a station that has worked since this morning."""
     since = datetime.now(UTC) - timedelta(seconds=SHIFT_S)
     counted = {**station.counted, "ok": station.counted["ok"] + 11_400, "marginal": 3}
-    content = {"schema": 1, **counted, "since": since.strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+    content = {"schema": 1, **counted, "since": rfc3339(since)}
     return {station.topic("counters"): compact(content)}
 
 

@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(command=_inspect, fail=inspect.error)
     _add_receive(commands)
     _add_learn(commands)
+    _add_aim(commands)
     verify = commands.add_parser("verify", help="compare a bundle with its manifest, and print where it lies")
     verify.add_argument(
         "bundle", type=Path, metavar="DIR", help="a bundle, or a folder whose `current` leads to it"
@@ -156,6 +157,21 @@ def _add_learn(commands: Any) -> None:
         "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
     )
     learn.set_defaults(command=_learn)
+
+
+def _add_aim(commands: Any) -> None:
+    aim = commands.add_parser("aim", help="a page to focus, light and frame the camera: docs/aim.md")
+    aim.add_argument("--host", default="127.0.0.1", help="address of the page; default: %(default)s")
+    aim.add_argument("--port", type=int, default=0, help="default: a free one")
+    aim.add_argument("--minutes", type=float, default=30.0, help="then it ends; default: %(default)g")
+    snapshot = commands.add_parser("snapshot", help="one picture of the camera into a file")
+    snapshot.add_argument("file", type=Path, metavar="FILE", help="to be written: .png or .jpg")
+    for command, function in ((aim, _aim), (snapshot, _snapshot)):
+        command.add_argument("--beside", action="store_true", help="also while the service runs")
+        command.add_argument(
+            "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
+        )
+        command.set_defaults(command=function)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -256,6 +272,23 @@ def _learn(options: argparse.Namespace) -> int:
         false_rejects=options.false_rejects,
     )
     return learn.learn(config.load(options.config), wanted)
+
+
+def _aim(options: argparse.Namespace) -> int:
+    from device import config
+    from device.aim import aim
+
+    _log_to_stderr("warning")
+    asked = aim.AimOptions(options.host, options.port, options.minutes, options.beside)
+    return aim.aim(config.load(options.config), asked)
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    from device import config
+    from device.aim import snapshot
+
+    _log_to_stderr("warning")
+    return snapshot.snapshot(config.load(options.config), options.file, beside=options.beside)
 
 
 def _verify(options: argparse.Namespace) -> int:

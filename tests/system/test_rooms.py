@@ -22,7 +22,7 @@ FLOORS = {
         ("mqtt",),
         ("station",),
         ("telemetry",),
-        ("learning", "rollout"),
+        ("learning", "rollout", "aim"),
         ("cli",),
         ("service",),
         ("__main__",),
