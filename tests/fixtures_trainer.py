@@ -81,6 +81,7 @@ def make_sample(path: Path, size: tuple[int, int], seed: int, **fields: Any) -> 
         "split": "train",
         "sha256": f"{seed:064d}",
         "size": Size(width, height),
+        "coloured": False,
     }
     return Sample(**{**values, **fields})
 

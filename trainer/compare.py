@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
 from device.errors import DataError
-from device.image.frame import frame_from_file
 from device.inspection.pipeline import Pipeline
 from trainer import command, evaluate
 from trainer.data.dataset import Dataset, Sample, load
@@ -112,7 +111,7 @@ def _common(first: Bundle, second: Bundle, dataset: Dataset, split: str) -> tupl
 
 def _judged(bundle: Bundle, samples: Sequence[Sample]) -> Judged:
     pipeline = Pipeline(bundle, "compare", "compare")
-    frames = (frame_from_file(sample.path, seq) for seq, sample in enumerate(samples))
+    frames = (pipeline.read(sample.path, seq) for seq, sample in enumerate(samples))
     verdicts = [pipeline.inspect(frame) for frame in bar(frames, f"scoring by {bundle.name}", len(samples))]
     return Judged(
         bundle.name,

@@ -24,6 +24,7 @@ class InputConfig:
     tile_size: int
     tile_overlap: float
     resize: ResizeMode
+    max_macs: float
     cache_bytes: int
 
 

@@ -25,7 +25,6 @@ import numpy as np
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
 from device.errors import DataError, FrameError
-from device.image.frame import frame_from_file
 from device.image.geometry import Size
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
@@ -129,7 +128,7 @@ def score(
 
 
 def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.PixelTally) -> Scored:
-    frame = frame_from_file(sample.path, seq)
+    frame = pipeline.read(sample.path, seq)
     verdict = pipeline.inspect(frame)
     model_input, prediction = pipeline.predict(frame)  # a verdict does not carry its map
     size = map_size(sample.size)
@@ -191,9 +190,18 @@ def evaluate(
         "boxes": asdict(boxes.figures([result.boxed for result in scored])),
         "latency_ms": _latency([result.total_ms for result in scored]),
         "mistakes": [_line(result) for result in scored if mistakes.is_mistake(result)],
-        "problems": [*dataset.problems, *left_out, *faults],
+        "problems": [*dataset.problems, *_other_sizes(bundle, samples), *left_out, *faults],
         "scores": [_line(result) for result in scored],
     }
+
+
+def _other_sizes(bundle: Bundle, samples: Sequence[Sample]) -> list[str]:
+    """A line for the images that are not of the size of those that the bundle was made from."""
+    frames = bundle.calibration.frames
+    unlike = [words for sample in samples if frames and (words := frames.unlike(sample.size))]
+    if not unlike:
+        return []
+    return [f"{len(unlike)} of {len(samples)} images are unlike those that were trained on: {unlike[0]}"]
 
 
 def _image_metrics(scored: Sequence[Scored], threshold: float) -> dict[str, Any]:

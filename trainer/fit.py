@@ -37,7 +37,7 @@ from trainer import config as configs
 from trainer.bundle import provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
-from trainer.data import preview, sizing
+from trainer.data import preview, sizing, splits
 from trainer.report import page
 from trainer.scoring import operating_point, thresholds
 from trainer.steps import Steps
@@ -57,7 +57,7 @@ NETWORK = ("--weights", "--input-size")  # and which
 
 def fit(options: argparse.Namespace, config: Config) -> Path:
     """From images to a bundle; its path. Raises EdgeVisionError."""
-    _require_writable(options.out)
+    _require_all_writable(options)
     weights = _weights(options.weights)
     _require_possible(options)
     if options.mode == "good-only":
@@ -68,6 +68,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         preview.warn(dataset.train, config.augment)
         good, bad = (dataset.count(split="train", label=label) for label in (0, 1))
         operating_point.require_enough(good, bad, config.threshold)
+        splits.require_folds(dataset.train)
         specs = sizing.candidates(dataset.train, config.input, options.input_size)
 
     # they bring TensorFlow, which what was wrong so far did not need
@@ -114,7 +115,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
         reference = found[0] if found else None
         content = report.of_fit(learned, calibration, dataset, reference, config.report, steps.took_s)
     with steps.at("bundle"):
-        images = {name: calibrations.png(sample) for name, sample in golden.items()}
+        images = {name: calibrations.png(sample, learned.preprocess) for name, sample in golden.items()}
         extra[page.FILE] = content
         path = bundles.write(options.out, calibration.model_id, learned.content, calibration, images, extra)
         Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
@@ -153,7 +154,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
     with steps.at("report"):
         content = report.of_good_only(learned, calibration, dataset, config.report, steps.took_s)
     with steps.at("bundle"):
-        images = {name: calibrations.png(sample) for name, sample in golden.items()}
+        images = {name: calibrations.png(sample, learned.preprocess) for name, sample in golden.items()}
         extra = {
             "split.csv": datasets.split_csv(dataset),
             memory.FILE: learned.memory.good.to_bytes(),
@@ -204,14 +205,25 @@ def _learned(
 # ---- before the long part
 
 
-def _require_writable(out: Path) -> None:
-    """Known now, not after minutes of training. Raises StorageError."""
+def _require_all_writable(options: argparse.Namespace) -> None:
+    """Known now, not after minutes of training: folders that are missing are made. Raises StorageError."""
+    kept = options.keep_network
+    _require_writable("--out", options.out, options.out)
+    if kept:
+        _require_writable("--keep-network", kept, kept.parent)
+        if kept.is_dir():
+            raise StorageError(f"--keep-network {kept}: cannot be written: is a folder")
+    if options.logs:
+        _require_writable("--logs", options.logs, options.logs)
+
+
+def _require_writable(option: str, given: Path, folder: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StorageError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise StorageError(f"{option} {given}: cannot be written: {error.strerror}") from None
 
 
 def _weights(given: str | None) -> str:

@@ -34,7 +34,6 @@ from device.bundle.bundle import Calibration
 from device.bundle.calibration import LocalizationSpec, Pooling
 from device.bundle.reference import GoldenReference
 from device.errors import ConfigError
-from device.image.frame import frame_from_file
 from device.image.geometry import Box, Letterbox
 from device.inspection.detector import Evidence
 from device.inspection.framing import Cells, counted_in_tiles
@@ -403,7 +402,7 @@ def _compare(options: argparse.Namespace) -> str:
     saliency = of_network(options.network, bundle.calibration) if options.network else None
 
     def look(index: int) -> tuple[ModelInput, Evidence]:
-        model_input, prediction = pipeline.predict(frame_from_file(chosen[index].path, index))
+        model_input, prediction = pipeline.predict(pipeline.read(chosen[index].path, index))
         return model_input, prediction.evidence
 
     spec, reference = bundle.calibration.localization, bundle.reference()

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from device.errors import StorageError
-from device.image.frame import Frame, Pixels, frame_from_file
+from device.image.frame import Frame, Pixels
 from device.inspection.annotate import annotate, heat_map
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
@@ -48,7 +48,7 @@ def write(folder: Path, pipeline: Pipeline, inspected: Iterable[Inspected]) -> t
 
 def _write(folder: Path, pipeline: Pipeline, one: Inspected) -> Path:
     sample, verdict = one.sample, one.verdict
-    frame = frame_from_file(sample.path, verdict.seq)
+    frame = pipeline.read(sample.path, verdict.seq)
     word = "missed" if sample.label else "rejected"
     path = folder / f"{word}-{verdict.score or 0.0:.4f}-{sample.path.stem}-{sample.sha256[:12]}.jpg"
     shown = _outlined(annotate(frame.image, verdict), sample)

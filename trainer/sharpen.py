@@ -122,9 +122,9 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
     limits = thresholds.choose(ground.labels, chosen.pooled, scores, config.threshold)
     golden = _golden(ground, thresholds.scored(chosen.pooled, scores), limits.ng, config.bundle.golden)
     good = [one for one, label in zip(ground.seen, ground.labels, strict=True) if not label]
-    sight = Sight(start)
+    sight, spec = Sight(start), start.calibration.preprocess
     vectors = tuple(
-        GoldenVector(name, sight.score(frame_from_file(sample.path, 0), memory, scores))
+        GoldenVector(name, sight.score(calibrations.golden_frame(sample, spec), memory, scores))
         for name, sample in golden.items()
     )
     calibration = replace(
@@ -144,7 +144,7 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
         config.bundle.name or start.calibration.model_id,
         start.model_path.read_bytes(),
         calibration,
-        {name: calibrations.png(sample) for name, sample in golden.items()},
+        {name: calibrations.png(sample, spec) for name, sample in golden.items()},
         {memories.FILE: memory.good.to_bytes(), **_extra(start, dataset)},
     )
     Pipeline(bundles.load(path), "trainer", "sharpen")  # opens it as the device does, golden images and all
@@ -165,7 +165,8 @@ def _memory(start: Bundle) -> Memory:
 def _ground(start: Bundle, samples: Sequence[Sample], k: int, seed: int) -> Ground:
     kept = _memory(start)
     sight = Sight(start)
-    seen = tuple(sight.see(frame_from_file(sample.path, 0)) for sample in samples)
+    white = start.calibration.preprocess.white_level
+    seen = tuple(sight.see(frame_from_file(sample.path, 0, white)) for sample in samples)
     fold_of = np.array(datasets.folds(samples, probe.fold_count(samples, k), seed))
     taught = _taught(start)
     against: list[Memory] = []

@@ -32,7 +32,6 @@ from device.bundle import calibration as calibrations
 from device.bundle import manifest
 from device.bundle.bundle import Bundle, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
-from device.image.frame import frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.inspection.pipeline import Pipeline
 from trainer import command
@@ -110,7 +109,7 @@ def judge(
     scores: list[float] = []
     for seq, sample in enumerate(bar(samples, "scoring")):
         try:
-            score = pipeline.inspect(frame_from_file(sample.path, seq)).score
+            score = pipeline.inspect(pipeline.read(sample.path, seq)).score
         except FrameError as error:
             problems.append(f"{sample.name}: not scored: {error}")
         else:

@@ -31,6 +31,7 @@ MOST_LEVEL_SIDE = 64
 BEYOND = 0.1  # of good images: their greatest cell lies above what is said to be reached
 LEAST_REACH = 1e-3  # above the usual, a logit: nothing is divided by 0
 SHARE = 0.4  # of the way from the usual to a peak, where no mask tells how far down a region goes
+OTHER_SIZE, OTHER_ASPECT = 1.25, 1.1  # factors from which a frame is not like those that were trained on
 
 Colour = Literal["rgb", "gray"]
 PoolingKind = Literal["mean", "top"]
@@ -47,6 +48,7 @@ class PreprocessSpec:
     `tiles`: how much of the frame one input shows, frame px; as many as it takes cover the frame. None: one
     input shows all of it, whatever its size. `overlap`: the least share of its side, 0..0.5, that a tile has
     in common with its neighbour.
+    `white_level`: of images of more than 8 bits, the level that becomes 255; None: there are none.
     """
 
     size: Size
@@ -57,6 +59,7 @@ class PreprocessSpec:
     ignore: tuple[Polygon, ...] = ()
     tiles: Size | None = None
     overlap: float = 0.0
+    white_level: int | None = None
 
     def __post_init__(self) -> None:
         _require_choice("preprocess.resize", self.resize, ResizeMode)
@@ -65,11 +68,49 @@ class PreprocessSpec:
         _require(0 <= self.overlap <= 0.5, "preprocess.overlap", "0..0.5", self.overlap)
         legal = self.tiles is None or self.size.width % STEP == self.size.height % STEP == 0
         _require(legal, "preprocess.size", f"multiples of {STEP} with tiles", str(self.size))
+        legal = self.white_level is None or 255 < self.white_level < 65536
+        _require(legal, "preprocess.white_level", "256..65535", self.white_level)
 
     @property
     def region(self) -> RegionOfInterest:
         """What the bundle looks at."""
         return RegionOfInterest(self.roi, self.ignore)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedFrames:
+    """The usual images that a model was trained on: the least and the greatest width, height and aspect.
+
+    `aspect_ratio`: of width to height.
+    """
+
+    width_px: tuple[int, int]
+    height_px: tuple[int, int]
+    aspect_ratio: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for name in ("width_px", "height_px", "aspect_ratio"):
+            least, greatest = getattr(self, name)
+            legal = 0 < least <= greatest < math.inf
+            _require(legal, f"frames.{name}", "[least, greatest], above 0", [least, greatest])
+
+    def unlike(self, size: Size) -> str:
+        """How an image of that size differs from all of them, in words; "" where it does not much."""
+        ranges = {
+            f"{size.width} px wide": (size.width, self.width_px, OTHER_SIZE),
+            f"{size.height} px high": (size.height, self.height_px, OTHER_SIZE),
+            f"of aspect {size.width / size.height:.2f}": (
+                size.width / size.height,
+                self.aspect_ratio,
+                OTHER_ASPECT,
+            ),
+        }
+        odd = [
+            f"{words} (trained on {least:g} to {greatest:g})"
+            for words, (value, (least, greatest), factor) in ranges.items()
+            if not least / factor <= value <= greatest * factor
+        ]
+        return ", ".join(odd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +407,7 @@ class MemorySpec:
 class Calibration:
     """The whole of calibration.json. `created` is RFC 3339, `model_sha256` hex.
 
-    `memory`: None where the model gives evidence itself.
+    `memory`: None where the model gives evidence itself. `frames`: None in a bundle from before it was kept.
     """
 
     schema_version: int
@@ -385,6 +426,7 @@ class Calibration:
     training: dict[str, Any]
     metrics: dict[str, Any]
     memory: MemorySpec | None = None
+    frames: TrainedFrames | None = None
 
     def __post_init__(self) -> None:
         known = self.schema_version == SCHEMA_VERSION
@@ -426,6 +468,10 @@ class Calibration:
             del content["localization"]["good"]
         else:
             content["localization"]["good"]["level"] = self.localization.good.level.rows
+        if self.preprocess.white_level is None:
+            del content["preprocess"]["white_level"]
+        if self.frames is None:
+            del content["frames"]
         return content
 
     @classmethod
@@ -520,6 +566,7 @@ _PARSERS: dict[str, Any] = {
     "drift_reference": _drift_reference,
     "golden": _golden,
     "memory": lambda value: MemorySpec(**value) if value else None,
+    "frames": lambda value: TrainedFrames(**{name: tuple(pair) for name, pair in value.items()}),
 }
 
 

@@ -14,7 +14,7 @@ import cv2
 from device.bundle import bundle
 from device.camera.replay import image_files
 from device.errors import FrameError, StorageError
-from device.image.frame import Frame, Pixels, frame_from_file
+from device.image.frame import Frame, Pixels
 from device.inspection.annotate import annotate, heat_map
 from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
@@ -46,7 +46,7 @@ def inspect_images(
     if annotated is not None:
         _make_folder(annotated)
     exit_code = 0
-    for result in _frames(sources):
+    for result in _frames(pipeline, sources):
         if isinstance(result, FrameError):
             print(f"error: {one_line(str(result))}", file=sys.stderr)
             exit_code = FrameError.exit_code
@@ -61,7 +61,7 @@ def inspect_images(
     return exit_code
 
 
-def _frames(sources: list[Path]) -> Iterator[Frame | FrameError]:
+def _frames(pipeline: Pipeline, sources: list[Path]) -> Iterator[Frame | FrameError]:
     """Every image as its frame, or as what is wrong with it."""
     seq = 0
     for source in sources:
@@ -75,7 +75,7 @@ def _frames(sources: list[Path]) -> Iterator[Frame | FrameError]:
             continue
         for file in files:
             try:
-                yield frame_from_file(file, seq)
+                yield pipeline.read(file, seq)
             except FrameError as error:
                 yield error
             seq += 1

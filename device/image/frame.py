@@ -104,7 +104,7 @@ def read_image(path: str | Path, white_level: int | None = None) -> tuple[Pixels
         return np.asarray(image, np.uint8), sha256
     if white_level is None:
         raise FrameError(
-            f"{path}: must have 8 bits a channel, got {image.dtype}: the bundle has no preprocess.white_level"
+            f"{path}: must have 8 bits a channel, got {image.dtype}: which level is white is not known"
         )
     return _to_8_bits(white_level)[image], sha256
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, Thresholds
 from device.image.frame import BadFrame, Frame, frame_from_file
+from device.image.geometry import Size
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.inspection.checks import Checks, measure
 from device.inspection.detector import Detector, Output, Prediction, mean_evidence
@@ -16,6 +19,8 @@ from device.inspection.localizer import Localizer
 from device.inspection.preprocess import ModelInput, Preprocessor
 from device.inspection.verdict import Method, Model, Tile, Verdict, decide
 from device.system.clock import clock_synced
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +84,7 @@ class Pipeline:
         self.model = Model(calibration.model_id, calibration.version, bundle.sha256)
         self._thresholds = calibration.thresholds
         self._preprocessor = Preprocessor(calibration.preprocess, region)
+        self._size_is_said = False
         self._detector = Detector(bundle, threads, runtime)
         method: Method = "evidence" if calibration.memory is None else "memory"
         self._localizer = Localizer(
@@ -98,6 +104,10 @@ class Pipeline:
     @property
     def thresholds(self) -> Thresholds:
         return self._thresholds
+
+    def read(self, path: str | Path, seq: int) -> Frame:
+        """The image in a file as a frame, with more than 8 bits as the bundle says. Raises FrameError."""
+        return frame_from_file(path, seq, self.bundle.calibration.preprocess.white_level)
 
     def predict(self, frame: Frame) -> tuple[ModelInput, Prediction]:
         """What the model saw of a frame and what it said. Raises InterpreterError."""
@@ -122,6 +132,7 @@ class Pipeline:
         watch = _StopWatch()
         model_input = self._preprocessor.prepare(frame)
         watch.lap("preprocess")
+        self._look_at_size(model_input)
         checks = measure(model_input)  # at once, while the image is still in the processor's cache
         watch.lap("checks")
         return Prepared(frame, model_input, checks, watch.laps_ms, self)
@@ -196,6 +207,15 @@ class Pipeline:
             checks=None,
             reason=str(fault),
         )
+
+    def _look_at_size(self, model_input: ModelInput) -> None:
+        """Say once that what is looked at has another size than what was trained on."""
+        frames, region = self.bundle.calibration.frames, model_input.placement.region
+        if frames is None or self._size_is_said:
+            return
+        if unlike := frames.unlike(Size(region.width, region.height)):
+            log.warning("frames are unlike those that the model was trained on: %s", unlike)
+            self._size_is_said = True
 
     def _event_id(self, seq: int) -> str:
         return f"{self.session_id}-{seq:08d}"

@@ -13,7 +13,7 @@ from device.bundle.bundle import Bundle
 from device.bundle.calibration import Pooling, ScoreCalibration
 from device.bundle.memory import Memory, Turned
 from device.errors import BundleError
-from device.image.frame import Frame
+from device.image.frame import Frame, frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.inspection.checks import Checks, measure
 from device.inspection.detector import pooled_tiles, predict
@@ -71,6 +71,10 @@ class Sight:
         self._preprocess = bundle.calibration.preprocess
         self._preprocessor = Preprocessor(self._preprocess, region)
         self._interpreter = Interpreter(bundle.model_path, threads, runtime)
+
+    def read(self, path: Path) -> Frame:
+        """The image in a file as a frame, with more than 8 bits as the bundle says. Raises FrameError."""
+        return frame_from_file(path, 0, self._preprocess.white_level)
 
     @property
     def runtime(self) -> str:

@@ -56,7 +56,7 @@ from device.camera.camera import make_camera
 from device.camera.replay import image_files
 from device.config import Config
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
-from device.image.frame import frame_from_file
+from device.image.frame import Frame
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
 from device.learning import coreset
@@ -236,7 +236,7 @@ class Teacher:
     def _look_at(self, path: Path, known: set[str]) -> Seen | str:
         """One image, or why it is left out."""
         try:
-            frame = frame_from_file(path, 0)
+            frame = self.sight.read(path)
         except FrameError as error:
             return str(error)
         if frame.sha256 in known:
@@ -260,7 +260,7 @@ class Teacher:
                 name,
                 self._starter.model_path.read_bytes(),
                 calibration,
-                {file: _png(one.path) for file, one in golden.items()},
+                {file: _png(self.sight.read(one.path)) for file, one in golden.items()},
                 {memories.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)},
             )
             Pipeline(bundles.load(made), "learn", "learn", self._config.model.threads)
@@ -273,7 +273,7 @@ class Teacher:
         return final
 
     def _score(self, golden: Seen, taught: Taught) -> float:
-        return self.sight.score(frame_from_file(golden.path, 0), taught.memory, taught.scores)
+        return self.sight.score(self.sight.read(golden.path), taught.memory, taught.scores)
 
     def _calibration(self, seen: Sequence[Seen], taught: Taught, wanted: Wanted) -> Calibration:
         """All but the golden images' scores, which need it."""
@@ -452,9 +452,8 @@ def _split_csv(seen: Sequence[Seen]) -> bytes:
     return text.getvalue().encode()
 
 
-def _png(path: Path) -> bytes:
-    image = frame_from_file(path, 0).image
-    encoded: NDArray[Any] = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+def _png(frame: Frame) -> bytes:
+    encoded: NDArray[Any] = cv2.imencode(".png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))[1]
     return encoded.tobytes()
 
 

@@ -15,6 +15,7 @@ from fixtures_data import make_dagm, make_manifest, make_mvtec, write_image, wri
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from device.bundle import bundle as bundles
+from device.bundle.calibration import TrainedFrames
 from device.errors import DataError
 from device.image.frame import frame_from_file
 from device.image.geometry import Size
@@ -128,6 +129,17 @@ def test_misjudged_images_are_named_and_drawn(tiny_bundle, tmp_path):
     lines = "\n".join(table(report))
     assert "\n  Test/0001.PNG: defective, MARGINAL at 0." in lines
     assert "\nPG1                 0." in lines
+
+
+def test_images_of_another_size_than_those_trained_on_are_a_problem(tiny_model, tmp_path):
+    root = make_dagm(tmp_path / "Class1")
+    tiny_model.write(tmp_path / "models", frames=TrainedFrames((96, 96), (96, 96), (1.0, 1.0)))
+    report = evaluate(bundles.load(tmp_path / "models"), load(root, protocol="given"))
+    [problem] = report["problems"]
+    assert problem == (
+        "7 of 7 images are unlike those that were trained on: "
+        "24 px wide (trained on 96 to 96), 24 px high (trained on 96 to 96)"
+    )
 
 
 def test_scores_are_the_devices_own(tiny_bundle, tmp_path):

@@ -308,7 +308,9 @@ def test_one_defective_image_is_too_few(tmp_path, capsys):
     (tmp_path / "parts.csv").write_text("\n".join(["path,label,split", *rows]))
     assert fit_here("--data", tmp_path / "parts.csv", "--out", tmp_path / "out", "--weights", "none") == 8
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.endswith("needs 2 or more groups of defective images, found 1")
+    assert message.endswith(
+        "needs 2 or more groups of defective images, found 1; --mode good-only learns from good images alone"
+    )
     assert left_in(tmp_path / "out") == []
 
 
@@ -318,6 +320,22 @@ def test_a_setting_that_does_not_exist(textures, tmp_path):
     done = run_fit("--data", textures, "--out", tmp_path / "out", "--config", config)
     assert refused(done, 3) == f"{config}: [split] fold: unknown key; did you mean folds?"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--keep-network", "--logs"])
+def test_what_cannot_be_written_is_known_before_the_images_are_read(tmp_path, capsys, option):
+    (tmp_path / "file").write_text("in the way")
+    inside = tmp_path / "file" / "n.keras"
+    given = ("--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"), option, str(inside))
+    assert fit.main(given) == 9
+    assert f"error: {option} {inside}: cannot be written: " in capsys.readouterr().err
+
+
+def test_the_folder_of_the_network_that_is_kept_is_made(tmp_path, capsys):
+    kept = tmp_path / "new" / "n.keras"
+    given = ("--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"), "--keep-network", str(kept))
+    assert fit.main(given) == 8
+    assert kept.parent.is_dir()
 
 
 @pytest.mark.parametrize(

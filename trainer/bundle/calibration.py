@@ -19,16 +19,20 @@ from device.bundle.bundle import (
     GoldenSpec,
     GoldenVector,
     LocalizationSpec,
+    PreprocessSpec,
     Reference,
     ReferenceSpec,
     ScoreCalibration,
     Thresholds,
 )
 from device.bundle.calibration import SCHEMA_VERSION
-from device.image.frame import read_image
+from device.image.frame import Frame, frame_from_file
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
+from device.inspection.preprocess import Preprocessor
 from trainer.data.dataset import Sample
+from trainer.data.sizing import trained_frames
+from trainer.data.tiling import Tiles
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import shift_px
@@ -78,6 +82,7 @@ def calibration(
             "int8": _metrics(learned.labels, learned.pooled),
         },
         memory=learned.memory.spec if learned.memory else None,
+        frames=trained_frames(learned.judged),
     )
 
 
@@ -102,9 +107,26 @@ def _plain(kind: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", kind)[:64]
 
 
-def png(sample: Sample) -> bytes:
-    """The image as it is in the data set, without loss."""
-    image = read_image(sample.path)[0]
+def golden_frame(sample: Sample, spec: PreprocessSpec) -> Frame:
+    """The image no larger than the model sees it: whole, or of a tiled one a tile, a defective one if known.
+
+    A bundle travels, and a photograph of 24 megapixels proves no more than what is made of it.
+    """
+    frame = frame_from_file(sample.path, 0, spec.white_level)
+    model_input = Preprocessor(spec).prepare(frame)
+    if model_input.framing.tiled:
+        tile = model_input.framing.tiles[Tiles.of([sample], spec).example(0)]
+        return replace(frame, image=model_input.placement.inverse(tile).of(frame.image))
+    content = model_input.content
+    if content.size >= frame.image.size:
+        return frame
+    shown = content if content.ndim == 3 else np.repeat(content[:, :, np.newaxis], 3, axis=2)
+    return replace(frame, image=shown)
+
+
+def png(sample: Sample, spec: PreprocessSpec) -> bytes:
+    """Its golden frame, without loss."""
+    image = golden_frame(sample, spec).image
     gray = bool((image == image[:, :, :1]).all())
     encoded = cv2.imencode(".png", image[:, :, 0] if gray else image[:, :, ::-1])[1]
     return encoded.tobytes()
@@ -113,7 +135,8 @@ def png(sample: Sample) -> bytes:
 def _golden_spec(
     model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration, golden: Mapping[str, Sample]
 ) -> GoldenSpec:
-    prepared = inputs(list(golden.values()), learned.preprocess, "golden images")
+    spec = learned.preprocess
+    prepared = [Preprocessor(spec).prepare(golden_frame(sample, spec)) for sample in golden.values()]
     found = [model.predict(one, learned.pooling, scores).score for one in prepared]
     step = scores.slope * model.output_quantization.scale / 4  # of score, where its curve is steepest
     vectors = tuple(GoldenVector(*pair) for pair in zip(golden, found, strict=True))

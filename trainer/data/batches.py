@@ -128,7 +128,8 @@ class Images:
         return pixels
 
     def _decoded(self, index: int) -> Pixels:
-        return self._preprocessor.prepare(frame_from_file(self._samples[index].path, index)).canvas
+        path, white = self._samples[index].path, self._preprocess.white_level
+        return self._preprocessor.prepare(frame_from_file(path, index, white)).canvas
 
     def _mask(self, index: int) -> Mask | None:
         box = self.content(index)

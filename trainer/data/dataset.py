@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from device.errors import DataError, FrameError
 from device.image import tiff
-from device.image.frame import read_levels
+from device.image.frame import Pixels, read_image, read_levels
 from device.image.geometry import Size
 from trainer.data import grouping, masks, near_duplicates
 from trainer.data.grouping import Grouping
@@ -50,6 +50,7 @@ __all__ = [
     "folds",
     "load",
     "read_mask",
+    "read_shown",
     "read_split_csv",
     "split_csv",
 ]
@@ -62,6 +63,7 @@ MUCH = 0.5  # of an image: a mask that marks more is looked at twice
 MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks fewer marks nothing
 LEAST_GOOD = 10  # images: fewer say nothing of how good ones differ
 MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says what becomes of the defects
+FULL_SCALES = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits
 TIFF_SUFFIXES = (".tif", ".tiff")
 SCALE_OF = 9  # images, whose sizes say how large all are glanced at
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
@@ -315,6 +317,16 @@ def _limited(path: Path, entries: Sequence[Entry], limit: int, seed: int) -> lis
                 log.warning("%s: limit %d: only %d %s images in %s", path, limit, len(members), word, split)
             kept += few(members, limit, seed)
     return kept
+
+
+def full_scale(peak: int) -> int | None:
+    """Which level is white where `peak` is the greatest: the least full scale above it; None: 8 bits."""
+    return next(level for level in FULL_SCALES if level >= peak) if peak else None
+
+
+def read_shown(sample: Sample) -> Pixels:
+    """The image for a person to look at, RGB uint8 (H, W, 3). Raises FrameError."""
+    return read_image(sample.path, full_scale(sample.peak))[0]
 
 
 def read_mask(sample: Sample, size: Size | None = None) -> NDArray[np.bool_] | None:

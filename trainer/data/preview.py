@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import StorageError
-from device.image.frame import read_image
 from device.image.geometry import Size
 from trainer.config import AugmentConfig, Config
 from trainer.data import dataset as datasets
 from trainer.data.augment import Augmentation, Grain, Mask
-from trainer.data.dataset import Sample, read_mask
+from trainer.data.dataset import Sample, read_mask, read_shown
 from trainer.data.splits import few
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def warn(samples: Sequence[Sample], config: AugmentConfig) -> None:
     if not (augmentation.rotation_deg or augmentation.quarter_turns):
         return
     good = [sample for sample in samples if sample.label == 0]
-    images = [read_image(sample.path)[0] for sample in few(good, GRAIN_IMAGES, 0)]
+    images = [read_shown(sample) for sample in few(good, GRAIN_IMAGES, 0)]
     objection = Grain.of(images).objection(augmentation) if images else ""
     if objection:
         log.warning("%s", objection)
@@ -89,7 +88,7 @@ def _row(sample: Sample, augmentation: Augmentation, seed: int) -> Pixels:
 
 
 def _read(sample: Sample) -> tuple[Pixels, Mask | None]:
-    image = read_image(sample.path)[0]
+    image = read_shown(sample)
     scale = min(1.0, LARGEST_PX / max(sample.size.width, sample.size.height))
     size = Size(max(1, round(sample.size.width * scale)), max(1, round(sample.size.height * scale)))
     mask = read_mask(sample, size)

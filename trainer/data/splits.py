@@ -79,13 +79,7 @@ def folds(samples: Sequence[Member], k: int, seed: int) -> list[int]:
     """
     if k < 2:
         raise DataError(f"cross-validation needs 2 or more folds, got {k}")
-    for label in (0, 1):
-        found = len({sample.group for sample in samples if sample.label == label})
-        if found < 2:
-            word = ("good", "defective")[label]
-            several = sum(sample.label == label for sample in samples) > found
-            why = ": they show the same thing, or are given as one group" if several else ""
-            raise DataError(f"cross-validation needs 2 or more groups of {word} images, found {found}{why}")
+    require_folds(samples)
     fold_of = {group: index % k for index, group in enumerate(_stratified(samples, seed))}
     return [fold_of[sample.group] for sample in samples]
 
@@ -114,6 +108,19 @@ def _natural(name: str) -> list[tuple[int, str]]:
     """Numbers by their value: each part is (number, "") or (-1, text)."""
     parts = re.split(r"(\d+)", name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def require_folds(samples: Sequence[Member]) -> None:
+    """Raises DataError where one fold could not be judged by what is learned on another."""
+    for label, word in ((0, "good"), (1, "defective")):
+        found = len({sample.group for sample in samples if sample.label == label})
+        if found < 2:
+            several = sum(sample.label == label for sample in samples) > found
+            why = ": they show the same thing, or are given as one group" if several else ""
+            way = "; --mode good-only learns from good images alone" if label else ""
+            raise DataError(
+                f"cross-validation needs 2 or more groups of {word} images, found {found}{why}{way}"
+            )
 
 
 def _stratified(members: Iterable[Member], seed: int) -> list[str]:

@@ -20,6 +20,7 @@ from device.inspection.framing import Framing
 from device.inspection.preprocess import ModelInput, Pixels
 from trainer.data.dataset import Sample, read_mask
 
+MACS_PER_PX = 5969.0  # of MobileNetV2 1.0 without its top, multiply-adds a pixel of its input
 GOOD, DEFECTIVE = 0, 1
 PERHAPS = 2  # of a defective image without a mask: one of its tiles is, but nobody said which
 UNCLEAR = -1  # shows a little of a defect that another tile shows: an example of nothing
@@ -78,6 +79,11 @@ class Tiles:
 def framing_of(size: Size, spec: PreprocessSpec) -> Framing:
     """How images of a size are cut."""
     return Framing.of(size, spec)
+
+
+def macs(size: Size, spec: PreprocessSpec) -> float:
+    """Multiply-adds of the whole backbone for an image of this size, all tiles together."""
+    return len(framing_of(size, spec).tiles) * spec.size.width * spec.size.height * MACS_PER_PX
 
 
 def cuts(model_input: ModelInput) -> Iterator[Pixels]:

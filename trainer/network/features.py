@@ -90,7 +90,7 @@ def inputs(samples: Sequence[Sample], preprocess: PreprocessSpec, why: str) -> I
     preprocessor = Preprocessor(preprocess)
     what = f"{why} at {preprocess.size.width}x{preprocess.size.height}"
     for seq, sample in enumerate(bar(samples, what)):
-        yield preprocessor.prepare(frame_from_file(sample.path, seq))
+        yield preprocessor.prepare(frame_from_file(sample.path, seq, preprocess.white_level))
 
 
 class Kept:

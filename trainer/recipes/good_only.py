@@ -256,7 +256,7 @@ def _tensors(
     """What the model sees of each image, or of each with a defect."""
     preprocessor = Preprocessor(spec)
     for number, sample in enumerate(samples):
-        frame = frame_from_file(sample.path, number)
+        frame = frame_from_file(sample.path, number, spec.white_level)
         if made is None:
             yield preprocessor.prepare(frame).tensor
             continue
@@ -273,7 +273,8 @@ def _tensors(
 def _lies_anyhow(samples: Sequence[Sample], spec: PreprocessSpec) -> bool:
     """Whether a part can be turned upright in nearly all images, without being stretched."""
     few = _spread(samples, WHITENING_IMAGES)
-    placements = [Preprocessor(spec).prepare(frame_from_file(one.path, 0)).placement for one in few]
+    frames = (frame_from_file(one.path, 0, spec.white_level) for one in few)
+    placements = [Preprocessor(spec).prepare(frame).placement for frame in frames]
     if any(abs(one.scale_x / one.scale_y - 1) > MOST_STRETCHED for one in placements):
         return False
     found = sum(find(tensor[0]) is not None for tensor in _tensors(few, spec, None))

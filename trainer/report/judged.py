@@ -76,7 +76,8 @@ def look_of_memory(learned: Remembered) -> Look:
     preprocessor, model = Preprocessor(learned.preprocess), Int8Model(learned.content, learned.memory)
 
     def look(index: int) -> tuple[ModelInput, Evidence]:
-        model_input = preprocessor.prepare(frame_from_file(learned.judged[index].path, index))
+        frame = frame_from_file(learned.judged[index].path, index, learned.preprocess.white_level)
+        model_input = preprocessor.prepare(frame)
         return model_input, model.evidence(model_input.tensor)
 
     return look
@@ -87,7 +88,8 @@ def look_of(learned: Learned) -> Look:
     preprocessor, model = Preprocessor(learned.preprocess), Int8Model(learned.judges.content)
 
     def look(index: int) -> tuple[ModelInput, Evidence]:
-        model_input = preprocessor.prepare(frame_from_file(learned.judged[index].path, index))
+        frame = frame_from_file(learned.judged[index].path, index, learned.preprocess.white_level)
+        model_input = preprocessor.prepare(frame)
         head = int(learned.judges.head_of[index])
         maps = [np.ascontiguousarray(next(model.run(tensor))[:, :, head]) for tensor in cuts(model_input)]
         return model_input, merged(model_input.framing, maps)

@@ -13,7 +13,6 @@ import numpy as np
 
 from device.bundle.bundle import Bundle, Calibration
 from device.bundle.reference import GoldenReference
-from device.image.frame import frame_from_file
 from device.inspection.detector import Evidence
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import ModelInput
@@ -84,12 +83,12 @@ def of_bundle(
     """The report on other images, each through the device's own code. Raises DataError."""
     samples, left_out = evaluate.chosen(dataset, evaluate.recorded(bundle), split)
     pipeline = Pipeline(bundle, "report", "report")
-    frames = (frame_from_file(sample.path, seq) for seq, sample in enumerate(samples))
+    frames = (pipeline.read(sample.path, seq) for seq, sample in enumerate(samples))
     scores = [pipeline.predict(frame)[1].score for frame in bar(frames, "scoring", len(samples))]
     saliency = localization.of_network(network, bundle.calibration) if network else None
 
     def look(index: int) -> tuple[ModelInput, Evidence]:
-        model_input, prediction = pipeline.predict(frame_from_file(samples[index].path, index))
+        model_input, prediction = pipeline.predict(pipeline.read(samples[index].path, index))
         return model_input, prediction.evidence
 
     words = "every readable image" if split == "all" else "images that the model has not seen"

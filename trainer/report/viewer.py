@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Calibration
 from device.bundle.reference import GoldenReference
-from device.image.frame import read_image
 from device.inspection.detector import Prediction
 from device.inspection.localizer import Localizer, evidence_in_frame
 from device.inspection.preprocess import ModelInput
 from device.inspection.verdict import decide
 from trainer import localization
 from trainer.config import ReportConfig
-from trainer.data.dataset import Sample, read_mask
+from trainer.data.dataset import Sample, read_mask, read_shown
 from trainer.localization import Look, Measured, Saliency
 from trainer.report import page, thumbnail
 from trainer.report.judged import Judged
@@ -67,7 +66,7 @@ class Viewer:
         self, sample: Sample, maps: Sequence[localization.Map], boxes: Sequence[Any], caption: str
     ) -> Markup:
         side = self._settings.thumbnail_px
-        image = read_image(sample.path)[0]
+        image = read_shown(sample)
         mask = read_mask(sample) if sample.mask else None
         small = thumbnail.side_by_side(image, maps, boxes, mask, side)
         self._bytes_left -= len(small.encoded)

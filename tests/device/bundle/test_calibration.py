@@ -28,6 +28,7 @@ from device.bundle.calibration import (
     Reference,
     ScoreCalibration,
     Thresholds,
+    TrainedFrames,
     sigmoid,
 )
 from device.errors import BundleError
@@ -71,6 +72,52 @@ def named(path: tuple[Any, ...]) -> str:
 ALL = list(fields(content()))
 OPTIONAL = ("drift_reference", "evidence")
 OBJECTS = [(), *(path for path in ALL if isinstance(at(content(), path), dict) and path[0] not in FREE)]
+
+
+@pytest.mark.parametrize("white_level", [None, 1023, 65535])
+def test_what_is_white_is_kept_and_may_be_absent(white_level: int | None) -> None:
+    calibration = make_calibration()
+    changed = replace(calibration, preprocess=replace(calibration.preprocess, white_level=white_level))
+    assert ("white_level" in json.loads(changed.to_json())["preprocess"]) is (white_level is not None)
+    assert Calibration.from_json(changed.to_json()) == changed
+
+
+def test_the_frames_that_were_trained_on_are_kept_and_may_be_absent() -> None:
+    frames = TrainedFrames((90, 110), (64, 64), (1.4, 1.7188))
+    changed = replace(make_calibration(), frames=frames)
+    assert Calibration.from_json(changed.to_json()) == changed
+    assert "frames" not in json.loads(make_calibration().to_json())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            ("preprocess", "white_level"),
+            255,
+            "preprocess.white_level: must be a whole number 256..65535, got 255",
+        ),
+        (("preprocess", "white_level"), 4095.5, "preprocess.white_level: must be a whole number 256..65535"),
+        (("frames", "width_px"), [5, 4], "frames.width_px: must be [least, greatest], above 0, got [5, 4]"),
+        (("frames", "width_px"), [0, 4], "frames.width_px[0]: must be a number above 0, got 0"),
+        (("frames", "aspect_ratio"), [1], "frames.aspect_ratio: must be"),
+        (("frames",), {}, "frames.width_px: missing"),
+    ],
+)
+def test_wrong_values_of_what_may_be_absent(path: tuple[Any, ...], value: Any, message: str) -> None:
+    changed = content()
+    changed["frames"] = {"width_px": [1, 2], "height_px": [1, 2], "aspect_ratio": [1, 2]}
+    at(changed, path[:-1])[path[-1]] = value
+    assert message in refused(changed)
+
+
+def test_a_frame_of_another_size_is_unlike_in_words() -> None:
+    frames = TrainedFrames((96, 100), (64, 64), (1.5, 1.5625))
+    assert frames.unlike(Size(120, 80)) == ""  # within a quarter, and of the same aspect
+    assert frames.unlike(Size(76, 64)) == (
+        "76 px wide (trained on 96 to 100), of aspect 1.19 (trained on 1.5 to 1.5625)"
+    )
+    assert frames.unlike(Size(96, 90)).startswith("90 px high (trained on 64 to 64)")
 
 
 def refused(changed: Any) -> str:

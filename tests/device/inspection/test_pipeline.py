@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
-from device.errors import BundleError, ConfigError, InterpreterError
+from device.bundle.calibration import TrainedFrames
+from device.errors import BundleError, ConfigError, FrameError, InterpreterError
 from device.image.frame import BadFrame, frame_from_file
 from device.image.geometry import Box, Polygon, Size
 from device.image.region_of_interest import RegionOfInterest
@@ -55,6 +56,44 @@ def test_a_defective_part_and_where(pipeline: Pipeline) -> None:
     assert 120 < box.width < 220
     assert 120 < box.height < 220
     assert verdict.image_size == Size(640, 480)
+
+
+def test_frames_of_another_size_are_said_once(
+    tiny_model: TinyModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_model.write(tmp_path, frames=TrainedFrames((60, 64), (60, 64), (1.0, 1.0)))
+    pipeline = Pipeline(bundles.load(tmp_path), "press-4", "5e55")
+    pipeline.inspect(make_frame(make_image(width=70, height=70)))
+    assert caplog.messages == []
+    for _ in range(3):
+        pipeline.inspect(make_frame(make_image(width=640, height=480)))
+    [message] = caplog.messages
+    assert message == (
+        "frames are unlike those that the model was trained on: 640 px wide (trained on 60 to 64), "
+        "480 px high (trained on 60 to 64), of aspect 1.33 (trained on 1 to 1)"
+    )
+
+
+def test_what_the_region_of_interest_shows_has_the_size_that_counts(
+    tiny_model: TinyModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_model.write(tmp_path, frames=TrainedFrames((64, 64), (64, 64), (1.0, 1.0)))
+    corner = RegionOfInterest((Polygon(((0, 0), (64, 0), (64, 64), (0, 64))),), ())
+    pipeline = Pipeline(bundles.load(tmp_path), "press-4", "5e55", region=corner)
+    pipeline.inspect(make_frame(make_image(width=640, height=480)))
+    assert caplog.messages == []
+
+
+def test_an_image_of_12_bits_is_read_as_the_bundle_says(tiny_model: TinyModel, tmp_path: Path) -> None:
+    bright = np.uint16(make_image(spot=(24, 24, 14, 14))) * 16
+    assert cv2.imwrite(str(tmp_path / "deep.png"), bright)
+    preprocess = replace(tiny_model.calibration.preprocess, white_level=4080)
+    tiny_model.write(tmp_path / "models", preprocess=preprocess)
+    pipeline = Pipeline(bundles.load(tmp_path / "models"), "press-4", "5e55")
+    assert pipeline.inspect(pipeline.read(tmp_path / "deep.png", 0)).verdict == "NG"
+    tiny_model.write(tmp_path / "others")
+    with pytest.raises(FrameError, match="which level is white is not known"):
+        Pipeline(bundles.load(tmp_path / "others"), "press-4", "5e55").read(tmp_path / "deep.png", 0)
 
 
 def test_a_marginal_part_has_regions_too(tiny_model: TinyModel, tmp_path: Path) -> None:

@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 import pytest
 from fixtures_bundle import SIDE, TinyModel, make_image
-from fixtures_trainer import gray_input, make_sample, wish
+from fixtures_trainer import gray_input, make_sample, wish, with_mask
 
 from device.bundle import bundle as bundles
-from device.bundle.bundle import Pooling, ScoreCalibration
-from device.image.frame import read_image
+from device.bundle.bundle import Pooling, PreprocessSpec, ScoreCalibration
+from device.image.frame import frame_from_file, read_image
 from device.image.geometry import Size
 from device.inspection.checks import measure
 from device.inspection.detector import pool
 from device.inspection.pipeline import Pipeline
+from device.inspection.preprocess import Preprocessor
 from trainer.bundle import calibration as calibrations
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
@@ -62,7 +63,7 @@ def contract_of(learned, count=3):
 
 def test_the_device_accepts_the_bundle(tmp_path, learned):
     calibration, golden = contract_of(learned)
-    images = {name: calibrations.png(sample) for name, sample in golden.items()}
+    images = {name: calibrations.png(sample, learned.preprocess) for name, sample in golden.items()}
     path = bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
     pipeline = Pipeline(bundles.load(path), "press-4", "s")  # it lets the model score the golden images
     assert pipeline.bundle.calibration == calibration
@@ -137,7 +138,7 @@ def test_a_kind_of_any_name_gives_a_file_that_a_bundle_may_hold(tmp_path, learne
     named = tuple(replace(sample, kind=kind) for sample in learned.judged)
     calibration, golden = contract_of(replace(learned, judged=named), count=2)
     assert list(golden) == [name, f"1{name[1:]}"]
-    images = {file: calibrations.png(sample) for file, sample in golden.items()}
+    images = {file: calibrations.png(sample, learned.preprocess) for file, sample in golden.items()}
     bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
 
 
@@ -146,8 +147,36 @@ def test_a_golden_image_is_kept_without_loss(tmp_path, coloured):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3 if coloured else 1), dtype=np.uint8)
     sample = make_sample(tmp_path / "0.bmp", (30, 20), 0)
     assert cv2.imwrite(str(sample.path), image)
-    (tmp_path / "copy.png").write_bytes(calibrations.png(sample))
+    spec = PreprocessSpec(Size(32, 32), "stretch", "rgb", 114)
+    (tmp_path / "copy.png").write_bytes(calibrations.png(sample, spec))
     np.testing.assert_array_equal(read_image(tmp_path / "copy.png")[0], read_image(sample.path)[0])
+
+
+@pytest.mark.parametrize("colour", ["gray", "rgb"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_a_golden_image_of_many_pixels_is_kept_as_the_model_sees_it(tmp_path, colour, resize):
+    sample = make_sample(tmp_path / "0.png", (900, 600), 0)
+    spec = PreprocessSpec(Size(64, 64), resize, colour, 114)
+    (tmp_path / "golden.png").write_bytes(calibrations.png(sample, spec))
+    small, large = (frame_from_file(path, 0) for path in (tmp_path / "golden.png", sample.path))
+    assert small.size == Size(64, 64 if resize == "stretch" else 43)
+    preprocessor = Preprocessor(spec)
+    np.testing.assert_array_equal(preprocessor.prepare(small).tensor, preprocessor.prepare(large).tensor)
+
+
+def test_of_a_tiled_image_the_tile_with_the_defect_is_kept(tmp_path):
+    sample = with_mask(make_sample(tmp_path / "0.png", (512, 128), 0), (300, 40, 20, 20))
+    spec = PreprocessSpec(Size(64, 64), "stretch", "gray", 114, tiles=Size(128, 128))
+    frame = calibrations.golden_frame(sample, spec)
+    assert frame.size == Size(128, 128)
+    np.testing.assert_array_equal(frame.image, read_image(sample.path)[0][:, 256:384])
+    assert len(Preprocessor(spec).prepare(frame).framing.tiles) == 1
+
+
+def test_the_size_of_what_was_trained_on_is_kept(learned):
+    frames = contract_of(learned)[0].frames
+    size = learned.judged[0].size
+    assert (frames.width_px, frames.height_px) == ((size.width,) * 2, (size.height,) * 2)
 
 
 @pytest.mark.parametrize(("slope", "tolerance"), [(1e-3, 0.002), (0.4, 0.4 * 0.25), (1e3, 0.2)])

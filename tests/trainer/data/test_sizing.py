@@ -17,7 +17,8 @@ from device.bundle.bundle import PreprocessSpec
 from device.errors import ConfigError
 from device.image.geometry import Size
 from trainer import config
-from trainer.data import sizing
+from trainer.data import sizing, tiling
+from trainer.data.dataset import Sample, load
 
 DEFAULT = config.load(None).input
 
@@ -45,12 +46,37 @@ def test_rounding_gives_multiples_of_32_and_never_shrinks(width: int, height: in
 
 def test_an_oblong_image_keeps_its_proportions(tmp_path: Path) -> None:
     samples = make_samples(tmp_path, [(640, 480), (640, 480)])
-    assert sizes(sizing.candidates(samples, DEFAULT, None)) == [(640, 480), (320, 256)]
+    assert sizes(sizing.candidates(samples, DEFAULT, None)) == [
+        (640, 480),
+        (512, 384),
+        (384, 288),
+        (320, 256),
+    ]
 
 
-def test_of_images_of_one_aspect_the_greatest_counts(tmp_path: Path) -> None:
-    samples = make_samples(tmp_path, [(320, 240), (640, 480), (160, 120)])
-    assert sizing.native_size(samples) == Size(640, 480)
+def test_the_usual_image_counts_not_the_odd_one(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [*[(96, 64)] * 39, (1500, 1000)])
+    assert sizing.native_size(samples) == Size(96, 64)
+    assert sizes(sizing.candidates(samples, DEFAULT, None)) == [(96, 64), (64, 32)]
+
+
+def test_images_of_nearly_one_aspect_keep_it(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(500, height) for height in range(1240, 1272, 4)])
+    assert sizing.native_size(samples) == Size(500, 1254)
+    specs = sizing.candidates(samples, DEFAULT, None)
+    assert [tiling.framing_of(Size(500, 1254), spec).tiled for spec in specs] == [True, False, False, False]
+    assert sizes(specs)[1:] == [(256, 640), (224, 512), (160, 384)]
+
+
+def test_an_odd_aspect_among_many_does_not_make_a_square(tmp_path: Path) -> None:
+    assert sizing.native_size(make_samples(tmp_path, [*[(96, 64)] * 19, (64, 96)])) == Size(96, 64)
+
+
+def test_two_aspects_are_said_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    samples = make_samples(tmp_path, [(160, 120), (120, 160)] * 3)
+    with caplog.at_level(logging.INFO):
+        sizing.candidates(samples, DEFAULT, None)
+    assert "images are 120x160 to 160x120, of different aspects, shown as 160x160 (gray)" in caplog.text
 
 
 def test_mixed_aspects_give_a_square_of_the_median_side(tmp_path: Path) -> None:
@@ -59,9 +85,9 @@ def test_mixed_aspects_give_a_square_of_the_median_side(tmp_path: Path) -> None:
     assert sizes(sizing.candidates(samples, DEFAULT, None)) == [(512, 512), (256, 256)]
 
 
-def test_aspects_within_two_percent_are_one(tmp_path: Path) -> None:
-    assert sizing.one_aspect(make_samples(tmp_path, [(100, 100), (102, 100)]))
-    assert not sizing.one_aspect(make_samples(tmp_path, [(100, 100), (103, 100)]))
+def test_aspects_within_ten_percent_are_one(tmp_path: Path) -> None:
+    assert sizing.one_aspect(make_samples(tmp_path, [(100, 100), (109, 100), (100, 104)]))
+    assert not sizing.one_aspect(make_samples(tmp_path, [(100, 100), (100, 100), (125, 100)]))
 
 
 @pytest.mark.parametrize(("defect_px", "expected"), [(12, [256, 128]), (11, [256])])
@@ -101,8 +127,18 @@ def test_large_images_become_tiles_at_every_scale_that_is_still_too_large(tmp_pa
     assert sizing.candidates(samples, config, None) == [
         tiled(256, 256, (256, 256)),
         tiled(256, 256, (512, 512)),
+        PreprocessSpec(Size(512, 352), "stretch", "gray", 114),
         PreprocessSpec(Size(384, 256), "stretch", "gray", 114),
     ]
+
+
+def test_photographs_are_looked_at_as_a_whole_as_well(tmp_path: Path) -> None:
+    samples = make_samples(tmp_path, [(1600, 1200)] * 2)
+    found = sizing.candidates(samples, DEFAULT, None)
+    assert sizes(found)[1:] == [(800, 608), (512, 384), (384, 288)]
+    assert [spec.tiles for spec in found[1:]] == [None] * 3
+    samples[1] = with_mask(samples[1], (100, 100, 50, 22))  # 5.3 px at 384, 7.0 at 512
+    assert sizes(sizing.candidates(samples, DEFAULT, None))[-1] == (512, 384)
 
 
 def test_a_tile_is_no_larger_than_the_image_and_than_an_input_may_be(tmp_path: Path) -> None:
@@ -123,8 +159,30 @@ def test_the_whole_image_is_tried_where_masks_say_that_its_defects_are_seen(
         found = sizing.candidates(samples, config, None)
     whole = PreprocessSpec(Size(320, 320), "stretch", "gray", 114)
     assert found == [tiled(160, 160, (160, 160))] + [whole] * shown
-    [message] = caplog.messages
-    assert "images are 960x960 (gray); inputs to try: 160x160 in 64 tiles of 160x160 px" in message
+    said, warned = caplog.messages
+    assert "images are 960x960 (gray); inputs to try: 160x160 in 64 tiles of 160x160 px (9.8 G mul" in said
+    assert warned.startswith(
+        "160x160 in 64 tiles of 160x160 px (9.8 G multiply-adds): each image costs as much"
+    )
+
+
+@pytest.mark.parametrize(("most", "kept"), [(0.0, 3), (2e9, 2), (9e8, 1)])
+def test_inputs_that_cost_too_much_are_not_tried(tmp_path: Path, most: float, kept: int) -> None:
+    samples = make_samples(tmp_path, [(700, 700)] * 2)
+    wanted = replace(DEFAULT, max_macs=most, scales=[1.0])
+    assert sizes(sizing.candidates(samples, wanted, None)) == [(704, 704), (512, 512), (384, 384)][-kept:]
+
+
+def test_where_all_inputs_cost_too_much_the_cheapest_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = make_samples(tmp_path, [(96, 96)] * 2)
+    with caplog.at_level(logging.WARNING):
+        found = sizing.candidates(samples, replace(DEFAULT, max_macs=1e6), None)
+    assert sizes(found) == [(64, 64)]
+    assert (
+        "[input] max_macs is 1e+06, and the cheapest input takes 2.44e+07 multiply-adds: 64x64" in caplog.text
+    )
 
 
 def test_a_scale_that_loses_the_defects_has_no_tiles_either(tmp_path: Path) -> None:
@@ -182,9 +240,49 @@ def test_sizes_that_are_rounded_to_the_same_are_tried_once(tmp_path: Path) -> No
 
 
 def test_one_image_in_colour_makes_the_input_coloured(tmp_path: Path) -> None:
-    samples = make_samples(tmp_path, [(64, 64)] * 3)
-    assert sizing.candidates(samples, DEFAULT, 64)[0].colour == "gray"
+    """Whichever it is: colour may be all that is wrong with a few defective ones."""
+    for odd in range(60):
+        samples = [one_px(Path(f"{number}.png"), coloured=number == odd) for number in range(60)]
+        assert sizing.candidates(samples, DEFAULT, 64)[0].colour == "rgb"
+    assert sizing.candidates(samples[:-1], DEFAULT, 64)[0].colour == "gray"
+
+
+def test_the_colour_is_seen_when_images_are_opened(tmp_path: Path) -> None:
     image = np.full((64, 64, 3), 90, np.uint8)
-    image[0, 0] = (90, 90, 91)
-    assert cv2.imwrite(str(samples[1].path), image)
-    assert sizing.candidates(samples, DEFAULT, 64)[0].colour == "rgb"
+    for number, folder in enumerate(("good", "good", "bad")):
+        image[0, 0] = (90 + number, 90 + number, 90 + number + (folder == "bad"))
+        (tmp_path / folder).mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / folder / f"{number}.png"), image)
+    found = load(tmp_path, protocol="given").samples
+    assert [sample.coloured for sample in found] == [True, False, False]
+    assert [sample.label for sample in found] == [1, 0, 0]
+
+
+# ---- more than 8 bits, and what was trained on
+
+
+@pytest.mark.parametrize(
+    ("peak", "white"), [(0, None), (700, 1023), (3000, 4095), (4096, 16383), (65535, 65535)]
+)
+def test_the_least_full_scale_that_holds_all_levels_is_white(peak: int, white: int | None) -> None:
+    samples = [one_px(Path("a.png")), one_px(Path("b.png"), peak=peak)]
+    assert sizing.white_level(samples) == white
+    assert sizing.candidates(samples, DEFAULT, 64)[0].white_level == white
+
+
+def test_the_usual_frames_are_kept_without_the_odd_one() -> None:
+    samples = [one_px(Path(f"{n}.png"), size=Size(96 + n % 3, 64)) for n in range(99)]
+    samples.append(one_px(Path("odd.png"), size=Size(1500, 1000)))
+    frames = sizing.trained_frames(samples)
+    assert (frames.width_px, frames.height_px, frames.aspect_ratio) == ((96, 98), (64, 64), (1.5, 1.5312))
+    assert frames.unlike(Size(97, 64)) == ""
+    assert frames.unlike(Size(384, 256)) == (
+        "384 px wide (trained on 96 to 98), 256 px high (trained on 64 to 64)"
+    )
+    assert frames.unlike(Size(110, 55)) == "of aspect 2.00 (trained on 1.5 to 1.5312)"
+
+
+def one_px(path: Path, **fields: object) -> Sample:
+    """A sample whose file nobody opens."""
+    values = {"size": Size(64, 64), "coloured": False, **fields}
+    return Sample(path.name, path, 0, "good", None, path.name, "train", "0" * 64, **values)  # type: ignore[arg-type]

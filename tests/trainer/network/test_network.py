@@ -9,6 +9,7 @@ from fixtures_trainer import make_head, run
 
 from device.errors import ConfigError
 from device.image.geometry import Size
+from trainer.data.tiling import MACS_PER_PX
 from trainer.network import network
 from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 
@@ -31,6 +32,18 @@ def test_the_backbone_gives_a_map_for_each_stride(base):
     ]
     assert [tuple(output.shape) for output in base.outputs] == shapes
     assert base.input_shape == (None, SIZE.height, SIZE.width, 3)
+
+
+def test_what_the_whole_backbone_costs_a_pixel() -> None:
+    """The figure with which inputs are compared, counted layer by layer."""
+    full = network.tapped(Size(224, 224), "none", ("out_relu",))
+    total = 0
+    for layer in full.layers:
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        if depthwise or isinstance(layer, keras.layers.Conv2D):
+            channels = 1 if depthwise else layer.input.shape[3]
+            total += np.prod(layer.output.shape[1:]) * channels * np.prod(layer.kernel_size)
+    assert total / 224**2 == pytest.approx(MACS_PER_PX, rel=1e-3)
 
 
 def test_a_narrower_backbone(images):
