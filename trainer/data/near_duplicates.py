@@ -27,7 +27,10 @@ LEAST_PX = 1024  # of a glance: a smaller one says too little
 FAINTEST = 2.0  # gray levels: fainter detail is not blown up to the size of the rest
 NEIGHBOURS = 8  # of an image: as many have spectra most like its own
 ALIKE = 0.15  # correlation of two spectra; of different things it is 0, give or take 0.04
-SAME = 0.55  # correlation of two glances: from here on they show the same thing
+SAME = 0.55  # correlation of two glances: from here on they show the same thing,
+ELSEWHERE = 0.35  # if it is at least so great without the quarter of the places that speak for it most
+PLACES = 8  # on a side, that speak for it or do not
+EMPTY = 0.02  # of the power of the greatest place: where there is less, nothing is shown
 MOST_TOGETHER = 2 / 3  # of the images: where more would be one group, what is alike is the kind of part
 STEP = 0.05  # by which two glances must then correlate better
 BLOCK = 256  # rows, or pairs, that are compared at a time
@@ -112,7 +115,10 @@ def _spectrum(one: Glance, side: int) -> NDArray[np.complex64]:
 
 
 def _correlations(glances: Sequence[Glance], pairs: Pairs) -> NDArray[np.float64]:
-    """(m,): of the two glances of each pair at their best shift."""
+    """(m,): of the two glances of each pair at their best shift; 0 where it comes from a few places only.
+
+    Then one detail is alike, and not the thing: the same defect at the same place of different parts.
+    """
     from scipy.fft import irfft2
 
     @lru_cache(maxsize=KEPT)
@@ -130,8 +136,32 @@ def _correlations(glances: Sequence[Glance], pairs: Pairs) -> NDArray[np.float64
         ones, others = (
             np.stack([weighed(int(index)) for index in side]) for side in pairs[start : start + BLOCK].T
         )
-        found.append(irfft2(ones * np.conj(others)).max(axis=(1, 2)) * SIDE_PX**2)
+        shifted = irfft2(ones * np.conj(others)) * SIDE_PX**2
+        best = shifted.max(axis=(1, 2))
+        for number in np.flatnonzero(best >= SAME):
+            shift = np.unravel_index(int(shifted[number].argmax()), shifted[number].shape)
+            one, other = irfft2(ones[number]), np.roll(irfft2(others[number]), shift, (0, 1))
+            if _without_its_best_places(one, other) < ELSEWHERE:
+                best[number] = 0.0
+        found.append(best)
     return np.concatenate(found)
+
+
+def _without_its_best_places(one: Maps, other: Maps) -> float:
+    """The correlation of two glances as they lie, without the quarter of places where it is greatest.
+
+    Of the places where either shows anything: a narrow part fills few.
+    """
+    common, power, other_power = (_by_place(part) for part in (one * other, one * one, other * other))
+    shown = np.flatnonzero(power + other_power > EMPTY * (power + other_power).max())
+    kept = shown[np.argsort(-common[shown])[len(shown) // 4 :]]
+    return float(common[kept].sum() / np.sqrt(power[kept].sum() * other_power[kept].sum() + 1e-12))
+
+
+def _by_place(values: Maps) -> Maps:
+    """The sums over PLACES x PLACES places."""
+    side = SIDE_PX // PLACES
+    return np.asarray(values.reshape(PLACES, side, PLACES, side).sum((1, 3)).ravel(), np.float32)
 
 
 def _length(spectrum: NDArray[np.complex64]) -> float:

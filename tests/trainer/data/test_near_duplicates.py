@@ -126,6 +126,20 @@ def test_parts_of_one_kind_in_a_fixture_are_different_things(kinds: int, jitter:
     assert len(set(groups_of(of_some_kinds(kinds, jitter)))) >= 46  # of 48
 
 
+@pytest.mark.parametrize("radius", [20, 30, 50])
+@pytest.mark.parametrize("jitter", [0.0, 1.5])
+def test_the_same_defect_does_not_make_parts_the_same(radius: int, jitter: float) -> None:
+    """A hole too many at one place of smooth parts, which nothing else tells apart."""
+    rng = np.random.default_rng(6)
+    images = []
+    for number in range(40):
+        part = template(9) + 2 * texture(rng, 2)
+        if number < 10:
+            cv2.circle(part, (96, 96), radius * SIDE // 256, 200.0, -1)
+        images.append(photograph(moved(np.asarray(part, np.float32), *rng.uniform(-jitter, jitter, 2)), rng))
+    assert len(set(groups_of(images)[:10])) >= 9
+
+
 @pytest.mark.parametrize("name", TEXTURES)
 def test_images_of_one_texture_are_different_things(name: str) -> None:
     images = [render(name, (None, "stain")[n % 2], 128, np.random.default_rng(n))[0] for n in range(40)]
