@@ -78,6 +78,7 @@ LIMITS: Limits = {
     ("verdict", "votes_needed"): Within(1, 100),
     ("verdict", "votes_of"): Within(1, 100),
     ("verdict", "hysteresis_ratio"): Within(0, 0.9),
+    ("verdict", "unfamiliar"): OneOf(("marginal", "judge")),
     ("camera", "kind"): OneOf(("replay", "opencv", "picamera2")),
     ("camera", "source"): Matching(_PATH.pattern, f"an address, or {_PATH.expected}"),
     ("camera", "number"): Within(0, 7),
@@ -176,6 +177,12 @@ class VerdictConfig:
     votes_needed: int = 1
     votes_of: int = 1
     hysteresis_ratio: float = 0.0
+    unfamiliar: str = "marginal"
+
+    @property
+    def doubts(self) -> bool:
+        """Whether a picture that the bundle says it cannot judge is MARGINAL."""
+        return self.unfamiliar == "marginal"
 
 
 @dataclass(frozen=True, slots=True)

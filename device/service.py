@@ -338,6 +338,7 @@ class Service:
             threads=self._config.model.threads,
             runtime=self._config.model.runtime,
             region=self._config.inspection.region,
+            doubts=self._config.verdict.doubts,
         )
 
     def _between_frames(self) -> None:

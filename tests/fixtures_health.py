@@ -13,15 +13,26 @@ from fixtures_scene import scene
 from fixtures_verdict import OK as SOME_VERDICT
 
 from device import config
-from device.bundle.calibration import DriftReference, Reference
+from device.bundle.calibration import DriftReference, Familiar, Range, Reference
 from device.health.health import Health
 from device.health.reasons import REASONS
 from device.health.station_watch import Links
-from device.inspection.checks import Checks
+from device.inspection.checks import Checks, Look
 from device.inspection.verdict import Verdict
 
 REFERENCE = DriftReference(
     Reference(0.4, 0.02), Reference(300.0, 40.0), Reference(0.1, 0.05), Reference(-6.0, 0.5)
+)
+
+
+FAMILIAR = Familiar(
+    rate=0.01,
+    brightness=Range(0.4, 0.02, 0.3, 0.5),
+    sharpness=Range(0.0, 0.1, -1.0, 1.0),
+    warmth=Range(0.0, 0.05, -0.5, 0.5),
+    slope_x=Range(0.0, 0.01, -0.1, 0.1),
+    slope_y=Range(0.0, 0.01, -0.1, 0.1),
+    evidence=Range(-6.0, 0.5, -12.0, None),
 )
 
 
@@ -43,7 +54,7 @@ class Bench:
         self.restart()
 
     def restart(self) -> None:
-        self.health = Health(self.config, REFERENCE, self.folder, lambda: self.now_s)
+        self.health = Health(self.config, REFERENCE, self.folder, lambda: self.now_s, FAMILIAR)
 
     def see(self, count: int = 1, image: np.ndarray | None = None, **changes: float | str) -> None:
         """So many frames; their pictures differ by noise unless one is given."""
@@ -62,14 +73,19 @@ class Bench:
             "evidence": random.normal(-6, 0.5),
             "score": random.normal(0.1, 0.02),
             "word": "OK",
+            "sharpness": random.normal(0, 0.1),
+            "warmth": random.normal(0, 0.05),
+            "slope_x": random.normal(0, 0.01),
+            "slope_y": random.normal(0, 0.01),
             **changes,
         }
+        look = Look(**{name: found[name] for name in ("sharpness", "warmth", "slope_x", "slope_y")})
         return replace(
             SOME_VERDICT,
             verdict=found["word"],
             score=float(np.clip(found["score"], 0, 1)),
             checks=Checks(
-                float(np.clip(found["brightness"], 0, 1)), max(0.0, found["focus"]), found["evidence"]
+                float(np.clip(found["brightness"], 0, 1)), max(0.0, found["focus"]), found["evidence"], look
             ),
         )
 
@@ -177,6 +193,13 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
     "too_bright": (_seen(15, brightness=0.8), "warn", _seen(100)),
     "out_of_focus": (_seen(15, focus=120.0), "warn", _seen(100)),
     "moved": (_moved, "warn", _put_back),
+    "picture_darker": (_seen(60, brightness=0.25), "alert", _seen(150)),
+    "picture_brighter": (_seen(60, brightness=0.55), "alert", _seen(150)),
+    "picture_blurred": (_seen(60, sharpness=-1.2), "alert", _seen(150)),
+    "picture_noisy": (_seen(60, sharpness=1.2), "alert", _seen(150)),
+    "picture_colour": (_seen(60, warmth=0.6), "alert", _seen(150)),
+    "picture_uneven": (_seen(60, slope_x=0.2), "alert", _seen(150)),
+    "picture_strange": (_seen(60, evidence=-13.0), "alert", _seen(150)),
     "brightness_drift": (_drifting("brightness", 0.04), "warn", _seen(100)),
     "focus_drift": (_drifting("focus", -80.0), "warn", _seen(100)),
     "score_drift": (_drifting("score", 0.1), "warn", _seen(100)),

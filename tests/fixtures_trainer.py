@@ -13,9 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fixtures_bundle import SIDE as SPOT_SIDE
+from fixtures_bundle import TinyModel, make_image
 
-from device.bundle.bundle import PreprocessSpec
+from device.bundle.bundle import Pooling, PreprocessSpec
 from device.image.geometry import ResizeMode, Size
+from device.inspection.detector import pool
 from trainer.config import ThresholdConfig
 from trainer.config import load as load_config
 from trainer.data.dataset import Sample, load
@@ -187,3 +190,33 @@ def fitted(
     out = tmp_path_factory.mktemp("probed") / "bundles"
     given = ("--data", textures, "--out", out, "--weights", weights_file, "--config", fast_config)
     return Fitted(run_fit(*given, "--input-size", str(SIDE)), out, textures)
+
+
+def spotted(folder: Path, count: int) -> tuple[Sample, ...]:
+    """Parts of which every other one has a bright spot, each a little larger than the one before."""
+    samples = []
+    for number in range(count):
+        path = folder / f"{number:02d}.png"
+        sample = make_sample(path, (SPOT_SIDE, SPOT_SIDE), number, label=number % 2)
+        spot = (8, 8, 6 + number, 12) if number % 2 else None
+        assert cv2.imwrite(str(path), make_image(spot=spot, seed=number))
+        samples.append(sample)
+    return tuple(samples)
+
+
+def learned_spots(folder: Path, tiny_model: TinyModel, count: int = 12) -> Any:
+    """The tiny model as what a recipe learned from them; it brings TensorFlow."""
+    from trainer.network.export import Int8Model
+    from trainer.network.features import inputs
+    from trainer.recipes.learned import Judges, Learned
+
+    samples = spotted(folder, count)
+    model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
+    pooled = np.array(
+        [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
+    )
+    record = {"judged_by": "12 images kept aside", "chosen": {}}
+    judges = Judges(None, tiny_model.content, np.zeros(len(samples), np.int64))
+    return Learned(
+        tiny_model.content, None, gray_input(), pooling, samples, pooled, pooled + 0.01, judges, record
+    )

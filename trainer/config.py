@@ -149,6 +149,13 @@ class ThresholdConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FamiliarConfig:
+    """Which pictures the model may judge."""
+
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizationConfig:
     """What sets the ranges of the int8 numbers."""
 
@@ -205,6 +212,7 @@ class Config:
     qat: QatConfig
     hardware: HardwareConfig
     threshold: ThresholdConfig
+    familiar: FamiliarConfig
     quantization: QuantizationConfig
     bundle: BundleConfig
     report: ReportConfig
@@ -273,6 +281,7 @@ LIMITS: Limits = {
     ("threshold", "defect_rate"): Within(0.0, 0.999),
     ("threshold", "confidence"): Within(0.5, 0.9999),
     ("threshold", "marginal_share"): Within(0.0, 1.0),
+    ("familiar", "rate"): Within(0.0001, 0.5, or_zero=True),
     ("good_only", "input_px"): Within(32, 4096),
     ("good_only", "images"): Within(10, 10000),
     ("good_only", "made_defects"): Within(4, 10000),
@@ -309,6 +318,7 @@ def load(path: Path | None) -> Config:
         qat=QatConfig(**tables["qat"]),
         hardware=HardwareConfig(**tables["hardware"]),
         threshold=ThresholdConfig(**tables["threshold"]),
+        familiar=FamiliarConfig(**tables["familiar"]),
         quantization=QuantizationConfig(**tables["quantization"]),
         bundle=BundleConfig(**tables["bundle"]),
         report=ReportConfig(**tables["report"]),

@@ -105,6 +105,7 @@ def fit(options: argparse.Namespace, config: Config) -> Path:
                 "thresholds": described,
             },
             reference=found[1] if found else None,
+            unfamiliar_rate=config.familiar.rate,
         )
     extra = {
         "split.csv": datasets.split_csv(dataset),
@@ -150,6 +151,7 @@ def _good_only(options: argparse.Namespace, config: Config, weights: str) -> Pat
             golden,
             model_id=config.bundle.name or _name(dataset.name),
             training=provenance.record(learned.record, dataset, config, weights=weights, seed=options.seed),
+            unfamiliar_rate=config.familiar.rate,
         )
     with steps.at("report"):
         content = report.of_good_only(learned, calibration, dataset, config.report, steps.took_s)

@@ -34,8 +34,9 @@ from device.errors import BundleError
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
+from device.learning.familiarity import LEAST, natural
 from device.learning.features import Seen, Sight
-from device.learning.learn import drift_reference, remember
+from device.learning.learn import drift_reference, pictures, remember
 from trainer.bundle import calibration as calibrations
 from trainer.bundle import provenance
 from trainer.config import Config
@@ -122,6 +123,7 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
     limits = thresholds.choose(ground.labels, chosen.pooled, scores, config.threshold)
     golden = _golden(ground, thresholds.scored(chosen.pooled, scores), limits.ng, config.bundle.golden)
     good = [one for one, label in zip(ground.seen, ground.labels, strict=True) if not label]
+    shown = pictures(good, memory)
     sight, spec = Sight(start), start.calibration.preprocess
     vectors = tuple(
         GoldenVector(name, sight.score(calibrations.golden_frame(sample, spec), memory, scores))
@@ -134,8 +136,11 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
         thresholds=limits,
         golden=GoldenSpec(start.calibration.golden.tolerance, vectors),
         drift_reference=drift_reference(
-            good, memory, [scores.score(float(value)) for value in chosen.pooled[ground.labels == 0]]
+            good, shown, [scores.score(float(value)) for value in chosen.pooled[ground.labels == 0]]
         ),
+        familiar=natural(shown, config.familiar.rate)
+        if config.familiar.rate and len(shown) >= LEAST
+        else None,
         training=_training(start, dataset, config, choice, seed),
         metrics=_metrics(ground, choice),
     )

@@ -339,6 +339,48 @@ class DriftReference:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """A quantity of pictures. `usual`, `sd`: on good training images.
+
+    What lies below `low` or above `high` the model was not seen to bear; None: no bound.
+    """
+
+    usual: float
+    sd: float
+    low: float | None
+    high: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("usual", "sd", "low", "high"):
+            value = getattr(self, name)
+            legal = (value is None and name in ("low", "high")) or math.isfinite(value)
+            _require(legal, f"familiar {name}", "a finite number", value)
+        _require(self.sd > 0, "familiar sd", "> 0", self.sd)
+        low, high = (self.usual if bound is None else bound for bound in (self.low, self.high))
+        _require(low <= self.usual <= high, "familiar usual", f"{self.low}..{self.high}", self.usual)
+
+
+@dataclass(frozen=True, slots=True)
+class Familiar:
+    """The pictures that the model can judge; any other is MARGINAL (inspection.familiar).
+
+    `rate`: the share of good parts' pictures that was allowed to lie outside. The ranges are of
+    checks.Checks.brightness_ratio and evidence, and of checks.Look.
+    """
+
+    rate: float
+    brightness: Range
+    sharpness: Range
+    warmth: Range
+    slope_x: Range
+    slope_y: Range
+    evidence: Range
+
+    def __post_init__(self) -> None:
+        _require(0 < self.rate < 1, "familiar.rate", "0 < rate < 1", self.rate)
+
+
+@dataclass(frozen=True, slots=True)
 class GoldenVector:
     """An image of the bundle (a name in its folder golden/) and the score it must give."""
 
@@ -408,6 +450,7 @@ class Calibration:
     """The whole of calibration.json. `created` is RFC 3339, `model_sha256` hex.
 
     `memory`: None where the model gives evidence itself. `frames`: None in a bundle from before it was kept.
+    `familiar`: None where every picture is judged.
     """
 
     schema_version: int
@@ -427,6 +470,7 @@ class Calibration:
     metrics: dict[str, Any]
     memory: MemorySpec | None = None
     frames: TrainedFrames | None = None
+    familiar: Familiar | None = None
 
     def __post_init__(self) -> None:
         known = self.schema_version == SCHEMA_VERSION
@@ -464,6 +508,8 @@ class Calibration:
             content["preprocess"][name] = [polygon.corners for polygon in polygons]
         if self.drift_reference.evidence is None:
             del content["drift_reference"]["evidence"]
+        if self.familiar is None:
+            del content["familiar"]
         if self.localization.good is None:
             del content["localization"]["good"]
         else:
@@ -551,6 +597,10 @@ def _drift_reference(value: dict[str, Any]) -> DriftReference:
     return DriftReference(**{name: Reference(**item) for name, item in value.items()})
 
 
+def _familiar(value: dict[str, Any]) -> Familiar:
+    return Familiar(value["rate"], **{name: Range(**value[name]) for name in value if name != "rate"})
+
+
 def _golden(value: dict[str, Any]) -> GoldenSpec:
     return GoldenSpec(value["tolerance"], tuple(GoldenVector(**vector) for vector in value["vectors"]))
 
@@ -565,6 +615,7 @@ _PARSERS: dict[str, Any] = {
     "localization": _localization,
     "drift_reference": _drift_reference,
     "golden": _golden,
+    "familiar": _familiar,
     "memory": lambda value: MemorySpec(**value) if value else None,
     "frames": lambda value: TrainedFrames(**{name: tuple(pair) for name, pair in value.items()}),
 }

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from device.bundle.calibration import DriftReference
+from device.bundle.calibration import DriftReference, Familiar
 from device.config import HealthConfig
 from device.health.board import Reading
 from device.health.frame_watch import FrameWatch
+from device.health.picture_watch import PictureWatch
 from device.health.reasons import ALERT, REASONS, ROLES, STATES, Alarms, State
 from device.health.station_watch import Links, StationWatch
 from device.image.frame import Frame
@@ -62,24 +63,29 @@ class Health:
         reference: DriftReference,
         folder: Path | None,
         clock: Callable[[], float] = time.monotonic,
+        known: Familiar | None = None,
     ) -> None:
+        """`known`: the pictures that the bundle can judge, where it says so."""
         self._lock = threading.Lock()
         self._alarms = Alarms(clock)
         self._frames = FrameWatch(config, reference, folder, self._alarms, clock)
+        self._pictures = PictureWatch(known, self._alarms)
         self._station = StationWatch(config, self._alarms, clock)
         self._seen = False
         self._acknowledged: dict[str, Acknowledgement] = {}  # by the reason's code
 
-    def calibrate(self, reference: DriftReference) -> None:
-        """A model has come, with what good images look like."""
+    def calibrate(self, reference: DriftReference, known: Familiar | None = None) -> None:
+        """A model has come, with what good images look like, and the pictures that it can judge."""
         with self._lock:
             self._frames.calibrate(reference)
+            self._pictures.calibrate(known)
 
     def observe(self, frame: Frame, verdict: Verdict) -> None:
         """Look at a frame that has been inspected: tens of microseconds, a millisecond once a second."""
         with self._lock:
             self._seen = True
             self._frames.observe(frame, verdict)
+            self._pictures.observe(verdict)
 
     def unseen(self, why: str) -> None:
         """A frame was lost, or a trigger had none: an ERROR verdict."""

@@ -44,6 +44,13 @@ REASONS: dict[str, Reason] = {
     "too_bright": Reason("image", 10, 10, "look at the lamp, stray light and the exposure"),
     "out_of_focus": Reason("image", 10, 10, "clean the lens; focus it and lock it"),
     "moved": Reason("image", 5, 5, "put the camera back, or delete view.npz and restart after a wanted move"),
+    "picture_darker": Reason("image", 3, 10, "look at the lamp and the exposure; clean the lens"),
+    "picture_brighter": Reason("image", 3, 10, "look at the lamp, stray light and the exposure"),
+    "picture_blurred": Reason("image", 3, 10, "clean the lens; focus it and lock it"),
+    "picture_noisy": Reason("image", 3, 10, "more light and less gain; look at the camera's compression"),
+    "picture_colour": Reason("image", 3, 10, "lock the camera's colour gains; look at the lamp"),
+    "picture_uneven": Reason("image", 3, 10, "look where the lamp stands, and for stray light"),
+    "picture_strange": Reason("image", 3, 10, "review recent pictures; a new lot needs `device adapt`"),
     "brightness_drift": Reason("drift", 1, 1, "compare the light with that of the training images"),
     "focus_drift": Reason("drift", 1, 1, "clean the lens; compare a picture with a training image"),
     "score_drift": Reason("drift", 1, 1, "review recent pictures; new parts or light need new training"),
@@ -127,7 +134,11 @@ class Alarms:
         """The reasons of a role begin anew."""
         for code, reason in REASONS.items():
             if reason.role == role:
-                self._of[code] = Alarm(reason, self._clock)
+                self.renew(code)
+
+    def renew(self, code: str) -> None:
+        """A reason begins anew."""
+        self._of[code] = Alarm(REASONS[code], self._clock)
 
     @property
     def worst(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,16 +18,33 @@ BAND_ROWS = 16  # 64 rows say enough about light and focus, and cost an eighth o
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What a picture looks like, in figures that a gain leaves alone.
+
+    `sharpness`: log2 of the focus by the variance of the luma; noise raises it, blur takes from it.
+    `warmth`: log2 of red by blue, 0 where the model sees gray. `slope_x`, `slope_y`: how much brighter the
+    right half is than the left, and the lower than the upper, in shares of both.
+    """
+
+    sharpness: float
+    warmth: float
+    slope_x: float
+    slope_y: float
+
+
+@dataclass(frozen=True, slots=True)
 class Checks:
     """`brightness_ratio`: mean luma, 0 black to 1 white. `focus`: variance of the Laplacian, gray levels².
 
     `evidence`: the mean of the evidence map where it lies on the image, a logit: one number for the model's
-    features. None before the model has seen the picture.
+    features. None before the model has seen the picture. `look`: what else is measured; a verdict that was
+    sent somewhere does not carry it.
     """
 
     brightness_ratio: float
     focus: float
     evidence: float | None = None
+    look: Look | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.brightness_ratio <= 1:
@@ -38,15 +56,39 @@ class Checks:
 
 
 def measure(model_input: ModelInput) -> Checks:
-    """Brightness and focus of the image in the model's input, its padding left out.
+    """Brightness, focus and look of the image in the model's input, its padding left out.
 
-    Focus as by Pech-Pacheco et al. (ICPR 2000). Both are taken from BANDS bands of BAND_ROWS rows, spread
+    Focus as by Pech-Pacheco et al. (ICPR 2000). All are taken from BANDS bands of BAND_ROWS rows, spread
     evenly; from the whole where it has no more rows than that.
     """
     rows, inner = _sample(*model_input.content.shape[:2])
     luma = model_input.luma(rows)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S), mask=inner)
-    return Checks(brightness_ratio=min(cv2.mean(luma)[0] / 255, 1.0), focus=float(deviation[0, 0]) ** 2)
+    focus = float(deviation[0, 0]) ** 2
+    mean, spread = cv2.meanStdDev(luma)
+    look = Look(
+        sharpness=math.log2((focus + 1) / (float(spread[0, 0]) ** 2 + 1)),
+        warmth=_warmth(model_input.content[rows]),
+        slope_x=_slope(cv2.reduce(luma, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()),
+        slope_y=_slope(cv2.reduce(luma, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()),
+    )
+    return Checks(brightness_ratio=min(float(mean[0, 0]) / 255, 1.0), focus=focus, look=look)
+
+
+def _warmth(image: NDArray[np.uint8]) -> float:
+    if image.ndim == 2:
+        return 0.0
+    red, _, blue, _ = cv2.mean(image)
+    return math.log2((red + 1) / (blue + 1))
+
+
+def _slope(levels: NDArray[Any]) -> float:
+    """By what share of both the second half of a row of means is brighter than the first, -1..1."""
+    half = len(levels) // 2
+    if half == 0:
+        return 0.0
+    first, second = float(levels[:half].mean()), float(levels[-half:].mean())
+    return (second - first) / (first + second + 1)
 
 
 @lru_cache(maxsize=8)

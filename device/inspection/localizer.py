@@ -280,6 +280,16 @@ def _marked_on_canvas(mask: Mask, model_input: ModelInput, method: Method) -> _M
 
 
 def _found(marked: _Marked, evidence: Evidence, placement: Letterbox, spec: LocalizationSpec) -> list[_Found]:
+    """The regions of spec.min_area_px or more; where what exceeds good images is smaller, it is small."""
+    found = _of_area(marked, evidence, placement, spec, spec.min_area_px)
+    if found or spec.good is None or marked.method in ("reference", "difference"):
+        return found
+    return _of_area(marked, evidence, placement, spec, 0)[:1]
+
+
+def _of_area(
+    marked: _Marked, evidence: Evidence, placement: Letterbox, spec: LocalizationSpec, least_px: int
+) -> list[_Found]:
     contours, _ = cv2.findContours(marked.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cells = _Cells.of(evidence, placement, marked, spec.shift_px)
     grid, part = marked.grid, marked.part
@@ -287,12 +297,12 @@ def _found(marked: _Marked, evidence: Evidence, placement: Letterbox, spec: Loca
     regions = []
     for contour in sorted(contours, key=_extent, reverse=True)[:MAX_REGIONS]:
         x, y, width, height = cv2.boundingRect(contour)
-        if width * height / points_per_px < spec.min_area_px:
+        if width * height / points_per_px < least_px:
             break  # and so are those that follow
         filled = np.zeros((height, width), np.uint8)
         cv2.drawContours(filled, [contour], 0, (1,), cv2.FILLED, offset=(-x, -y))
         points = cv2.countNonZero(cv2.bitwise_and(filled, marked.mask[y : y + height, x : x + width]))
-        if points / points_per_px < spec.min_area_px:
+        if points / points_per_px < least_px:
             continue
         box = placement.inverse(grid.inverse(Box(part.x + x, part.y + y, width, height)))
         area_px = min(max(round(points / points_per_px), 1), box.area_px)

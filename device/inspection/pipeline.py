@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device.bundle import bundle as bundles
@@ -13,11 +13,13 @@ from device.bundle.bundle import Bundle, Thresholds
 from device.image.frame import BadFrame, Frame, frame_from_file
 from device.image.geometry import Size
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
+from device.inspection import familiar
 from device.inspection.checks import Checks, measure
 from device.inspection.detector import Detector, Output, Prediction, mean_evidence
+from device.inspection.familiar import Doubt
 from device.inspection.localizer import Localizer
 from device.inspection.preprocess import ModelInput, Preprocessor
-from device.inspection.verdict import Method, Model, Tile, Verdict, decide
+from device.inspection.verdict import Method, Model, Tile, Verdict, Word, decide
 from device.system.clock import clock_synced
 
 log = logging.getLogger(__name__)
@@ -72,10 +74,13 @@ class Pipeline:
         threads: int | None = None,
         runtime: str = "auto",
         region: RegionOfInterest = EVERYTHING,
+        *,
+        doubts: bool = True,
     ) -> None:
         """Opens the model and lets it score the golden images. Raises InterpreterError, BundleError.
 
         `region`: where the station looks, beside what the bundle says. The golden images are not cut by it.
+        `doubts`: whether a picture that the bundle says it cannot judge is MARGINAL.
         """
         calibration = bundle.calibration
         self.bundle = bundle
@@ -83,6 +88,7 @@ class Pipeline:
         self.session_id = session_id
         self.model = Model(calibration.model_id, calibration.version, bundle.sha256)
         self._thresholds = calibration.thresholds
+        self._familiar = calibration.familiar if doubts else None
         self._preprocessor = Preprocessor(calibration.preprocess, region)
         self._size_is_said = False
         self._detector = Detector(bundle, threads, runtime)
@@ -152,9 +158,10 @@ class Pipeline:
         watch.lap("inference")
         seen = detected.checks
         evidence = mean_evidence(model_input.framing, prediction.evidence)
-        checks = Checks(seen.brightness_ratio, seen.focus, evidence)
+        checks = replace(seen, evidence=evidence)
         thresholds = thresholds or self._thresholds
-        word = decide(prediction.score, thresholds)
+        doubt = familiar.doubt(self._familiar, checks) if self._familiar else None
+        word = self._word(prediction.score, thresholds, doubt)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
         watch.lap("localization")
         return Verdict(
@@ -178,9 +185,16 @@ class Pipeline:
             timing_ms=watch.timing_ms(),
             camera=frame.camera,
             checks=checks,
+            reason=str(doubt) if doubt else None,
             tiles=_tiles(model_input, prediction),
             camera_metadata=frame.metadata,
         )
+
+    def _word(self, score: float, thresholds: Thresholds, doubt: Doubt | None) -> Word:
+        """MARGINAL in doubt; but what a memory finds stays NG, for it knows no pictures of defects."""
+        word = decide(score, thresholds)
+        kept = word == "NG" and self.bundle.calibration.memory is not None
+        return "MARGINAL" if doubt and not kept else word
 
     def unseen(self, fault: BadFrame, thresholds: Thresholds | None = None) -> Verdict:
         """The ERROR verdict on a frame that could not be read. `thresholds`: as in inspect()."""

@@ -87,7 +87,8 @@ class Verdict:
 
     `captured_ns`: UTC, and not to be trusted unless `clock_synced`. `historical`: delivered later than it
     should have been. `threshold`: the score from which a frame is NG. `image_size` and `image_sha256` are
-    None where unknown. `timing_ms`: duration of each stage. `reason`: why ERROR, or None.
+    None where unknown. `timing_ms`: duration of each stage. `reason`: why ERROR, or why a
+    picture cannot be judged and is MARGINAL (NG where other frames outvote it) whatever its score; else None.
     `votes`: None without voting. `tiles`: empty where the frame was looked at as a whole. `camera_metadata`:
     what the camera says of the frame (exposure_us, analogue_gain).
     """
@@ -119,7 +120,8 @@ class Verdict:
 
     def __post_init__(self) -> None:
         _require(self.verdict in get_args(Word), "verdict", "OK, NG, MARGINAL or ERROR", self.verdict)
-        _require(self.reason is None or self.verdict == "ERROR", "reason", "null but with ERROR", self.reason)
+        legal = self.reason is None or self.verdict != "OK"
+        _require(legal, "reason", "null with OK", self.reason)
         if self.verdict == "ERROR":
             _require(self.score is None, "score", "null with ERROR", self.score)
         else:

@@ -57,12 +57,14 @@ from device.camera.replay import image_files
 from device.config import Config
 from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
 from device.image.frame import Frame
+from device.inspection.checks import Checks
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import Pipeline
 from device.learning import coreset
 from device.learning.collect import Collection, Fitness, Plan, Progress
 from device.learning.confidence import LEAST, Rate, limit
 from device.learning.coreset import POOL
+from device.learning.familiarity import natural
 from device.learning.features import Features, Seen, Sight
 from device.line.trigger import make_trigger
 from device.system import durable
@@ -75,6 +77,7 @@ MOST_BYTES = 128 * 2**20  # of features that are held; frames beyond that are le
 MARGINAL_TIMES = 3  # so many times the wanted share of good parts may be MARGINAL or NG
 LEAST_TOLERANCE = 0.02  # of golden scores: interpreters differ by a few steps
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
+UNFAMILIAR = 0.01  # of good parts may be MARGINAL for how their picture looks
 DRIFT_FRAMES = 50  # that the evidence of good frames is measured on
 SEED = 0
 TELL_S = 2.0
@@ -278,6 +281,8 @@ class Teacher:
     def _calibration(self, seen: Sequence[Seen], taught: Taught, wanted: Wanted) -> Calibration:
         """All but the golden images' scores, which need it."""
         starter = self._starter.calibration
+        shown = pictures(seen, taught.memory)
+        scores = [taught.scores.score(float(one)) for one in taught.held_out]
         digests = "".join(sorted(f"{one.sha256}\n" for one in seen))
         return replace(
             starter,
@@ -286,9 +291,8 @@ class Teacher:
             score_calibration=taught.scores,
             thresholds=taught.thresholds,
             localization=_localization(starter.localization, taught.good_maps),
-            drift_reference=drift_reference(
-                seen, taught.memory, [taught.scores.score(float(one)) for one in taught.held_out]
-            ),
+            drift_reference=drift_reference(seen, shown, scores),
+            familiar=natural(shown, UNFAMILIAR),
             training={
                 "recipe": "learned on the station",
                 "station": self._config.station,
@@ -420,16 +424,22 @@ def _thresholds(
     return Thresholds(scores.score(ng), scores.score(marginal), rule, (row,))
 
 
-def drift_reference(seen: Sequence[Seen], memory: Memory, scores: Sequence[float]) -> DriftReference:
-    """Of good frames and their scores. Evidence is a mean over all cells."""
-    few = seen[:: max(1, len(seen) // DRIFT_FRAMES)]
-    evidence = [float(np.mean([memory.evidence(part).mean() for part in one.parts])) for one in few]
+def drift_reference(seen: Sequence[Seen], shown: Sequence[Checks], scores: Sequence[float]) -> DriftReference:
+    """Of good frames, of some of them with their evidence, and of their scores."""
     return DriftReference(
         brightness_ratio=_reference([one.checks.brightness_ratio for one in seen]),
         focus=_reference([one.checks.focus for one in seen]),
         score=_reference(scores),
-        evidence=_reference(evidence),
+        evidence=_reference([one.evidence for one in shown if one.evidence is not None]),
     )
+
+
+def pictures(seen: Sequence[Seen], memory: Memory) -> list[Checks]:
+    """Of some of the frames, with their evidence: a mean over all cells."""
+    return [
+        replace(one.checks, evidence=float(np.mean([memory.evidence(part).mean() for part in one.parts])))
+        for one in seen[:: max(1, len(seen) // DRIFT_FRAMES)]
+    ]
 
 
 def _reference(values: Sequence[float]) -> Reference:

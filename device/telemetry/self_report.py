@@ -55,7 +55,10 @@ class SelfReport:
         self._last: tuple[Verdict, float] | None = None
         self._verdict_log = VerdictLog()
         self._stats = Stats()
-        self.health = Health(config.health, pipeline.bundle.calibration.drift_reference, config.state)
+        calibration = pipeline.bundle.calibration
+        self.health = Health(
+            config.health, calibration.drift_reference, config.state, known=calibration.familiar
+        )
         self._reporter = Reporter(
             self.health,
             self._stats,
@@ -89,7 +92,8 @@ class SelfReport:
 
     def model_changed(self, pipeline: Pipeline) -> None:
         """Another model decides from now on."""
-        self.health.calibrate(pipeline.bundle.calibration.drift_reference)
+        calibration = pipeline.bundle.calibration
+        self.health.calibrate(calibration.drift_reference, calibration.familiar)
         self._since_model = 0
 
     # -- the reporter's thread

@@ -25,11 +25,13 @@ from device.bundle.bundle import (
     ScoreCalibration,
     Thresholds,
 )
-from device.bundle.calibration import SCHEMA_VERSION
+from device.bundle.calibration import SCHEMA_VERSION, Familiar
 from device.image.frame import Frame, frame_from_file
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
 from device.inspection.preprocess import Preprocessor
+from device.learning.familiarity import LEAST, natural
+from trainer.bundle import familiarity
 from trainer.data.dataset import Sample
 from trainer.data.sizing import trained_frames
 from trainer.data.tiling import Tiles
@@ -57,8 +59,12 @@ def calibration(
     model_id: str,
     training: dict[str, Any],
     reference: ReferenceSpec | None = None,
+    unfamiliar_rate: float = 0.0,
 ) -> Calibration:
-    """Everything that calibration.json says of the model. `golden`: see golden_images."""
+    """Everything that calibration.json says of the model. `golden`: see golden_images.
+
+    `unfamiliar_rate`: of good parts that may be MARGINAL for how their picture looks; 0: it never counts.
+    """
     model = Int8Model(learned.content, learned.memory)
     seen = [_seen(model, learned, scores, label) for label in (0, 1)]
     return Calibration(
@@ -83,6 +89,7 @@ def calibration(
         },
         memory=learned.memory.spec if learned.memory else None,
         frames=trained_frames(learned.judged),
+        familiar=_familiar(learned, scores, thresholds, seen, unfamiliar_rate) if unfamiliar_rate else None,
     )
 
 
@@ -157,6 +164,22 @@ def _localization(
     """The same, with what good images reach. A memory has seen its images: there it is known without them."""
     found = learned.good_maps or good_maps.measured(good)
     return good_maps.fitted(localization(learned), found, defective)
+
+
+def _familiar(
+    learned: Learned | Remembered,
+    scores: ScoreCalibration,
+    thresholds: Thresholds,
+    seen: Sequence[Sequence[good_maps.Seen]],
+    rate: float,
+) -> Familiar | None:
+    """Of a memory nothing says which changes it bears: there, what good images show is the bound."""
+    good, bad = (
+        [replace(one.checks, evidence=mean_evidence(one.framing, one.evidence)) for one in of] for of in seen
+    )
+    if isinstance(learned, Learned):
+        return familiarity.measured(learned, scores, thresholds, good, bad, rate)
+    return natural(good, rate) if len(good) >= LEAST else None
 
 
 def _seen(

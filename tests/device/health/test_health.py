@@ -41,6 +41,9 @@ def test_every_reason_comes_alone_and_goes(tmp_path: Path, code: str) -> None:
         "too_dark": {"brightness_drift"},
         "too_bright": {"brightness_drift"},
         "out_of_focus": {"focus_drift"},
+        "picture_darker": {"brightness_drift"},
+        "picture_brighter": {"brightness_drift"},
+        "picture_strange": {"evidence_drift"},
     }
     assert code in bench.standing()
     assert bench.standing() - {code} <= beside.get(code, set())

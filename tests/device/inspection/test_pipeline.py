@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
-from device.bundle.calibration import TrainedFrames
+from device.bundle.calibration import Familiar, Range, TrainedFrames
 from device.errors import BundleError, ConfigError, FrameError, InterpreterError
 from device.image.frame import BadFrame, frame_from_file
 from device.image.geometry import Box, Polygon, Size
@@ -110,6 +110,29 @@ def test_a_part_that_is_defective_all_over(tiny_model: TinyModel, tmp_path: Path
     verdict = pipeline.inspect(make_frame(np.full((30, 50, 3), 250, np.uint8)))
     [region] = verdict.regions
     assert (region.box.x, region.box.y, region.box.width, region.box.height) == (0, 0, 50, 30)
+
+
+@pytest.mark.parametrize("spot", [None, (24, 24, 14, 14)])
+def test_a_picture_that_cannot_be_judged_is_marginal_whatever_its_score(
+    tiny_model: TinyModel, tmp_path: Path, spot: tuple[int, int, int, int] | None
+) -> None:
+    """Darker than the bundle knows: neither OK nor NG is worth anything, and the verdict says why."""
+    wide = Range(0.0, 1.0, None, None)
+    brightness = Range(0.6, 0.05, 0.5, 0.7)
+    known = Familiar(0.01, brightness, wide, wide, wide, wide, replace(wide, low=-1e6))
+    tiny_model.write(tmp_path, familiar=known)
+    frame = make_frame(make_image(spot=spot))
+    doubting, judging = (
+        Pipeline(bundles.load(tmp_path), "press-4", "5e55", doubts=doubts).inspect(frame)
+        for doubts in (True, False)
+    )
+    assert judging.verdict == ("OK" if spot is None else "NG")
+    assert judging.reason is None
+    assert doubting.verdict == "MARGINAL"
+    assert doubting.score == judging.score
+    assert doubting.reason is not None
+    assert doubting.reason.startswith("darker than the pictures of the training: brightness 0.")
+    assert Verdict.from_json(doubting.to_json()).reason == doubting.reason
 
 
 def test_every_stage_is_timed(pipeline: Pipeline) -> None:

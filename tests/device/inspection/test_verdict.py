@@ -66,7 +66,7 @@ def test_a_path_that_is_not_utf8_can_be_sent() -> None:
         ({"verdict": "OK"}, "regions: must be empty with OK, got 2"),
         ({"image_size": None}, "image_size: must be known where there are regions, got None"),
         ({"seq": -1}, "seq: must be >= 0, got -1"),
-        ({"reason": "dark"}, "reason: must be null but with ERROR, got 'dark'"),
+        ({"verdict": "OK", "regions": (), "reason": "dark"}, "reason: must be null with OK, got 'dark'"),
         ({"camera_metadata": {"name": "x"}}, "camera_metadata: must be without `name`, got 'replay'"),
     ],
 )

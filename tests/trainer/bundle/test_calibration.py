@@ -7,48 +7,26 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from fixtures_bundle import SIDE, TinyModel, make_image
-from fixtures_trainer import gray_input, make_sample, wish, with_mask
+from fixtures_bundle import TinyModel
+from fixtures_trainer import learned_spots, make_sample, wish, with_mask
 
 from device.bundle import bundle as bundles
-from device.bundle.bundle import Pooling, PreprocessSpec, ScoreCalibration
+from device.bundle.bundle import PreprocessSpec, ScoreCalibration
 from device.image.frame import frame_from_file, read_image
 from device.image.geometry import Size
 from device.inspection.checks import measure
-from device.inspection.detector import pool
 from device.inspection.pipeline import Pipeline
 from device.inspection.preprocess import Preprocessor
 from trainer.bundle import calibration as calibrations
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Learned
 from trainer.scoring import thresholds
-
-
-def spotted(folder, count):
-    """Parts of which every other one has a bright spot, each a little larger than the one before."""
-    samples = []
-    for number in range(count):
-        path = folder / f"{number:02d}.png"
-        sample = make_sample(path, (SIDE, SIDE), number, label=number % 2)
-        spot = (8, 8, 6 + number, 12) if number % 2 else None
-        assert cv2.imwrite(str(path), make_image(spot=spot, seed=number))
-        samples.append(sample)
-    return tuple(samples)
 
 
 @pytest.fixture
 def learned(tmp_path, tiny_model: TinyModel) -> Learned:
-    samples = spotted(tmp_path, 12)
-    model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
-    pooled = np.array(
-        [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
-    )
-    record = {"judged_by": "12 images kept aside", "chosen": {}}
-    judges = Judges(None, tiny_model.content, np.zeros(len(samples), np.int64))
-    return Learned(
-        tiny_model.content, None, gray_input(), pooling, samples, pooled, pooled + 0.01, judges, record
-    )
+    return learned_spots(tmp_path, tiny_model)
 
 
 def contract_of(learned, count=3):
@@ -187,3 +165,15 @@ def test_the_tolerance_is_a_step_of_the_output_within_reason(learned, slope, tol
     found = calibrations._golden_spec(model, learned, ScoreCalibration(slope, 0.0), golden)
     expected = tolerance * model.output_quantization.scale if slope == 0.4 else tolerance
     assert found.tolerance == pytest.approx(expected)
+
+
+def test_without_a_rate_any_picture_is_judged(learned):
+    calibration, _ = contract_of(learned)
+    assert calibration.familiar is None
+    scores = calibration.score_calibration
+    golden = calibrations.golden_images(learned, scores, calibration.thresholds.ng, 3)
+    known = calibrations.calibration(
+        learned, scores, calibration.thresholds, golden, model_id="spots", training={}, unfamiliar_rate=0.02
+    ).familiar
+    assert known is not None
+    assert known.rate == 0.02

@@ -1,0 +1,196 @@
+"""What a bundle says when tomorrow is a little different: light, focus, sensor, a camera that was touched.
+
+    python benchmarks/tomorrow.py --bundle DIR --data PATH [--images N] [--split test|all] [--json FILE]
+
+Test images of the data set, at most N good and N defective ones, are inspected as they are, and again after
+each change of trainer.data.changes, seeded. Of each: AUROC and AP; at the thresholds chosen today the share
+of defective parts that are OK (missed), of good parts that are NG (rejected) and MARGINAL; in brackets by the
+score alone, as if any picture were judged; and which cause the station would name from its good parts. The
+last lines sum up how many changes are borne, and how many causes are named rightly.
+
+A slight change is borne where misses are at most 0.15 above "as it is", false rejects at most 0.10 or three
+times "as it is", and at most 0.3 of the good parts MARGINAL. A strong one must not fail in silence: misses as
+above.
+
+Exit codes: 0 done, 2 wrong command line, 4 bundle, 6 interpreter, 8 data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find trainer
+
+import numpy as np
+
+from device.bundle import bundle as bundles
+from device.errors import EdgeVisionError
+from device.image.frame import Frame, frame_from_file
+from device.inspection import familiar
+from device.inspection.checks import Checks
+from device.inspection.pipeline import Pipeline
+from device.inspection.verdict import Word, decide
+from device.telemetry.camera_shift import View
+from trainer import evaluate
+from trainer.data.changes import TOMORROWS, Tomorrow
+from trainer.data.dataset import Sample, load
+from trainer.scoring import metrics
+
+MORE_MISSES, MORE_REJECTS, TIMES_REJECTS, MARGINAL = 0.15, 0.10, 3.0, 0.3
+MOVED = 0.02  # of the picture's side: from here on the camera counts as moved
+AS_IT_IS = Tomorrow("as it is", lambda image, _: image, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of a change. `plain_...`: by the scores alone. `named`: the cause, or None."""
+
+    name: str
+    cause: str | None
+    strong: bool
+    auroc: float | None
+    ap: float | None
+    missed: float
+    rejected: float
+    marginal: float
+    plain_missed: float
+    plain_rejected: float
+    named: str | None
+
+    def borne(self, usual: Row) -> bool:
+        """Whether it costs no more than it may."""
+        silent = self.missed > usual.missed + MORE_MISSES
+        if self.strong or silent:
+            return not silent
+        most = max(MORE_REJECTS, TIMES_REJECTS * usual.rejected)
+        return self.rejected <= most and self.marginal <= max(MARGINAL, usual.marginal)
+
+    def line(self, usual: Row) -> str:
+        """Of the table."""
+        shares = (
+            f"{self.missed:.2f} ({self.plain_missed:.2f})",
+            f"{self.rejected:.2f} ({self.plain_rejected:.2f})",
+            f"{self.marginal:.2f}",
+        )
+        ranks = [f"{value:.3f}" if value is not None else "-" for value in (self.auroc, self.ap)]
+        named = self.named or "-"
+        verdict = "yes" if self.borne(usual) else "**no**"
+        return f"| {' | '.join((self.name, *ranks, *shares, named, verdict))} |"
+
+
+class Today:
+    """A bundle on some images, and where its camera looks."""
+
+    def __init__(self, bundle: bundles.Bundle, samples: Sequence[Sample]) -> None:
+        self._pipeline = Pipeline(bundle, "tomorrow", "tomorrow")
+        self._known = bundle.calibration.familiar
+        self._thresholds = bundle.calibration.thresholds
+        self._samples = samples
+        self._view = View(None)
+        for sample in [one for one in samples if not one.label][:8]:
+            self._view.learn(frame_from_file(sample.path, 0).image)
+
+    def under(self, tomorrow: Tomorrow) -> Row:
+        """All images after a change."""
+        labels, scores, words, pictures, shifts = [], [], [], [], []
+        for number, sample in enumerate(self._samples):
+            frame = _changed(frame_from_file(sample.path, number), tomorrow, number)
+            verdict = self._pipeline.inspect(frame)
+            labels.append(sample.label)
+            scores.append(verdict.score or 0.0)
+            words.append(verdict.verdict)
+            if not sample.label and verdict.checks is not None:
+                pictures.append(verdict.checks)
+                shifts.append(self._view.shift_ratio(frame.image))
+        plain = [decide(score, self._thresholds) for score in scores]
+        return Row(
+            tomorrow.name,
+            tomorrow.cause,
+            tomorrow.strong,
+            metrics.auroc(labels, scores),
+            metrics.average_precision(labels, scores),
+            _share(words, labels, 1, "OK"),
+            _share(words, labels, 0, "NG"),
+            _share(words, labels, 0, "MARGINAL"),
+            _share(plain, labels, 1, "OK"),
+            _share(plain, labels, 0, "NG"),
+            self._cause(pictures, [one for one in shifts if one is not None]),
+        )
+
+    def _cause(self, pictures: Sequence[Checks], shifts: Sequence[float]) -> str | None:
+        if shifts and float(np.median(shifts)) > MOVED:
+            return "moved"
+        found = familiar.changed(self._known, pictures) if self._known else None
+        return found.cause if found else None
+
+
+def _changed(frame: Frame, tomorrow: Tomorrow, number: int) -> Frame:
+    return replace(frame, image=tomorrow.change(frame.image, np.random.default_rng(number)))
+
+
+def _share(words: Sequence[Word], labels: Sequence[int], label: int, word: Word) -> float:
+    """Of the images of a label, those with a word; 0 where there are none."""
+    found = [one == word for one, of in zip(words, labels, strict=True) if of == label]
+    return float(np.mean(found)) if found else 0.0
+
+
+def few(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most so many of either label, evenly."""
+    chosen = []
+    for label in (0, 1):
+        of = [one for one in samples if one.label == label]
+        chosen += [of[index * len(of) // min(count, len(of))] for index in range(min(count, len(of)))]
+    return chosen
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """Print the table; its rows."""
+    bundle = bundles.load(options.bundle)
+    dataset = load([options.data], "auto", protocol="given")
+    samples, _ = evaluate.chosen(dataset, evaluate.recorded(bundle), options.split)
+    today = Today(bundle, few(samples, options.images))
+    print(f"{bundle.name} on {dataset.name}")
+    print("| change | AUROC | AP | missed | rejected | good MARGINAL | named | borne |")
+    print("|---|---|---|---|---|---|---|---|")
+    rows = [today.under(AS_IT_IS)]
+    print(rows[0].line(rows[0]), flush=True)
+    for tomorrow in TOMORROWS:
+        rows.append(today.under(tomorrow))
+        print(rows[-1].line(rows[0]), flush=True)
+    for strong in (False, True):
+        of = [row for row in rows[1:] if row.strong is strong]
+        borne = sum(row.borne(rows[0]) for row in of)
+        named = sum(row.named == row.cause for row in of)
+        what = "strong ones that do not fail in silence" if strong else "slight ones borne"
+        print(f"{what}: {borne} of {len(of)}; causes named rightly: {named}")
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="What a bundle says when tomorrow is a little different.")
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="of trainer.fit")
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="as of trainer.evaluate")
+    parser.add_argument("--images", type=int, default=50, metavar="N", help="of either label, default 50")
+    parser.add_argument("--split", choices=("test", "all"), default="test", help="default test")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the rows as well")
+    options = parser.parse_args(arguments)
+    try:
+        rows = measure(options)
+    except EdgeVisionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
