@@ -53,6 +53,7 @@ from device.inspection.checks import Checks
 from device.inspection.pipeline import Detected, Pipeline, Prepared
 from device.inspection.verdict import Verdict
 from device.line import outputs
+from device.line.asked import Asked
 from device.line.outputs import Outputs
 from device.line.trigger import Trigger, make_trigger
 from device.mqtt import subscriptions
@@ -107,6 +108,7 @@ class Service:
         self._config = config
         self._stop = stop
         self._trigger = trigger
+        self._asked = Asked()
         self._session_id = uuid.uuid4().hex
         self._trust = Trust(config.state, config.signers, config.allow_learned)
         self._pipeline = first_pipeline(config.bundle, self._open_first)
@@ -130,6 +132,7 @@ class Service:
             config.trigger.timeout_s if self._triggered else config.camera.timeout_s,
             outputs=self._outputs,
             prepare=self._prepare,
+            dropped=self._asked.dropped,
         )
         self._inference = Inference(self._capture, self._pipeline, self._taken)
         started = datetime.now(UTC)
@@ -214,6 +217,7 @@ class Service:
         """Tell MQTT, systemd and the counters."""
         self._outputs.judged(verdict.seq, verdict.verdict)  # first: the part is on its way
         self._publisher.publish(verdict)
+        self._asked.judged(verdict)
         self._counters.add(verdict.verdict)
         self._history.add(verdict)
         self._report_of_self.published(verdict)
@@ -367,6 +371,7 @@ class Service:
         """Take commands, and introduce the station, where enabled. Raises StorageError: the audit log."""
         actions = StationActions(
             self._trigger,
+            self._asked,
             self._swap,
             self._override,
             models=self._config.bundle,

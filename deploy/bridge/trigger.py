@@ -1,9 +1,10 @@
 """Asking a station for a verdict: the command, and what becomes of it.
 
-The command carries a response topic of this run of the bridge alone and a number (correlation data), so that
-no answer to somebody else, or to an earlier question, is taken for this one's. It is sent with QoS 0 and
-expires after a second: a station that is away must not take a picture later, when another part is in front of
-its camera.
+The station's answer names the event that it makes; its verdict comes on `inspection`, and is on the station's
+disk before. The command carries a response topic of this run of the bridge alone and a number (correlation
+data), so that no answer to somebody else, or to an earlier question, is taken for this one's. It is sent with
+QoS 0 and expires after a second: a station that is away must not take a picture later, when another part is
+in front of its camera.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import json
 import logging
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 from paho.mqtt.client import MQTTMessage
 
@@ -87,7 +87,7 @@ class Triggers:
         question = _Question(station, asyncio.get_running_loop().create_future())
         self._questions[number] = question
         try:
-            self._send(station, part_id, timeout_s, number)
+            self._send(station, part_id, number)
             async with asyncio.timeout(timeout_s):
                 return await question.answered
         except TimeoutError:
@@ -128,10 +128,8 @@ class Triggers:
         except KeyError:
             return False
 
-    def _send(self, station: str, part_id: str | None, timeout_s: float, number: bytes) -> None:
-        content: dict[str, Any] = {"by": "bridge", "wait_s": timeout_s}
-        if part_id is not None:
-            content["part_id"] = part_id
+    def _send(self, station: str, part_id: str | None, number: bytes) -> None:
+        content = {"by": "bridge"} if part_id is None else {"by": "bridge", "part_id": part_id}
         if self._broker is None:
             raise BrokerError("the broker is away")
         root = f"{self._plant.prefix}/{station}"

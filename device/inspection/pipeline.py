@@ -19,7 +19,7 @@ from device.inspection.detector import Detector, Output, Prediction, mean_eviden
 from device.inspection.familiar import Doubt
 from device.inspection.localizer import Localizer
 from device.inspection.preprocess import ModelInput, Preprocessor
-from device.inspection.verdict import Method, Model, Tile, Verdict, Word, decide
+from device.inspection.verdict import Method, Model, Tile, Verdict, Word, decide, event_id
 from device.system.clock import clock_synced
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Pipeline:
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
         watch.lap("localization")
         return Verdict(
-            event_id=self._event_id(frame.seq),
+            event_id=event_id(self.session_id, frame.seq),
             session_id=self.session_id,
             seq=frame.seq,
             historical=False,
@@ -199,7 +199,7 @@ class Pipeline:
     def unseen(self, fault: BadFrame, thresholds: Thresholds | None = None) -> Verdict:
         """The ERROR verdict on a frame that could not be read. `thresholds`: as in inspect()."""
         return Verdict(
-            event_id=self._event_id(fault.seq),
+            event_id=event_id(self.session_id, fault.seq),
             session_id=self.session_id,
             seq=fault.seq,
             historical=False,
@@ -230,9 +230,6 @@ class Pipeline:
         if unlike := frames.unlike(Size(region.width, region.height)):
             log.warning("frames are unlike those that the model was trained on: %s", unlike)
             self._size_is_said = True
-
-    def _event_id(self, seq: int) -> str:
-        return f"{self.session_id}-{seq:08d}"
 
 
 def _tiles(model_input: ModelInput, prediction: Prediction) -> tuple[Tile, ...]:

@@ -209,6 +209,11 @@ class Verdict:
         )
 
 
+def event_id(session_id: str, seq: int) -> str:
+    """The name of a verdict everywhere: that number in that session."""
+    return f"{session_id}-{seq:08d}"
+
+
 def as_historical(payload: str) -> str:
     """What to_json() gave, as a verdict that is delivered late. Nothing else of it changes, not even a digit.
 

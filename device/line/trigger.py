@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 from device.config import TriggerConfig
 from device.errors import ConfigError
 from device.image.frame import FREE_RUN
+from device.line.asked import Asker
 from device.line.pins import input_pin
 
 Kind = Literal["free-run", "interval", "gpio", "mqtt"]
@@ -27,13 +28,14 @@ class TriggerEvent:
     """One reason to take a frame. `monotonic_ns`: when it came, on the monotonic clock.
 
     `moves_line`: a part has come in front of the camera. A command to a station that has a sensor or a beat
-    asks for one more look, and no part has moved for it.
+    asks for one more look, and no part has moved for it. `asker`: who is told what becomes of it.
     """
 
     kind: Kind
     part_id: str | None
     monotonic_ns: int
     moves_line: bool = True
+    asker: Asker | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -63,9 +65,10 @@ class Trigger(Protocol):
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         """The next trigger, in the order in which they came; None when there was none within timeout_s."""
 
-    def fire(self, part_id: str | None) -> bool:
+    def fire(self, part_id: str | None, asker: Asker | None = None) -> bool:
         """Trigger by command. False when it is not accepted: free run, closed, or the queue is full.
 
+        `asker` is told what becomes of it where it is accepted.
         Raises ValueError for a part id that is none.
         """
 
@@ -91,7 +94,7 @@ class FreeRun:
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         return TriggerEvent(FREE_RUN, None, time.monotonic_ns())
 
-    def fire(self, part_id: str | None) -> bool:
+    def fire(self, part_id: str | None, asker: Asker | None = None) -> bool:
         return False
 
     def lost(self) -> list[TriggerEvent]:
@@ -127,9 +130,10 @@ class Commanded:
             self._changed.wait_for(lambda: self._events or not self._open, max(0.0, timeout_s))
             return self._events.popleft() if self._events and self._open else None
 
-    def fire(self, part_id: str | None) -> bool:
+    def fire(self, part_id: str | None, asker: Asker | None = None) -> bool:
         now_ns = time.monotonic_ns()
-        return self._push(TriggerEvent("mqtt", part_id, now_ns, moves_line=self._command_moves_line))
+        moves_line = self._command_moves_line
+        return self._push(TriggerEvent("mqtt", part_id, now_ns, moves_line=moves_line, asker=asker))
 
     def lost(self) -> list[TriggerEvent]:
         with self._changed:
@@ -153,7 +157,7 @@ class Commanded:
                 return False
             if sum(other.moves_line == event.moves_line for other in self._events) >= self._queue_limit:
                 self.dropped += 1
-                self._lost.append(event)
+                self._lost.append(replace(event, asker=None))  # he is told that it was not accepted
                 return False
             self._events.append(event)
             self._changed.notify_all()

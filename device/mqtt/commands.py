@@ -14,7 +14,8 @@ What changes the station is audited (audit.py): before it is done, so that a com
 after a crash in the middle of it is not executed twice, and after. A trigger, a rebirth and a picture change
 nothing; they are in the log now and then, and a trigger in the verdict that follows.
 
-One thread calls `handle`. Nothing that arrives makes it raise.
+One thread calls `handle`. Nothing that arrives makes it raise. The answer to a trigger comes when its part
+has a number, or its verdict, from the thread that knows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import hashlib
 import json
 import logging
 import re
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +37,8 @@ import fastjsonschema
 
 from device.config import COMMANDS
 from device.errors import EdgeVisionError
+from device.inspection.verdict import event_id
+from device.line.asked import Told
 from device.mqtt.audit import AuditLog
 from device.mqtt.connection import Incoming
 from device.schemas import strict_json
@@ -76,8 +80,8 @@ class Change:
 class Actions(Protocol):
     """What a station does on command. Each raises Refused or an EdgeVisionError where it did not do it."""
 
-    def trigger(self, part_id: str | None) -> None:
-        """Inspect the next part now."""
+    def trigger(self, part_id: str | None, told: Told, *, wait: bool) -> None:
+        """Inspect the next part now. `told` which one it is, from any thread, or with `wait` its verdict."""
 
     def rebirth(self) -> None:
         """Publish all retained state again."""
@@ -172,6 +176,7 @@ class Commands:
         self._bucket = _Bucket(rate_hz, BURST, monotonic)
         self._monotonic = monotonic
         self._loudness = Loudness(monotonic)
+        self._lock = threading.Lock()  # guards the answers: a trigger's comes from another thread
         self._answers: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
         self._recall()
 
@@ -201,6 +206,8 @@ class Commands:
             return
         if (known := self._known(request, content)) is not None:
             log.debug("command %s: a repetition, not executed again", request.name)
+            if request.name == "trigger" and known["reason"] == _UNKNOWN_END:
+                return  # its answer is still to come
             self._answer(request, {**known, "repeated": True})
             return
         self._execute(request, content)
@@ -237,7 +244,8 @@ class Commands:
         """
         if request.correlation is None and "request_id" not in content and not request.repeated:
             return None
-        executed_s, answer = self._answers.get(request.fingerprint, (-REPEAT_S, None))
+        with self._lock:
+            executed_s, answer = self._answers.get(request.fingerprint, (-REPEAT_S, None))
         return answer if self._monotonic() - executed_s < REPEAT_S else None
 
     # -- the work
@@ -247,7 +255,7 @@ class Commands:
         request_id = content.get("request_id")
         try:
             self._note("begun", request, by, self._outcome(request, request_id, reason=_UNKNOWN_END))
-            change = self._act(request.name, content, by)
+            change = self._act(request, content, by)
         except (Refused, EdgeVisionError) as problem:
             outcome = self._outcome(request, request_id, reason=printable(str(problem)))
             log.log(self._level(request), "command %s by %s: %s", request.name, _shown(by), outcome["reason"])
@@ -265,13 +273,30 @@ class Commands:
                 _shown(by),
                 changed,
             )
+            if request.name == "trigger":
+                return  # the answer comes when the part is known
         self._answer(request, outcome)
         self._note("done", request, by, outcome)
 
-    def _act(self, name: str, content: Mapping[str, Any], by: str | None) -> Change | None:
-        match name:
+    def _trigger(self, request: Request, content: Mapping[str, Any]) -> None:
+        """Raises Refused. The answer names the event, and has its verdict where that is waited for."""
+        wait = content.get("wait", False)
+
+        def told(seq: int, verdict: str | None) -> None:
+            reason = "dropped: too many parts wait for their verdict" if wait and verdict is None else None
+            outcome = self._outcome(request, content.get("request_id"), reason=reason)
+            outcome["event_id"] = event_id(self._session_id, seq)
+            if wait:
+                outcome["verdict"] = None if verdict is None else json.loads(verdict)
+            self._answer(request, outcome)
+            self._remember(request.fingerprint, self._monotonic(), outcome)
+
+        self._actions.trigger(content.get("part_id"), told, wait=wait)
+
+    def _act(self, request: Request, content: Mapping[str, Any], by: str | None) -> Change | None:
+        match request.name:
             case "trigger":
-                self._actions.trigger(content.get("part_id"))
+                self._trigger(request, content)
             case "rebirth":
                 self._actions.rebirth()
             case "reload":
@@ -299,10 +324,11 @@ class Commands:
     # -- what was executed
 
     def _remember(self, fingerprint: str, when_s: float, outcome: dict[str, Any]) -> None:
-        self._answers[fingerprint] = when_s, outcome
-        self._answers.move_to_end(fingerprint)
-        if len(self._answers) > _REMEMBERED:
-            self._answers.popitem(last=False)
+        with self._lock:
+            self._answers[fingerprint] = when_s, outcome
+            self._answers.move_to_end(fingerprint)
+            if len(self._answers) > _REMEMBERED:
+                self._answers.popitem(last=False)
 
     def _recall(self) -> None:
         """Remember what the audit log knows of the last minutes: the broker may deliver it again."""

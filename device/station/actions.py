@@ -16,6 +16,7 @@ from device.archive.archive import small_copy
 from device.archive.review import review
 from device.bundle import bundle
 from device.bundle.calibration import Thresholds
+from device.line.asked import Asked, Told
 from device.line.trigger import Trigger
 from device.mqtt.commands import Change, Refused
 from device.station.swap import ModelSwap, Step
@@ -30,6 +31,7 @@ class StationActions:
     def __init__(
         self,
         trigger: Trigger,
+        asked: Asked,
         swap: ModelSwap,
         override: ThresholdOverride,
         *,
@@ -48,6 +50,7 @@ class StationActions:
         the history and health.
         """
         self._trigger = trigger
+        self._asked = asked
         self._swap = swap
         self._override = override
         self._models = models
@@ -59,9 +62,9 @@ class StationActions:
         self._reviewed = reviewed
         self._acknowledge = acknowledge
 
-    def trigger(self, part_id: str | None) -> None:
+    def trigger(self, part_id: str | None, told: Told, *, wait: bool) -> None:
         try:
-            accepted = self._trigger.fire(part_id)
+            accepted = self._trigger.fire(part_id, self._asked.asker(told, wait=wait))
         except ValueError as problem:
             raise Refused(str(problem)) from None
         if not accepted:

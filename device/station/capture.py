@@ -168,10 +168,12 @@ class Capture:
         most_waiting: int = MOST_WAITING,
         outputs: Outputs | None = None,
         prepare: Prepare | None = None,
+        dropped: Callable[[int], None] | None = None,
     ) -> None:
         """`timeout_s`: how long a frame may take to come. `outputs`: who is told of parts.
 
-        `prepare`: what can be done to a frame ahead of the model.
+        `prepare`: what can be done to a frame ahead of the model. `dropped`: who is told the number of a part
+        that gets no verdict.
         """
         self._camera = camera
         self._trigger = trigger
@@ -180,6 +182,7 @@ class Capture:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._outputs = outputs
         self._prepare = prepare
+        self._dropped = dropped
         self._seq = 0
         self._gaps = 0
         self._stopping = False
@@ -279,7 +282,11 @@ class Capture:
         self._left_behind = True
         event, self._in_hand = self._in_hand, None
         parts = [event] if event is not None and event.kind != FREE_RUN else []
-        for part in (*parts, *self._trigger.lost()):
+        for part in parts:  # whose asker knows already
+            self._handed.put(self._bad(part, f"{self._camera.name}: does not come back"))
+            self._seq += 1
+        for part in self._trigger.lost():
+            self._tell_asker(part)
             self._handed.put(self._bad(part, f"{self._camera.name}: does not come back"))
             self._seq += 1
 
@@ -350,16 +357,24 @@ class Capture:
             self._seq = camera_seq
 
     def _announce(self, event: TriggerEvent) -> None:
-        """The part of this event will have the next number, if it is one of the line's."""
+        """The part of this event will have the next number."""
+        self._tell_asker(event)
         if self._outputs is not None and event.moves_line:
             self._outputs.triggered(self._seq, event.monotonic_ns)
+
+    def _tell_asker(self, event: TriggerEvent) -> None:
+        if event.asker is not None:
+            event.asker.taken(self._seq)
 
     def _hand_over(self, taken: Taken) -> None:
         self._in_hand = None
         if self._left_behind:  # the main thread has spoken for it
             return
-        if not self._handed.put(taken) and self._outputs is not None:
-            self._outputs.judged(taken.seq, "ERROR")
+        if not self._handed.put(taken):
+            if self._outputs is not None:
+                self._outputs.judged(taken.seq, "ERROR")
+            if self._dropped is not None:
+                self._dropped(taken.seq)
         self._seq += 1
 
     def _account_for_lost(self, reason: str) -> None:

@@ -161,7 +161,7 @@ def test_a_trigger_gets_its_own_verdict(plc: Plc, station: StandIn) -> None:
     image = plc.image()
     assert FIELDS["result_trigger"].number(image) == 1234567
     assert FIELDS["result_part_id"].text(image) == "A-7"
-    assert station.commands == [{"by": "bridge", "wait_s": 1.0, "part_id": "A-7"}]
+    assert station.commands == [{"by": "bridge", "part_id": "A-7"}]
     plc.write("control", RESULT_ACK)
     assert not {"trigger_ack", "busy", "result_valid"} & plc.bits()
 

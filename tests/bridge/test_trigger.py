@@ -72,7 +72,7 @@ def test_what_is_sent() -> None:
         task = await asking(line)
         topic, command, properties = line.sent[0]
         assert topic == "edgevision/press-4/cmd/trigger"
-        assert command == {"by": "bridge", "wait_s": 5.0, "part_id": "A-7"}
+        assert command == {"by": "bridge", "part_id": "A-7"}
         assert properties["MessageExpiryInterval"] == EXPIRY_S
         assert line.triggers.topic == properties["ResponseTopic"].replace("press-4", "+")
         task.cancel()

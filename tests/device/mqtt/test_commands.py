@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.errors import BundleError
+from device.line.asked import Told
 from device.mqtt import commands
 from device.mqtt.audit import AuditLog
 from device.mqtt.commands import (
@@ -53,6 +54,8 @@ class Recorder:
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
         self.fault: Exception | None = None
+        self.waiting: list[Told] = []  # who is to be told of a part; at once, unless `hold`
+        self.hold = False
 
     def _do(self, *what: Any) -> Change:
         self.done.append(what)
@@ -60,8 +63,11 @@ class Recorder:
             raise self.fault
         return Change("old", "new")
 
-    def trigger(self, part_id: str | None) -> None:
+    def trigger(self, part_id: str | None, told: Told, *, wait: bool) -> None:
         self._do("trigger", part_id)
+        self.waiting.append(told)
+        if not self.hold:
+            told(len(self.waiting), json.dumps({"verdict": "OK"}) if wait else None)
 
     def rebirth(self) -> None:
         self._do("rebirth")
@@ -142,6 +148,7 @@ def test_each_command_is_executed_and_answered(desk: Desk, name: str) -> None:
     assert desk.actions.done == [expected[name]]
     assert desk.answers[0][0] == f"cmd/{name}/response"
     assert answer is not None
+    assert answer.pop("event_id", None) == ("5e55104-00000001" if name == "trigger" else None)
     assert {key: answer[key] for key in answer if key != "ts"} == {
         "schema": 1,
         "session_id": "5e55104",
@@ -284,6 +291,47 @@ def test_a_repetition_is_known_by_its_request_id_or_by_the_brokers_word(desk: De
     desk.send("trigger")
     assert desk.send("trigger", repeated=True)["repeated"]
     assert desk.actions.done == [("rollback",), ("trigger", None)]
+
+
+def test_a_trigger_is_answered_with_its_event(desk: Desk) -> None:
+    desk.actions.hold = True
+    assert desk.send("trigger", {"part_id": "a", "request_id": "r1"}) is None
+    assert desk.send("rebirth")["ok"], "others do not wait for it"
+    desk.actions.waiting[0](7, None)
+    topic, answer, _ = desk.answers[-1]
+    assert (topic, answer["ok"], answer["request_id"]) == ("cmd/trigger/response", True, "r1")
+    assert answer["event_id"] == "5e55104-00000007"
+    assert "verdict" not in answer
+
+
+def test_a_trigger_that_waits_is_answered_with_its_verdict(desk: Desk) -> None:
+    answer = desk.send("trigger", {"wait": True})
+    assert (answer["ok"], answer["event_id"]) == (True, "5e55104-00000001")
+    assert answer["verdict"] == {"verdict": "OK"}
+
+
+def test_a_trigger_whose_part_is_dropped_is_no_success(desk: Desk) -> None:
+    desk.actions.hold = True
+    desk.send("trigger", {"wait": True})
+    desk.actions.waiting[0](7, None)
+    _, answer, _ = desk.answers[-1]
+    assert (answer["ok"], answer["verdict"], answer["event_id"]) == (False, None, "5e55104-00000007")
+    assert answer["reason"] == "dropped: too many parts wait for their verdict"
+
+
+def test_a_repetition_of_a_trigger_gets_its_answer_once_and_then_again(desk: Desk) -> None:
+    desk.actions.hold = True
+    for _ in range(2):
+        assert desk.send("trigger", {"wait": True}, correlation=b"1") is None
+    assert len(desk.actions.waiting) == 1
+    desk.actions.waiting[0](7, json.dumps({"verdict": "NG"}))
+    [(_, first, _)] = desk.answers
+    assert desk.send("trigger", {"wait": True}, correlation=b"1") == {**first, "repeated": True}
+
+
+@pytest.mark.parametrize("wait", ["yes", 1, None])
+def test_wait_is_true_or_false(desk: Desk, wait: Any) -> None:
+    assert desk.send("trigger", {"wait": wait})["reason"].startswith("wait: must be true or false")
 
 
 def test_what_only_looks_like_a_repetition_is_executed(desk: Desk) -> None:

@@ -199,11 +199,17 @@ def test_a_trigger_and_a_rebirth(
     assert answer["ok"], answer
     subscriber.wait(lambda _: _inspections(subscriber), "the verdict on the part")
     assert [(v["part_id"], v["trigger"]) for v in _inspections(subscriber)] == [("P-17", "mqtt")]
+    assert answer["event_id"] == _inspections(subscriber)[0]["event_id"]
     again = commander.send("trigger", {"part_id": "P-18"})
     commander.send("trigger", {"part_id": "P-18"}, correlation=again)
     assert commander.ask("trigger", {"part_id": "P-19"})["ok"]
     subscriber.wait(lambda _: len(_inspections(subscriber)) >= 3, "the last part")
     assert [v["part_id"] for v in _inspections(subscriber)] == ["P-17", "P-18", "P-19"]
+    answer = commander.ask("trigger", {"part_id": "P-20", "wait": True})
+    subscriber.wait(lambda _: len(_inspections(subscriber)) >= 4, "the part that was waited for")
+    assert answer["verdict"] == _inspections(subscriber)[-1] | {"historical": False}
+    assert answer["verdict"]["part_id"] == "P-20"
+    assert answer["event_id"] == answer["verdict"]["event_id"]
     subscriber.forget()
     assert commander.ask("rebirth")["ok"]
     subscriber.wait(

@@ -13,6 +13,7 @@ from fixtures_bundle import TinyModel
 from device.bundle import bundle
 from device.errors import BundleError, ReviewError
 from device.inspection.pipeline import Pipeline
+from device.line.asked import Asked
 from device.line.trigger import Commanded
 from device.mqtt.commands import Refused
 from device.station.actions import StationActions
@@ -64,6 +65,7 @@ def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
     asked: list[str] = []
     actions = StationActions(
         trigger,
+        Asked(),
         swap,
         ThresholdOverride(tmp_path / "state"),
         models=models,
@@ -80,14 +82,23 @@ def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_a_trigger_is_fired_or_refused(bench: Bench) -> None:
-    bench.actions.trigger("P-1")
+    told: list[int] = []
+
+    def fire(part_id: str) -> None:
+        bench.actions.trigger(part_id, lambda seq, verdict: told.append(seq), wait=False)
+
+    fire("P-1")
     with pytest.raises(Refused, match="not accepted: the station is triggered by mqtt, or too many wait"):
-        bench.actions.trigger("P-2")
+        fire("P-2")
     event = bench.trigger.wait(0)
     assert event is not None
     assert event.part_id == "P-1"
+    assert event.asker is not None
+    event.asker.taken(7)
+    assert told == [7]
+    assert [lost.asker for lost in bench.trigger.lost()] == [None], "P-2 was told that it is not accepted"
     with pytest.raises(Refused, match=r"part_id: must be 1\.\.128 printable characters"):
-        bench.actions.trigger("\u200b")
+        fire("\u200b")
 
 
 def test_a_model_is_found_by_its_version_and_by_its_name(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import make_frame
 from fixtures_camera import wait_until
 from fixtures_daemon import REPOSITORY
+from fixtures_verdict import wait_for
 from gpiozero.pins.mock import MockFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,10 +24,11 @@ from device.config import OutputsConfig, TriggerConfig
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Pipeline, Prepared
+from device.line.asked import Asked
 from device.line.outputs import Outputs
 from device.line.trigger import Commanded, FreeRun, GpioEdge
 from device.station import capture as module
-from device.station.capture import AHEAD, Capture, HandOver, Losses
+from device.station.capture import AHEAD, MOST_PARTS, Capture, HandOver, Losses
 
 
 class Scripted:
@@ -109,6 +111,33 @@ def test_a_recorded_source_waits_and_nothing_of_it_is_skipped(make_capture: Call
     assert [item.seq for item in (first, *take_all(capture))] == list(range(50))
     assert capture.losses == Losses(0, 0)
     assert camera.closed.wait(DEADLINE_S)
+
+
+def test_who_asked_for_a_part_is_told_its_number_whatever_becomes_of_it(
+    make_capture: Callable[..., Capture],
+) -> None:
+    """Judged, torn, asked for after the end of the source, and still waiting when it ended."""
+    asked, told = Asked(), {}
+    trigger = commanded()
+    for part in "ABCDE":
+        asker = asked.asker(lambda seq, _, part=part: told.__setitem__(part, seq), wait=False)
+        assert trigger.fire(part, asker)
+    taken = take_all(make_capture(Scripted(frame, bad, frame), trigger))
+    assert [(item.part_id, item.seq) for item in taken] == list(zip("ABCDE", range(5), strict=True))
+    assert told == {item.part_id: item.seq for item in taken}
+
+
+def test_who_waits_for_a_part_that_nobody_has_room_for_is_told_so(
+    make_capture: Callable[..., Capture],
+) -> None:
+    asked, told = Asked(), []
+    trigger = commanded(*["x"] * MOST_PARTS, queue_limit=2 * MOST_PARTS)
+    assert trigger.fire("late", asked.asker(lambda *what: told.append(what), wait=True))
+    camera = Scripted(*[frame] * (MOST_PARTS + 1))
+    capture = make_capture(camera, trigger, dropped=asked.dropped)
+    assert camera.closed.wait(DEADLINE_S) or capture.losses.dropped
+    wait_for(lambda: told)
+    assert told == [(MOST_PARTS, None)]
 
 
 def test_of_a_live_camera_the_newest_frame_wins_and_the_others_are_counted(
