@@ -372,7 +372,6 @@ CONF
 install_mosquitto() {
     local folder=/etc/mosquitto secret
     say "Broker on this machine (to undo: rm $folder/conf.d/edgevision.conf, systemctl restart mosquitto)"
-    put "$folder/edgevision.acl" 0644 root:root <"$ROOT/deploy/mosquitto/acl"
     put "$folder/conf.d/edgevision.conf" 0644 root:root <"$ROOT/deploy/mosquitto/edgevision.conf"
     printf '  write %s, user %s\n' "$folder/edgevision.passwd" "$(station)"
     if [[ ! $dry_run ]]; then
@@ -385,9 +384,19 @@ install_mosquitto() {
         put "$folder/edgevision.passwd" 0600 mosquitto:root <"$secret"
         rm -f "$secret"
     fi
+    put "$folder/edgevision.acl" 0644 root:root < <(access_rules "$folder/edgevision.passwd")
     say "  more users, as $folder/edgevision.acl names them: mosquitto_passwd $folder/edgevision.passwd dashboard"
     run systemctl enable --now mosquitto
     run systemctl restart mosquitto
+}
+
+access_rules() { # PASSWORDS: those of the repository, and one for each station whose name has a dot (see there)
+    local name
+    cat "$ROOT/deploy/mosquitto/acl"
+    [[ -r $1 ]] || return 0
+    cut -d: -f1 "$1" | grep -F . | sort -u | while read -r name; do
+        printf '\nuser %s\ntopic write homeassistant/device/%s/config\n' "$name" "${name//./_}"
+    done || true
 }
 
 install_units() {

@@ -16,6 +16,8 @@ from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
 CREDENTIAL = "mqtt-password"  # its name in systemd's LoadCredential=
+# Users of the broker that are no stations, as deploy/mosquitto/acl has them.
+ROLES = frozenset({"bridge", "dashboard", "engineer", "homeassistant", "operator", "quality"})
 
 _NAME = r"[A-Za-z0-9._-]{1,64}"
 _LEVELS = Matching(
@@ -394,7 +396,7 @@ def load(path: Path) -> Config:
 def _conflicts(tables: Tables, folder: Path) -> list[str]:
     """What is legal key by key and cannot be together, and a password file that gives no password."""
     problems = _camera_conflicts(tables["camera"]) + _pin_conflicts(tables) + _unordered(tables["health"])
-    problems += _vote_conflicts(tables["verdict"])
+    problems += _vote_conflicts(tables["verdict"]) + _name_conflicts(tables)
     if tables["commands"]["enabled"] and not tables["commands"]["allow"]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
@@ -564,7 +566,7 @@ def _config(path: Path, tables: Tables) -> Config:
             host=mqtt["host"],
             port=mqtt["port"],
             prefix=mqtt["prefix"],
-            client_id=mqtt["client_id"] or f"edgevision-{station}",
+            client_id=mqtt["client_id"],
             protocol=mqtt["protocol"],
             keepalive_s=mqtt["keepalive_s"],
             username=mqtt["username"] or None,
@@ -599,6 +601,15 @@ def _tls(mqtt: dict[str, Any], folder: Path) -> TlsConfig | None:
         return None
     files = {key: folder / mqtt[key] if mqtt[key] else None for key in ("ca_file", "cert_file", "key_file")}
     return TlsConfig(**files, insecure=mqtt["insecure"])
+
+
+def _name_conflicts(tables: Tables) -> list[str]:
+    """A name that the broker's access rules give to people and programs would give a station their rights."""
+    name = tables["station"]["name"] or _host_name()
+    if name not in ROLES:
+        return []
+    roles = ", ".join(sorted(ROLES))
+    return [f"[station] name: must not be one of {roles} (deploy/mosquitto/acl), got {name}"]
 
 
 def _host_name() -> str:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from fixtures_daemon import REPOSITORY
 
 from device import config
 from device.errors import ConfigError
@@ -45,7 +46,7 @@ def test_every_limit_is_about_a_key_and_every_key_has_a_sentence() -> None:
 
 
 def test_the_station_names_the_client(tmp_path: Path) -> None:
-    assert load(tmp_path, '[station]\nname = "press-4"').mqtt.client_id == "edgevision-press-4"
+    assert load(tmp_path, '[station]\nname = "press-4"').mqtt.client_id == ""  # the station draws one
     assert load(tmp_path, '[station]\nname = "press-4"\n[mqtt]\nclient_id = "x"').mqtt.client_id == "x"
     assert re.fullmatch(r"[A-Za-z0-9._-]+", load(tmp_path, "").station)
 
@@ -211,3 +212,11 @@ def test_more_votes_cannot_be_needed_than_there_are(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, "[verdict]\nvotes_needed = 3\nvotes_of = 2\n")
     assert problem.endswith("[verdict] votes_needed: must be at most votes_of = 2, got 3")
     assert load(tmp_path, "[verdict]\nvotes_needed = 2\nvotes_of = 2\n").verdict.votes_of == 2
+
+
+def test_no_station_is_called_as_a_user_of_the_broker_with_other_rights(tmp_path: Path) -> None:
+    rules = (REPOSITORY / "deploy/mosquitto/acl").read_text()
+    assert set(re.findall(r"^user (\S+)$", rules, re.MULTILINE)) == config.ROLES
+    for role in config.ROLES:
+        with pytest.raises(ConfigError, match=rf"\[station\] name: must not be one of .*, got {role}"):
+            load(tmp_path, f'[station]\nname = "{role}"')
