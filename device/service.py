@@ -183,7 +183,7 @@ class Service:
         log.info("station %s, session %s", self._config.station, self._session_id)
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
         log.info("runtime %s, camera %s", self._pipeline.runtime, self._capture.name)
-        log.info("broker %s as client %s", self._publisher.address, self._config.mqtt.client_id)
+        log.info("broker %s as client %s", self._publisher.address, self._publisher.client_id)
 
     @property
     def losses(self) -> Losses:

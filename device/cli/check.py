@@ -201,7 +201,7 @@ def _try_region(loaded: Config, opened: bundle.Bundle, size: Size) -> str:
 
 def _try_broker(loaded: Config) -> str:
     try_broker(loaded.mqtt)
-    return f"{loaded.mqtt.host}:{loaded.mqtt.port} accepts client {loaded.mqtt.client_id}"
+    return f"{loaded.mqtt.host}:{loaded.mqtt.port} accepts the station"
 
 
 def _try_pins(loaded: Config) -> str:
@@ -310,7 +310,7 @@ def try_broker(config: MqttConfig, timeout_s: float = CONNECT_S) -> str:
     versions = Versions(config.protocol)
     while True:
         wanted = versions.wanted
-        connection = Connection(config, f"{config.client_id}-check", wanted)
+        connection = Connection(config, f"edgevision-check-{uuid.uuid4().hex[:8]}", wanted)
         try:
             connection.open(timeout_s)
         except BrokerError as error:

@@ -27,7 +27,7 @@ from typing import Any
 from device.config import MqttConfig, OutboxConfig
 from device.errors import BrokerError
 from device.inspection.verdict import Verdict
-from device.mqtt.connection import Bell, Connection, ProtocolRefused, Unanswered, Will
+from device.mqtt.connection import Bell, Connection, ProtocolRefused, Unanswered, Will, own_client_id
 from device.mqtt.delivery import Counts, Delivery
 from device.mqtt.exchange import TICK_S, Exchange
 from device.mqtt.handlers import Handler, Handlers
@@ -65,6 +65,7 @@ class Publisher:
         if config.tls is not None:
             tls_context(config.tls)
         self._config = config
+        self.client_id = config.client_id or own_client_id(state, station)
         self._root = f"{config.prefix}/{station}"
         self._session_id = session_id
         self._outbox = Outbox(state, outbox.max_bytes, outbox.max_days * 86400, self._on_stored)
@@ -201,7 +202,7 @@ class Publisher:
     def _connect(self) -> Connection:
         """A connection that the broker has accepted. Raises BrokerError."""
         will = Will(f"{self._root}/status", "offline", self._session_id)
-        connection = Connection(self._config, self._config.client_id, self._versions.wanted, will)
+        connection = Connection(self._config, self.client_id, self._versions.wanted, will)
         try:
             connection.open()
         except ProtocolRefused:

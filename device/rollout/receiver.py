@@ -96,7 +96,7 @@ class Receiver:
             draft = intake.take(self._incoming, name, self._models, self._trust.vouch)
             try:
                 signer = self._trust.vouch(draft)
-                loaded = self._checked(draft)
+                loaded = self._checked(draft, name)
                 final = self._named(draft, name, loaded)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -143,28 +143,28 @@ class Receiver:
 
     # ---- the bundle
 
-    def _checked(self, draft: Path) -> Bundle:
+    def _checked(self, draft: Path, name: str) -> Bundle:
         """The draft, opened: content, no step back in time, golden images."""
         loaded = bundles.load(draft)
-        self._require_date(loaded)
+        self._require_date(loaded, name)
         Pipeline(loaded, "receiver", "receiver", self._config.model.threads, self._config.model.runtime)
         return loaded
 
-    def _require_date(self, loaded: Bundle) -> None:
+    def _require_date(self, loaded: Bundle, name: str) -> None:
         """Not older than any that was taken before, whatever is in use now; and not from the future."""
         created = loaded.calibration.created_utc
         latest = datetime.now(UTC) + AHEAD if clock_synced() else None
         if latest is not None and created > latest:
             raise BundleError(
-                f"{loaded.name}: created: must not be over a day ahead of this station's clock, is {created}"
+                f"{name}: created: must not be over a day ahead of this station's clock, is {created}"
             )
         newest = self._accepted.newest(latest)
         known = [] if newest is None else [(newest.created_utc, f"{newest.bundle}, which was taken before")]
         if (active := self._active()) is not None:
             known.append((active.calibration.created_utc, f"the active {active.name}"))
-        for date, name in known:
+        for date, other in known:
             if created < date and (latest is None or date <= latest):
-                raise BundleError(f"{loaded.name}: must not be older than {name}; to go back, use rollback")
+                raise BundleError(f"{name}: must not be older than {other}; to go back, use rollback")
 
     def _active(self) -> Bundle | None:
         """The bundle in use; None where there is none, or a damaged one, which this one may mend."""

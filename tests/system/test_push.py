@@ -162,10 +162,12 @@ def test_the_next_one_is_tried_on_live_frames_and_can_be_taken_back(site: Site) 
     assert site.at_work() in before
     status = site.run("status", "station")["hosts"][0]
     assert status["model"]["bundle"] == before
-    log = site.machine.path(f"{STATE}/push.log").read_text().splitlines()
-    assert [(json.loads(line)["by"], json.loads(line)["action"]) for line in log[-2:]] == [
-        (PUSHER, "install"),
-        (PUSHER, "rollback"),
+    log = [json.loads(line) for line in site.machine.path(f"{STATE}/push.log").read_text().splitlines()]
+    assert [(line["by"], line["action"], line["result"]) for line in log[-4:]] == [
+        (PUSHER, "install", "begun"),
+        (PUSHER, "install", "done"),
+        (PUSHER, "rollback", "begun"),
+        (PUSHER, "rollback", "done"),
     ]
 
 
@@ -193,7 +195,7 @@ def test_an_older_one_is_no_update(site: Site) -> None:
     assert site.push(site.bundle(), "station")["exit"] == 0
     refused = site.push(old, "station")
     assert refused["exit"] == 4
-    assert "must not be older than the active" in refused["hosts"][0]["reason"]
+    assert f"{old.name}: must not be older than" in refused["hosts"][0]["reason"]
 
 
 def test_what_was_changed_on_the_way_is_refused_there(site: Site) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from fixtures_broker import Broker, Subscriber, free_port
@@ -15,7 +17,15 @@ from fixtures_mqtt import mqtt_config
 
 from device.config import TlsConfig
 from device.errors import BrokerError
-from device.mqtt.connection import Bell, Connection, ProtocolRefused, Unanswered, Will
+from device.mqtt.connection import (
+    CLIENT_ID_FILE,
+    Bell,
+    Connection,
+    ProtocolRefused,
+    Unanswered,
+    Will,
+    own_client_id,
+)
 
 
 def open_connection(port: int, protocol: str = "5", **changes: object) -> Connection:
@@ -225,3 +235,18 @@ def test_a_bell_wakes_at_once_and_once() -> None:
     threading.Timer(0.05, bell.ring).start()
     bell.wait(30)
     assert time.monotonic() - begin < 5
+
+
+def test_a_client_id_that_nobody_can_guess_and_that_lasts(tmp_path: Path) -> None:
+    drawn = own_client_id(tmp_path / "state", "press-4")
+    assert re.fullmatch(r"edgevision-press-4-[0-9a-f]{8}", drawn)
+    assert own_client_id(tmp_path / "state", "press-4") == drawn
+    assert own_client_id(tmp_path / "other", "press-4") != drawn
+    (tmp_path / "state" / CLIENT_ID_FILE).write_text("../../x")
+    assert re.fullmatch(r"edgevision-press-4-[0-9a-f]{8}", own_client_id(tmp_path / "state", "press-4"))
+
+
+def test_a_disk_that_keeps_no_client_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "state").write_text("no folder")
+    assert re.fullmatch(r"edgevision-press-4-[0-9a-f]{8}", own_client_id(tmp_path / "state", "press-4"))
+    assert "for this session alone" in caplog.text
