@@ -160,12 +160,7 @@ def _require_place(models: Path, config: Config) -> None:
         )
     if (models / manifest.FILE).exists():
         raise BundleError(f"{models}: is one bundle; a folder of bundles is needed")
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=models):
-            pass
-    except OSError as error:
-        raise StorageError(f"{models}: cannot be written: {error.strerror}") from None
+    durable.require_folder(models, str(models))
 
 
 # ---- frames

@@ -5,12 +5,26 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from device.errors import StorageError
 
 _HERE = -100  # AT_FDCWD: paths are from the working folder
 _RENAME_EXCHANGE = 2  # renameat2(2)
+
+
+def require_folder(folder: Path, named: str) -> None:
+    """A folder that can be written to, made where it is missing: known now, not after the long part.
+
+    Raises StorageError, which calls it `named`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"{named}: cannot be written: {error.strerror}") from None
 
 
 def write(path: Path, content: bytes) -> None:

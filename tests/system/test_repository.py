@@ -19,6 +19,7 @@ import device
 LARGEST_BYTES = 3 * 1024 * 1024
 OF_THE_DEVICE = {
     "ai_edge_litert",
+    "av",
     "cv2",
     "device",
     "fastjsonschema",

@@ -5,7 +5,6 @@ A row is one image: as it is, then copies of it, the outline of its mask drawn i
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,10 +35,12 @@ GRAIN_IMAGES = 16  # that the direction of the grain is measured on
 Pixels = NDArray[np.uint8]
 
 
-def of_command(options: argparse.Namespace, config: Config) -> Path:
+def of_fit(
+    path: Path, config: Config, *, data: Sequence[Path], format: str, limit: int | None, seed: int
+) -> Path:
     """`trainer.fit --preview-augmentation FILE.png`: the path of the sheet. Raises EdgeVisionError."""
-    limit = config.data.limit if options.limit is None else options.limit
-    dataset = datasets.load(options.data, options.format, seed=options.seed, protocol="given", limit=limit)
+    most = config.data.limit if limit is None else limit
+    dataset = datasets.load(data, format, seed=seed, protocol="given", limit=most)
     warn(dataset.samples, config.augment)
     augmentation = Augmentation.of(config.augment, mirrored=True, turned=True)
     if "auto" in (
@@ -48,8 +49,7 @@ def of_command(options: argparse.Namespace, config: Config) -> Path:
         config.augment.quarter_turns,
     ):
         log.info('"auto" is shown as done; in training it is where the probe ranks better with such copies')
-    path: Path = options.preview_augmentation
-    write(path, sheet(_shown(dataset.samples, options.seed), augmentation, options.seed))
+    write(path, sheet(_shown(dataset.samples, seed), augmentation, seed))
     return path
 
 
