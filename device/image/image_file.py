@@ -13,11 +13,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 FORMATS = "a PNG, JPEG, BMP, TIFF or WebP image"
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # stuffed bytes and restarts belong to the data
 _JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _JPEG_END, _JPEG_BARE, _JPEG_SCAN, _JPEG_INTERVAL = 0xD9, 0x01, 0xDA, 0xDD
 _JPEG_PROGRESSIVE = 0xC2
@@ -105,9 +107,10 @@ class _Segment:
 
 def _jpeg_segments(content: bytes) -> Iterator[_Segment]:
     """All of them up to EOI; none after one that is cut off."""
-    at = 2
-    while found := _JPEG_MARKER.search(content, at):
-        marker, at = found[1][0], found.end()
+    markers, at = _jpeg_markers(content), 2
+    while (index := int(np.searchsorted(markers, at))) < len(markers):
+        at = int(markers[index]) + 2
+        marker = content[at - 1]
         if marker in (_JPEG_END, _JPEG_BARE):
             yield _Segment(marker, at - 2, b"")
             if marker == _JPEG_END:
@@ -118,6 +121,15 @@ def _jpeg_segments(content: bytes) -> Iterator[_Segment]:
         length = struct.unpack_from(">H", content, at)[0]
         yield _Segment(marker, at - 2, content[at + 2 : at + length])
         at += length
+
+
+def _jpeg_markers(content: bytes) -> NDArray[np.intp]:
+    """Where 0xff is followed by a marker; stuffed bytes, fill bytes and restarts belong to the data."""
+    levels = np.frombuffer(content, np.uint8)
+    before = np.flatnonzero(levels[:-1] == 0xFF)
+    after = levels[before + 1]
+    marks: NDArray[np.intp] = before[(after != 0) & (after != 0xFF) & ((after < 0xD0) | (after > 0xD7))]
+    return marks
 
 
 def _progressive_fault(frame: bytes, segments: Sequence[_Segment]) -> str | None:

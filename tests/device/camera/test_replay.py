@@ -104,6 +104,18 @@ def test_a_bad_image_is_a_bad_frame_and_the_rest_goes_on(tmp_path: Path) -> None
     assert (first.seq, last.seq) == (0, 2)
 
 
+def test_a_jpeg_with_a_hole_before_its_end_is_no_frame(tmp_path: Path) -> None:
+    """What is missing would be gray, and gray may be good."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    content = cv2.imencode(".jpg", noise)[1].tobytes()
+    (tmp_path / "1.jpg").write_bytes(content[: len(content) // 3] + b"\xff\xd9")
+    (tmp_path / "2.jpg").write_bytes(content)
+    fault, frame = read_all(ReplayCamera(tmp_path))
+    assert isinstance(fault, BadFrame)
+    assert "damaged JPEG: its data end before its image does" in str(fault)
+    assert isinstance(frame, Frame)
+
+
 def test_a_loop_lists_the_folder_afresh(tmp_path: Path) -> None:
     write(tmp_path / "1.png")
     camera = ReplayCamera(tmp_path, loop=True)
