@@ -32,12 +32,12 @@ import numpy as np
 
 from device.bundle import bundle as bundles
 from device.errors import EdgeVisionError
-from device.image.frame import Frame, frame_from_file
+from device.health.camera_shift import View
+from device.image.frame import Frame
 from device.inspection import familiar
 from device.inspection.checks import Checks
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Word, decide
-from device.telemetry.camera_shift import View
 from trainer import evaluate
 from trainer.data.changes import TOMORROWS, Tomorrow
 from trainer.data.dataset import Sample, load
@@ -95,13 +95,13 @@ class Today:
         self._samples = samples
         self._view = View(None)
         for sample in [one for one in samples if not one.label][:8]:
-            self._view.learn(frame_from_file(sample.path, 0).image)
+            self._view.learn(self._pipeline.read(sample.path, 0).image)
 
     def under(self, tomorrow: Tomorrow) -> Row:
         """All images after a change."""
         labels, scores, words, pictures, shifts = [], [], [], [], []
         for number, sample in enumerate(self._samples):
-            frame = _changed(frame_from_file(sample.path, number), tomorrow, number)
+            frame = _changed(self._pipeline.read(sample.path, number), tomorrow, number)
             verdict = self._pipeline.inspect(frame)
             labels.append(sample.label)
             scores.append(verdict.score or 0.0)

@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_receive(commands)
     _add_learn(commands)
     _add_aim(commands)
+    _add_adapt(commands)
     verify = commands.add_parser("verify", help="compare a bundle with its manifest, and print where it lies")
     verify.add_argument(
         "bundle", type=Path, metavar="DIR", help="a bundle, or a folder whose `current` leads to it"
@@ -132,6 +133,29 @@ def _add_receive(commands: Any) -> None:
         "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
     )
     receive.set_defaults(command=_receive)
+
+
+def _add_adapt(commands: Any) -> None:
+    adapt = commands.add_parser("adapt", help="re-centre the bundle at work on good parts: docs/adapt.md")
+    adapt.add_argument("--images", type=Path, metavar="DIR", help="good parts, in place of the camera's")
+    adapt.add_argument("--count", type=int, default=30, metavar="N", help="frames; default: %(default)s")
+    adapt.add_argument(
+        "--interval", type=float, default=1.0, metavar="S", help="seconds between two; default: %(default)s"
+    )
+    adapt.add_argument(
+        "--known",
+        type=Path,
+        metavar="DIR",
+        help="parts of known truth, good/ and bad/; default: <state>/known",
+    )
+    adapt.add_argument(
+        "--false-rejects", type=float, default=0.01, metavar="R", help="wanted; default: %(default)s"
+    )
+    adapt.add_argument("--out", type=Path, metavar="DIR", help="where it goes; default: [bundle] path")
+    adapt.add_argument(
+        "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
+    )
+    adapt.set_defaults(command=_adapt)
 
 
 def _add_learn(commands: Any) -> None:
@@ -289,6 +313,22 @@ def _snapshot(options: argparse.Namespace) -> int:
 
     _log_to_stderr("warning")
     return snapshot.snapshot(config.load(options.config), options.file, beside=options.beside)
+
+
+def _adapt(options: argparse.Namespace) -> int:
+    from device import config
+    from device.learning import adapt
+    from device.learning.collect import Plan
+
+    _log_to_stderr("warning")
+    wanted = adapt.Wanted(
+        images=options.images,
+        known=options.known,
+        out=options.out,
+        plan=Plan(options.count, options.interval),
+        false_rejects=options.false_rejects,
+    )
+    return adapt.adapt(config.load(options.config), wanted)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -329,13 +329,15 @@ class Reference:
 class DriftReference:
     """What good images looked like: see checks.Checks for all but the score.
 
-    `evidence` is None in a bundle from before it was kept; then it is not watched.
+    `evidence` is None in a bundle from before it was kept; then it is not watched. `pooled`: the logit behind
+    the score, which is not watched; None in a bundle from before it was kept.
     """
 
     brightness_ratio: Reference
     focus: Reference
     score: Reference
     evidence: Reference | None = None
+    pooled: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -506,8 +508,9 @@ class Calibration:
         for name in ("roi", "ignore"):
             polygons = getattr(self.preprocess, name)
             content["preprocess"][name] = [polygon.corners for polygon in polygons]
-        if self.drift_reference.evidence is None:
-            del content["drift_reference"]["evidence"]
+        for name in ("evidence", "pooled"):
+            if getattr(self.drift_reference, name) is None:
+                del content["drift_reference"][name]
         if self.familiar is None:
             del content["familiar"]
         if self.localization.good is None:

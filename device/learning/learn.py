@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,14 +128,14 @@ def learn(config: Config, wanted: Wanted) -> int:
     """
     begin_s = time.monotonic()
     models = wanted.out or config.bundle
-    _require_place(models, config)
+    require_place(models, config)
     starter = bundles.load(wanted.starter or config.bundle)
     teacher = Teacher(starter, config)
     folder = wanted.images
     if folder is None:
         folder = config.state / "learned" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        if not _collect(config, wanted.plan, folder, teacher):
-            _say(f"interrupted; go on with what is there: --images {folder}")
+        if not collect(config, wanted.plan, folder, teacher.sight.measure):
+            say(f"interrupted; go on with what is there: --images {folder}")
             return INTERRUPTED
     seen = teacher.look(image_files(folder))
     taught = teach(seen, teacher.sight.spec, teacher.sight.pooling, wanted.false_rejects)
@@ -143,7 +143,7 @@ def learn(config: Config, wanted: Wanted) -> int:
     if models == config.bundle:
         learned_here.record(config.state, path)
     _report(seen, taught, wanted.false_rejects, time.monotonic() - begin_s)
-    _say(f"it is not in use yet: python -m device activate {path.name}")
+    say(f"it is not in use yet: python -m device activate {path.name}")
     print(path)
     return 0
 
@@ -151,7 +151,7 @@ def learn(config: Config, wanted: Wanted) -> int:
 # ---- before the long part
 
 
-def _require_place(models: Path, config: Config) -> None:
+def require_place(models: Path, config: Config) -> None:
     """Known now, not after hours of collecting. Raises SignatureError, BundleError, StorageError."""
     if config.signers is not None and not config.allow_learned and models == config.bundle:
         raise SignatureError(
@@ -166,7 +166,7 @@ def _require_place(models: Path, config: Config) -> None:
 # ---- frames
 
 
-def _collect(config: Config, plan: Plan, folder: Path, teacher: Teacher) -> bool:
+def collect(config: Config, plan: Plan, folder: Path, look: Callable[[Frame], Checks]) -> bool:
     """Good frames from the camera into the folder. False where it was told to stop.
 
     Raises EdgeVisionError.
@@ -175,12 +175,12 @@ def _collect(config: Config, plan: Plan, folder: Path, teacher: Teacher) -> bool
         raise ConfigError("[trigger] kind: learn hears no commands; take another, or learn from --images")
     triggered = config.trigger.kind != "free-run"
     timeout_s = config.trigger.timeout_s if triggered else config.camera.timeout_s
-    _say(f"good frames go to {folder}; Ctrl-C keeps them")
+    say(f"good frames go to {folder}; Ctrl-C keeps them")
     with StopSignal() as stop:
-        collection = Collection(plan, Fitness(config.health), folder, teacher.sight.measure, stop, Teller())
+        collection = Collection(plan, Fitness(config.health), folder, look, stop, Teller())
         collection.run(make_camera(config.camera, stop.wait), make_trigger(config.trigger), timeout_s)
         if collection.refused:
-            _say(f"refused: {', '.join(f'{n} {why}' for why, n in collection.refused.most_common())}")
+            say(f"refused: {', '.join(f'{n} {why}' for why, n in collection.refused.most_common())}")
         return not stop.requested
 
 
@@ -193,7 +193,7 @@ class Teller:
     def __call__(self, progress: Progress) -> None:
         if progress.taken == progress.wanted or time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + TELL_S
-            _say(str(progress))
+            say(str(progress))
 
 
 # ---- learning
@@ -217,13 +217,13 @@ class Teacher:
         """
         used = _thinned(files, max(LEAST, MOST_BYTES // self.sight.tile_bytes))
         if len(used) < len(files):
-            _say(f"{len(files)} images: every so many, {len(used)} in all, as their features take memory")
+            say(f"{len(files)} images: every so many, {len(used)} in all, as their features take memory")
         seen: list[Seen] = []
         teller = Teller()
         for index, path in enumerate(used, 1):
             found = self._look_at(path, {one.sha256 for one in seen})
             if isinstance(found, str):
-                _say(f"left out: {path}: {found}")
+                say(f"left out: {path}: {found}")
             else:
                 seen.append(found)
             teller(Progress(index, len(used), index - len(seen), None))
@@ -252,23 +252,10 @@ class Teacher:
         tolerance = max(self._starter.calibration.golden.tolerance, LEAST_TOLERANCE)
         calibration = replace(calibration, golden=GoldenSpec(tolerance, vectors))
         name = wanted.name or f"{self._config.station.lstrip('._-')[:56] or 'station'}-learned"
-        with tempfile.TemporaryDirectory(prefix=".learn-", suffix=".draft", dir=models) as draft:
-            made = bundles.write(
-                draft,
-                name,
-                self._starter.model_path.read_bytes(),
-                calibration,
-                {file: _png(self.sight.read(one.path)) for file, one in golden.items()},
-                {memories.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)},
-            )
-            Pipeline(bundles.load(made), "learn", "learn", self._config.model.threads)
-            final = models / made.name
-            try:
-                made.rename(final)
-                durable.sync_folder(models)
-            except OSError as error:
-                raise StorageError(f"{final}: cannot be written: {error.strerror}") from None
-        return final
+        extra = {memories.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)}
+        images = {file: _png(self.sight.read(one.path)) for file, one in golden.items()}
+        content = self._starter.model_path.read_bytes()
+        return written(models, name, content, calibration, images, extra, self._config.model.threads)
 
     def _score(self, golden: Seen, taught: Taught) -> float:
         return self.sight.score(self.sight.read(golden.path), taught.memory, taught.scores)
@@ -304,16 +291,50 @@ class Teacher:
         )
 
 
-def teach(seen: Sequence[Seen], spec: MemorySpec, pooling: Pooling, false_rejects: float) -> Taught:
-    """A memory of these frames, and the thresholds that good frames of the same kind rarely reach."""
+def written(
+    models: Path,
+    name: str,
+    model: bytes,
+    calibration: Calibration,
+    golden: Mapping[str, bytes],
+    extra: Mapping[str, bytes],
+    threads: int | None,
+) -> Path:
+    """Where a bundle lies that was written beside the others, once it has given its golden scores.
+
+    Raises BundleError, InterpreterError, StorageError; then there is none.
+    """
+    with tempfile.TemporaryDirectory(prefix=".learn-", suffix=".draft", dir=models) as draft:
+        made = bundles.write(draft, name, model, calibration, golden, extra)
+        Pipeline(bundles.load(made), "learn", "learn", threads)
+        final = models / made.name
+        try:
+            made.rename(final)
+            durable.sync_folder(models)
+        except OSError as error:
+            raise StorageError(f"{final}: cannot be written: {error.strerror}") from None
+    return final
+
+
+def teach(
+    seen: Sequence[Seen],
+    spec: MemorySpec,
+    pooling: Pooling,
+    false_rejects: float,
+    known: Features | None = None,
+) -> Taught:
+    """A memory of these frames, and the thresholds that good frames of the same kind rarely reach.
+
+    `known`: rows of another memory that are to be remembered beside them; of kind "nearest" alone.
+    """
     fold_of = np.arange(len(seen)) * FOLDS // len(seen)
     distances: list[Distances] = []
     for fold in range(FOLDS):
-        without = remember([one for one, of in zip(seen, fold_of, strict=True) if of != fold], spec)
+        without = remember([one for one, of in zip(seen, fold_of, strict=True) if of != fold], spec, known)
         distances += [
             Distances.of(one, without, pooling) for one, of in zip(seen, fold_of, strict=True) if of == fold
         ]
-    made = remember(seen, spec)
+    made = remember(seen, spec, known)
     made = Memory(made.good, _scaled(made.spec, spec.image_weight, distances))
     held_out = np.array([one.evidence(made.spec) for one in distances])
     ng, marginal = (
@@ -392,11 +413,13 @@ def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> flo
     return limit(np.maximum(held_out - least, 1e-6).tolist(), share) + least
 
 
-def remember(seen: Sequence[Seen], spec: MemorySpec) -> Memory:
+def remember(seen: Sequence[Seen], spec: MemorySpec, known: Features | None = None) -> Memory:
     """As many rows as `spec` has, or what each place shows; its spec says nothing of what is usual yet."""
     rng = np.random.default_rng(SEED)
     parts = np.stack([part.stored for one in seen for part in one.parts])
     rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
+    if known is not None:
+        rows = np.concatenate([known, rows[:, : spec.row_channels]])
     good = coreset.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
     items = len(good.items) or len(good.means)
     return Memory(good, replace(spec, items=items))
@@ -475,12 +498,13 @@ def _thinned(files: Sequence[Path], most: int) -> list[Path]:
 def _report(seen: Sequence[Seen], taught: Taught, wanted: float, took_s: float) -> None:
     most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kept = taught.memory.good.items
-    _say(f"learned from {len(seen)} good images: {len(kept)} rows kept, {kept.nbytes / 1000:.0f} kB")
-    _say(f"of them would be NG, each judged without its neighbours: {taught.rate}; wanted {wanted:.1%}")
+    say(f"learned from {len(seen)} good images: {len(kept)} rows kept, {kept.nbytes / 1000:.0f} kB")
+    say(f"of them would be NG, each judged without its neighbours: {taught.rate}; wanted {wanted:.1%}")
     if taught.rate.high > 10 * wanted:
-        _say("more good images would tell the rate of false rejects better")
-    _say(f"{took_s:.1f} s, {most_mib:.0f} MiB at most")
+        say("more good images would tell the rate of false rejects better")
+    say(f"{took_s:.1f} s, {most_mib:.0f} MiB at most")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """On stderr: stdout carries the path alone."""
     print(line, file=sys.stderr, flush=True)

@@ -206,6 +206,7 @@ def _drift_reference(
         focus=_reference([checks.focus for checks in seen]),
         score=_reference(scored(learned.pooled[learned.labels == 0], scores)),
         evidence=_reference(evidence),
+        pooled=_reference(learned.pooled[learned.labels == 0]),
     )
 
 

@@ -87,7 +87,8 @@ def measured(
     known = least = _widened(natural(good, rate), bad, 0.0)
     labels = learned.labels
     few = np.concatenate([_spread(np.flatnonzero(labels == label)) for label in (0, 1)])
-    frames = [frame_from_file(learned.judged[index].path, 0) for index in few]
+    white = learned.preprocess.white_level
+    frames = [frame_from_file(learned.judged[index].path, 0, white) for index in few]
     trial = _Trial(learned, scores, frames, learned.pooled[few], labels[few], thresholds)
     ramps = RAMPS + (COLOUR_RAMPS if learned.preprocess.colour == "rgb" else ())
     caps: list[tuple[Ramp, float]] = []
