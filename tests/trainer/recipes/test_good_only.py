@@ -151,7 +151,7 @@ def test_defects_in_train_are_not_used(tmp_path: Path, caplog: pytest.LogCapture
     lines += ["data/test/spot/000.png,defective,x,train", "data/test/spot/001.png,defective,y,"]
     (tmp_path / "all.csv").write_text("\n".join(["path,label,group,split", *lines]))
     with caplog.at_level(logging.INFO):
-        dataset = datasets.load(tmp_path / "all.csv", "csv", protocol="good-only")
+        dataset = datasets.load(tmp_path / "all.csv", "csv", protocol="good-only", groups="given")
     assert "1 defective images of train are not used: --mode good-only" in caplog.text
     assert [sample.split for sample in dataset.samples if sample.group == "y"] == ["test"]
 
