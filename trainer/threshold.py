@@ -134,12 +134,13 @@ def _unseen(bundle: Bundle, dataset: Dataset) -> tuple[list[Sample], list[str]]:
 def _require_enough(dataset: Dataset, labels: Sequence[int], wish: ThresholdConfig) -> None:
     defective = sum(labels)
     good = len(labels) - defective
-    if wish.choose == "false_reject_rate" and not defective:
+    if wish.choose == "false_reject_rate" and defective < wishes.FEW_DEFECTIVE:
         wishes.require_enough(good, defective, wish)
     elif min(good, defective) < LEAST_IMAGES:
         raise DataError(
             f"{dataset.root}: thresholds need {LEAST_IMAGES} good and {LEAST_IMAGES} defective images or more"
-            f", not trained on: found {good} good and {defective} defective"
+            f", not trained on: found {good} good and {defective} defective; "
+            "--choose false_reject_rate needs good ones alone"
         )
 
 
@@ -174,6 +175,8 @@ def _report(judged: Judged, before: Thresholds, after: Thresholds, described: di
         row = confusion(judged.labels, judged.scores, found.ng)
         counts = f"tp {row.tp}, fp {row.fp}, tn {row.tn}, fn {row.fn}"
         log.info("%-6s NG from %.4f (%s), MARGINAL from %.4f", word, found.ng, counts, found.marginal)
+    if after.marginal == after.ng:
+        log.info("%s", thresholds.NO_MARGINAL)
     log.info("from   precision  recall     F1     tp    fp    tn    fn")
     for threshold in thresholds.ROUND_THRESHOLDS[:5]:
         found_there = confusion(judged.labels, judged.scores, threshold)

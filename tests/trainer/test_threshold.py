@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -277,6 +278,41 @@ def test_a_wish_is_granted_with_its_intervals(bundle, tmp_path, capsys):
     rows = (fresh.path / "thresholds.csv").read_text().splitlines()
     assert rows[0] == "threshold,tp,fp,tn,fn,precision,recall,f1"
     assert rows[-1].split(",")[1:5] == ["40", "100", "0", "0"]
+
+
+@pytest.mark.parametrize("defective", [1, 6, 9])
+def test_a_few_defective_images_do_no_harm(bundle, tmp_path, defective):
+    """Where the limit finds none of them it is that of the good ones alone, and what it misses is told."""
+    data = reviewed(tmp_path / "set", line(range(20, 90), range(30, 30 + defective)))
+    alone = reviewed(tmp_path / "good", line(range(20, 90), range(0)))
+    asked = ["--choose", "false_reject_rate", "--false-reject-rate", "0.05"]
+    limits = []
+    for number, images in enumerate((data, alone)):
+        out = tmp_path / f"out{number}"
+        given = ["--bundle", str(bundle.path), "--data", str(images), "--out", str(out)]
+        assert main([*given, *asked]) == 0
+        limits.append(bundles.load(out).calibration)
+    few, none = limits
+    assert few.thresholds.ng == pytest.approx(none.thresholds.ng)
+    assert few.training["thresholds"]["at_ng"]["recall"][0] == 0.0
+
+
+def test_a_few_defective_images_that_are_found_are_told(bundle, tmp_path):
+    data = reviewed(tmp_path / "set", line(range(20, 90), range(150, 156)))
+    given = ["--bundle", str(bundle.path), "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main([*given, "--choose", "false_reject_rate", "--false-reject-rate", "0.05"]) == 0
+    at_ng = bundles.load(tmp_path / "out").calibration.training["thresholds"]["at_ng"]
+    assert (at_ng["recall"][0], at_ng["false_reject_rate"][0]) == (1.0, 0.0)
+
+
+def test_it_is_said_where_nothing_will_be_marginal(bundle, tmp_path, caplog):
+    data = reviewed(tmp_path / "set", line(range(20, 60), range(150, 190)))
+    given = ["--bundle", str(bundle.path), "--data", str(data), "--out", str(tmp_path / "out")]
+    with caplog.at_level(logging.INFO):
+        assert main([*given, "--marginal-share", "0"]) == 0
+    chosen = bundles.load(tmp_path / "out").calibration.thresholds
+    said = "MARGINAL begins where NG does: no part will be MARGINAL" in caplog.text
+    assert said == (chosen.ng == chosen.marginal)
 
 
 def test_a_wish_that_the_images_do_not_carry_is_refused(bundle, tmp_path, capsys):

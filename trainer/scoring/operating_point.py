@@ -19,6 +19,7 @@ from trainer.config import ThresholdConfig
 from trainer.scoring import metrics
 
 RESAMPLES = 2000
+FEW_DEFECTIVE = 10  # images: that not one of so few is found does not refuse a wished false-reject rate
 FACTORS = tuple(2**step for step in range(1, 16))  # of the images at hand, that may be asked for
 SPACED = 10  # of the greatest good images: how far apart they lie says how far above them NG begins
 SEED = 0  # of the resampling: the same images give the same interval
@@ -75,9 +76,9 @@ def begin(labels: Labels, pooled: Values, wish: ThresholdConfig) -> float:
     """The logit from which images are NG. Raises DataError where the images do not carry the wish."""
     bad = int(labels.sum())
     require_enough(len(labels) - bad, bad, wish)
-    if wish.choose == "false_reject_rate" and not bad:
-        return above_good(np.sort(pooled)[::-1], wish.false_reject_rate, wish.confidence)
     cuts = Cuts.of(labels, pooled)
+    if wish.choose == "false_reject_rate" and bad < FEW_DEFECTIVE and not cuts.tp[_legal(cuts, wish)].any():
+        return above_good(np.sort(pooled[labels == 0])[::-1], wish.false_reject_rate, wish.confidence)
     return {"f1": _best_f1, "precision": _precise, "false_reject_rate": _rarely, "cost": _cheapest}[
         wish.choose
     ](cuts, wish)
@@ -121,14 +122,20 @@ def _best_f1(cuts: Cuts, wish: ThresholdConfig) -> float:
 
 def _rarely(cuts: Cuts, wish: ThresholdConfig) -> float:
     """Of the cuts that the allowed number of good images reach, the one that finds the most defects."""
-    most = allowed(cuts.good, wish.false_reject_rate, wish.confidence)
-    legal = cuts.fp <= (-1 if most is None else most)
-    if not legal.any() or not cuts.tp[legal].any():
+    legal = _legal(cuts, wish)
+    if not cuts.tp[legal].any():
+        most = allowed(cuts.good, wish.false_reject_rate, wish.confidence)
         raise DataError(
             f"[threshold] false_reject_rate = {wish.false_reject_rate:g}: no defective image would be found: "
             f"more than the {most} allowed of {cuts.good} good ones score above all of them"
         )
     return cuts.first_of_most_hits(legal)
+
+
+def _legal(cuts: Cuts, wish: ThresholdConfig) -> NDArray[np.bool_]:
+    """The cuts that no more good images reach than a wished false-reject rate allows."""
+    most = allowed(cuts.good, wish.false_reject_rate, wish.confidence)
+    return np.asarray(cuts.fp <= (-1 if most is None else most))
 
 
 def _precise(cuts: Cuts, wish: ThresholdConfig) -> float:

@@ -18,6 +18,10 @@ ROUND_THRESHOLDS = tuple(step / 10 for step in range(1, 10))
 SWEEP_FILE = "thresholds.csv"
 SWEEP_ROWS = 1000  # of the whole sweep that a bundle carries
 SWEEP_COLUMNS = ("threshold", "tp", "fp", "tn", "fn", "precision", "recall", "f1")
+NO_MARGINAL = (
+    "MARGINAL begins where NG does: no part will be MARGINAL, as nothing that was judged lies between the "
+    "good images and NG"
+)
 LEAST_SLOPE = 1e-3  # where the logits do not rank the images at all: scores must still rise with them
 
 Labels = NDArray[np.int64]  # (n,), 0 good, 1 defective
