@@ -121,6 +121,6 @@ def report_page(reported: Learned) -> str:
 
 def section(page: str, title: str) -> str:
     """What stands under a heading."""
-    found = re.search(rf"<section><h2>{title}</h2>(.*?)</section>", page, re.DOTALL)
+    found = re.search(rf"<section>(?:<details><summary>)?<h2>{title}</h2>(.*?)</section>", page, re.DOTALL)
     assert found
     return found[1]

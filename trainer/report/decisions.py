@@ -13,7 +13,7 @@ from trainer.report import page
 from trainer.report.curves import CONFIDENCE, limits_of
 from trainer.report.judged import Judged
 from trainer.report.page import Markup
-from trainer.scoring import metrics
+from trainer.scoring import metrics, sorting
 
 
 def decisions(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
@@ -24,6 +24,7 @@ def decisions(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
         *(_confusion(name, threshold, labels, scores) for name, threshold in limits_of(calibration)),
         _verdicts(calibration, labels, scores),
     )
+    yield _sorted_for_good(labels, scores)
     levels = sorted(
         {*(row.threshold for row in thresholds.table), *(value for _, value in limits_of(calibration))}
     )
@@ -34,6 +35,27 @@ def decisions(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
         rows,
         f"What a threshold would do on these images; those of the bundle are marked. Intervals: {CONFIDENCE}",
         marked,
+    )
+
+
+def _sorted_for_good(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Markup:
+    said = {
+        "PB": "bad parts sorted out, at so many good ones lost",
+        "PG": "good parts passed, at so many bad missed",
+    }
+    rows = [
+        (
+            f"{name}, {said[name[:2]]}: {name[2:]} %",
+            f"{one.hits} of {one.of}",
+            one.share,
+            f"{one.low:.3f} to {one.high:.3f}",
+        )
+        for name, one in sorting.shares(labels, scores).items()
+    ]
+    return page.table(
+        ("what", "images", "share", "between (95 %)"),
+        rows,
+        "What a threshold could sort for good, at a price",
     )
 
 

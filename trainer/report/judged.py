@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import statistics
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +13,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from device.bundle.calibration import PreprocessSpec
 from device.image.frame import frame_from_file
 from device.inspection.detector import Evidence, merged
 from device.inspection.preprocess import ModelInput, Preprocessor
 from trainer.data.dataset import Dataset, Sample
-from trainer.data.tiling import cuts
+from trainer.data.tiling import cuts, macs
 from trainer.localization import Look, Saliency
 from trainer.network.export import Int8Model
 from trainer.recipes.good_only import Remembered
 from trainer.recipes.learned import Learned
+
+TIMED = 5  # times that an image is judged to time it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +56,28 @@ class Facts:
     command_line: str
     data: Mapping[str, object]
     took: Mapping[str, float]
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model takes: its file, multiply-adds of one image of the usual size, milliseconds of it here."""
+
+    model_bytes: int
+    macs: float
+    here_ms: float | None
+
+    @classmethod
+    def of(cls, model_bytes: int, samples: Sequence[Sample], spec: PreprocessSpec, look: Look) -> Cost:
+        """Timed on one of the images, prepared and judged as it was for this report."""
+        usual = sorted(samples, key=lambda one: one.size.width * one.size.height)[len(samples) // 2]
+        index = next(number for number, one in enumerate(samples) if one is usual)
+        took_ms = []
+        for _ in range(TIMED):
+            start = time.perf_counter()
+            look(index)
+            took_ms.append(1e3 * (time.perf_counter() - start))
+        return cls(model_bytes, macs(usual.size, spec), statistics.median(took_ms))
 
 
 def facts_of(dataset: Dataset) -> dict[str, object]:

@@ -26,10 +26,18 @@ def page(title: str, subtitle: str, sections: Iterable[Markup]) -> bytes:
     return text.encode("utf-8", "replace")  # a file's name may hold what is not text
 
 
-def section(title: str, *parts: Markup) -> Markup:
-    """A heading and what stands under it; nothing where nothing does."""
+def section(title: str, *parts: Markup, folded: bool = False) -> Markup:
+    """A heading and what stands under it; nothing where nothing does.
+
+    `folded`: what stands there shows after a click, and on paper.
+    """
     content = "\n".join(part for part in parts if part)
-    return Markup(f"<section><h2>{escape(title)}</h2>\n{content}\n</section>") if content else Markup("")
+    if not content:
+        return Markup("")
+    head = f"<h2>{escape(title)}</h2>"
+    if folded:
+        return Markup(f"<section><details><summary>{head}</summary>\n{content}\n</details></section>")
+    return Markup(f"<section>{head}\n{content}\n</section>")
 
 
 def heading(text: str) -> Markup:
@@ -53,10 +61,10 @@ def figure(inner: str, caption: str) -> Markup:
 
 
 def picture(encoded: str, alternative: str, width: int, height: int) -> Markup:
-    """A picture inside of the page; `encoded`: a JPEG in base64."""
+    """A picture inside of the page, as wide as the page after a click; `encoded`: a JPEG in base64."""
     return Markup(
-        f'<img src="data:image/jpeg;base64,{encoded}" alt="{escape(alternative)}" '
-        f'width="{width}" height="{height}">'
+        f'<details class="picture"><summary><img src="data:image/jpeg;base64,{encoded}" '
+        f'alt="{escape(alternative)}" width="{width}" height="{height}"></summary></details>'
     )
 
 

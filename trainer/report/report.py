@@ -24,10 +24,10 @@ from trainer.recipes.learned import Learned
 from trainer.report import page
 from trainer.report.curves import curves
 from trainer.report.decisions import decisions
-from trainer.report.judged import Facts, Judged, command_line, facts_of, look_of, look_of_memory
+from trainer.report.judged import Cost, Facts, Judged, command_line, facts_of, look_of, look_of_memory
 from trainer.report.learning import float_and_int8, learning
 from trainer.report.recipe import data, environment, recipe
-from trainer.report.summary import summary, warnings
+from trainer.report.summary import cost, in_words, summary, warnings
 from trainer.report.viewer import Viewer
 from trainer.scoring.thresholds import scored
 from trainer.steps import bar
@@ -53,7 +53,9 @@ def of_fit(
         look_of(learned),
         localization.of_judges(learned.judges, learned.pooling) if settings.gradient else None,
     )
-    return render(calibration, judged, reference, settings, Facts(command_line(), facts_of(dataset), took))
+    spent = Cost.of(len(learned.content), judged.samples, learned.preprocess, judged.look)
+    facts = Facts(command_line(), facts_of(dataset), took, spent)
+    return render(calibration, judged, reference, settings, facts)
 
 
 def of_good_only(
@@ -74,7 +76,9 @@ def of_good_only(
         None,
         scored(learned.made, curve),
     )
-    return render(calibration, judged, None, settings, Facts(command_line(), facts_of(dataset), took))
+    spent = Cost.of(len(learned.content), judged.samples, learned.preprocess, judged.look)
+    facts = Facts(command_line(), facts_of(dataset), took, spent)
+    return render(calibration, judged, None, settings, facts)
 
 
 def of_bundle(
@@ -93,8 +97,11 @@ def of_bundle(
 
     words = "every readable image" if split == "all" else "images that the model has not seen"
     judged = Judged(samples, np.array(scores), None, f"{len(samples)} images: {words}", look, saliency)
-    facts = facts_of(dataset) | ({"left out": left_out} if left_out else {})
-    return render(bundle.calibration, judged, bundle.reference(), settings, Facts(command_line(), facts, {}))
+    said = facts_of(dataset) | ({"left out": left_out} if left_out else {})
+    size = bundle.model_path.stat().st_size
+    spent = Cost.of(size, samples, bundle.calibration.preprocess, look)
+    facts = Facts(command_line(), said, {}, spent)
+    return render(bundle.calibration, judged, bundle.reference(), settings, facts)
 
 
 # ---- the page
@@ -110,16 +117,22 @@ def render(
     """The whole report, and never much more than settings.max_bytes: pictures are left out first."""
     viewer = Viewer(calibration, judged, reference, settings)
     sections = [
-        page.section("How good", *warnings(calibration.training), summary(calibration, judged)),
-        page.section("Curves", *curves(calibration, judged)),
-        page.section("Thresholds", *decisions(calibration, judged)),
+        page.section(
+            "How good",
+            *warnings(calibration.training),
+            in_words(calibration, judged),
+            summary(calibration, judged),
+            *([cost(facts.cost)] if facts.cost else []),
+        ),
         page.section("Mistakes, and what was nearest to one", *viewer.mistakes()),
-        page.section("Where it looks", *viewer.places()),
-        page.section("float and int8", *float_and_int8(calibration, judged)),
-        page.section("How it was learned", *learning(calibration.training)),
-        page.section("The recipe, part by part", *recipe(calibration.training)),
-        page.section("Data", data(calibration.training, facts)),
-        page.section("Environment", *environment(calibration, facts)),
+        page.section("Curves", *curves(calibration, judged), folded=True),
+        page.section("Thresholds", *decisions(calibration, judged), folded=True),
+        page.section("Where it looks", *viewer.places(), folded=True),
+        page.section("float and int8", *float_and_int8(calibration, judged), folded=True),
+        page.section("How it was learned", *learning(calibration.training), folded=True),
+        page.section("The recipe, part by part", *recipe(calibration.training), folded=True),
+        page.section("Data", data(calibration.training, facts), folded=True),
+        page.section("Environment", *environment(calibration, facts), folded=True),
     ]
     title = f"{calibration.model_id} {calibration.version}"
     return page.page(title, f"Made {calibration.created}; judged by {judged.by}.", sections)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import Calibration
 from device.bundle.reference import GoldenReference
+from device.image.geometry import Box
 from device.inspection.detector import Prediction
 from device.inspection.localizer import Localizer, evidence_in_frame
 from device.inspection.preprocess import ModelInput
@@ -21,6 +21,8 @@ from trainer.localization import Look, Measured, Saliency
 from trainer.report import page, thumbnail
 from trainer.report.judged import Judged
 from trainer.report.page import Markup
+from trainer.scoring import boxes
+from trainer.scoring.boxes import Boxed, BoxFigures
 
 
 class Viewer:
@@ -43,8 +45,9 @@ class Viewer:
         """False rejects, misses, and the nearest to the threshold that are neither."""
         kinds = _mistakes(self._judged.labels, self._judged.scores, self._calibration.thresholds.ng)
         yield page.paragraph(
-            "Left the image, with the boxes that the device draws (red) and the outline of the mask where "
-            "there is one (green); right the evidence map as heat."
+            "Left the image, with the boxes that the device draws (red; none where it says OK) and the "
+            "outline of its mask, if any (green); right, as heat, how much each place speaks for a defect. "
+            "A click enlarges a picture."
         )
         for title, found in kinds.items():
             yield page.heading(f"{title}: {len(found)}")
@@ -56,19 +59,21 @@ class Viewer:
         sample, score = judged.samples[index], float(judged.scores[index])
         model_input, evidence = judged.look(index)
         shown = evidence_in_frame(evidence, model_input.placement, calibration.localization.shift_px)
-        regions = self._localizer.locate(model_input, Prediction(evidence, 0.0, score))
         word = decide(score, calibration.thresholds)
-        boxes = [region.box for region in regions]
+        located = (
+            () if word == "OK" else self._localizer.locate(model_input, Prediction(evidence, 0.0, score))
+        )
+        drawn = [region.box for region in located]
         caption = f"{sample.name}: {sample.kind}, score {score:.4f}, {word}"
-        return self._picture(sample, [calibration.heat(shown)], boxes, caption)
+        return self._picture(sample, [calibration.heat(shown)], drawn, caption)
 
     def _picture(
-        self, sample: Sample, maps: Sequence[localization.Map], boxes: Sequence[Any], caption: str
+        self, sample: Sample, maps: Sequence[localization.Map], drawn: Sequence[Box], caption: str
     ) -> Markup:
         side = self._settings.thumbnail_px
         image = read_shown(sample)
         mask = read_mask(sample) if sample.mask else None
-        small = thumbnail.side_by_side(image, maps, boxes, mask, side)
+        small = thumbnail.side_by_side(image, maps, drawn, mask, side)
         self._bytes_left -= len(small.encoded)
         if self._bytes_left < 0:
             self._left_out += 1
@@ -87,10 +92,27 @@ class Viewer:
         spec = calibration.localization
         found = localization.compare(samples, look, saliency, spec, self._reference)
         yield _place_table(found, samples)
+        yield _box_table(boxes.figures([self._boxed(index) for index in indices]))
         yield page.paragraph(PLACE_NOTE)
         masked = [number for number, sample in enumerate(samples) if sample.mask]
         shown = [self._strip(samples[number], number, look, saliency) for number in masked[: settings.images]]
         yield page.row_of(*shown)
+
+    def _boxed(self, index: int) -> Boxed:
+        """What the device would draw on an image, beside its mask."""
+        judged, calibration = self._judged, self._calibration
+        sample, score = judged.samples[index], float(judged.scores[index])
+        model_input, evidence = judged.look(index)
+        word = decide(score, calibration.thresholds)
+        prediction = Prediction(evidence, 0.0, score)
+        located = () if word == "OK" else self._localizer.locate(model_input, prediction)
+        mask = read_mask(sample) if sample.has_truth else None
+        return Boxed(
+            tuple((region.box, region.score) for region in located),
+            None if mask is None else boxes.around_parts(mask),
+            sample.size,
+            word == "NG",
+        )
 
     def _strip(self, sample: Sample, number: int, look: Look, saliency: Saliency | None) -> Markup:
         spec = self._calibration.localization
@@ -131,6 +153,24 @@ def _place_table(found: Mapping[str, Measured], samples: Sequence[Sample]) -> Ma
         ("map", *localization.MEASURES),
         rows,
         f"Against the masks of {bad} defective images, with {len(samples) - bad} good ones",
+    )
+
+
+def _box_table(found: BoxFigures) -> Markup:
+    best = [value for value in (found.best_iou, found.best_iou_error) if value is not None]
+    rows = [
+        (
+            "IoU of the strongest box with the defect that it fits best",
+            " ± ".join(f"{value:.3f}" for value in best),
+        ),
+        ("average precision of the boxes, found from an IoU of 0.3 on", found.ap30),
+        ("NG images with a box over half of the image", found.large_share),
+    ]
+    return page.table(
+        ("boxes", "value"),
+        rows,
+        f"Boxes on these images, {found.n} of them defective, NG and with a mask. IoU: what two "
+        "boxes have in common of what they cover together, 0 to 1",
     )
 
 

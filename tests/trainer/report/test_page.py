@@ -67,3 +67,10 @@ def test_rows_that_stand_out():
     assert (
         page.table(["a"], [["x"], ["y"]], "c", marked=[1]).count('<tr class="marked"><th scope="row">y') == 1
     )
+
+
+def test_a_folded_section_keeps_its_heading():
+    assert page.section("Curves", page.paragraph("a"), folded=True) == (
+        "<section><details><summary><h2>Curves</h2></summary>\n<p>a</p>\n</details></section>"
+    )
+    assert page.section("Curves", folded=True) == ""

@@ -17,9 +17,9 @@ from trainer.report.__main__ import main
 def test_every_section_is_there(report_page):
     assert re.findall(r"<h2>(.*?)</h2>", report_page) == [
         "How good",
+        "Mistakes, and what was nearest to one",
         "Curves",
         "Thresholds",
-        "Mistakes, and what was nearest to one",
         "Where it looks",
         "float and int8",
         "How it was learned",
