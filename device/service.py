@@ -285,7 +285,7 @@ class Service:
                 return self._unseen(not_inspected(frame, change, cause="mode"))
             verdict = replace(verdict, verdict="MARGINAL")
         self._archive.keep(frame, verdict)
-        self._report_of_self.inspected(frame, verdict)
+        self._report_of_self.inspected(frame, verdict, change)
         self._failures = 0
         self._newest = frame
         return verdict
@@ -309,6 +309,7 @@ class Service:
     def _unseen(self, fault: BadFrame) -> Verdict:
         """The ERROR verdict where there is no frame to judge. Only unreadable ones may end the service."""
         self._failures += fault.cause == "unreadable"
+        self._report_of_self.unseen(fault)
         log.log(self._loudness.level(fault.cause), "%s", fault)
         return self._error(fault)
 

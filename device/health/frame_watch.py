@@ -11,7 +11,7 @@ from device.config import HealthConfig
 from device.health.camera_shift import View
 from device.health.drift import Cusum, Target
 from device.health.reasons import ALERT, OK, WARN, Alarms, above, below
-from device.image.frame import Frame
+from device.image.frame import Cause, Frame
 from device.inspection.verdict import Verdict
 
 VIEW_EVERY_S = 1.0  # the camera's view is compared so often at most
@@ -52,10 +52,12 @@ class FrameWatch:
         }
         self._alarms.forget("drift")
 
-    def observe(self, frame: Frame, verdict: Verdict) -> None:
+    def observe(self, frame: Frame, verdict: Verdict, mode_change: str | None) -> None:
         """Look at a frame that has been inspected: tens of microseconds, a millisecond once a second."""
         self._lost = 0
         self._alarms.observe("frame_lost", OK, str)
+        self._alarms.observe("camera_away", OK, str)
+        self._alarms.observe("mode_changed", ALERT if mode_change else OK, lambda: str(mode_change))
         self._look_for_freezing(frame)
         self._look_at_light(verdict)
         now_s = self._clock()
@@ -66,8 +68,16 @@ class FrameWatch:
             self._drift_due_s = now_s + DRIFT_EVERY_S
             self._look_for_drift(verdict)
 
-    def unseen(self, why: str) -> None:
-        """A frame was lost, or a trigger had none: an ERROR verdict."""
+    def unseen(self, why: str, cause: Cause) -> None:
+        """There was no frame to judge: an ERROR verdict. Overload is no news of the camera's."""
+        if cause == "away":
+            self._alarms.observe("camera_away", ALERT, lambda: why)
+        elif cause == "mode":
+            self._alarms.observe("mode_changed", ALERT, lambda: why)
+        elif cause == "unreadable":
+            self._unreadable(why)
+
+    def _unreadable(self, why: str) -> None:
         self._lost += 1
         lost = self._lost
         level = ALERT if lost > 1 else WARN
@@ -125,8 +135,9 @@ class FrameWatch:
         self._alarms.observe("moved", level, lambda: f"{found}, limit {limit:.1%}")
 
     def _look_for_drift(self, verdict: Verdict) -> None:
+        """Of what is not NG: a defect is no drift, nor are five in a row."""
         checks = verdict.checks
-        if checks is None or verdict.score is None:
+        if checks is None or verdict.score is None or verdict.verdict == "NG":
             return
         values = {
             "brightness": checks.brightness_ratio,

@@ -21,7 +21,7 @@ from device.health.frame_watch import FrameWatch
 from device.health.picture_watch import PictureWatch
 from device.health.reasons import ALERT, REASONS, ROLES, STATES, Alarms, State
 from device.health.station_watch import Links, StationWatch
-from device.image.frame import Frame
+from device.image.frame import Cause, Frame
 from device.inspection.verdict import Verdict
 from device.system.clock import rfc3339
 
@@ -80,17 +80,20 @@ class Health:
             self._frames.calibrate(reference)
             self._pictures.calibrate(known)
 
-    def observe(self, frame: Frame, verdict: Verdict) -> None:
-        """Look at a frame that has been inspected: tens of microseconds, a millisecond once a second."""
+    def observe(self, frame: Frame, verdict: Verdict, mode_change: str | None = None) -> None:
+        """Look at a frame that has been inspected: tens of microseconds, a millisecond once a second.
+
+        `mode_change`: how the camera's mode is another than before.
+        """
         with self._lock:
             self._seen = True
-            self._frames.observe(frame, verdict)
+            self._frames.observe(frame, verdict, mode_change)
             self._pictures.observe(verdict)
 
-    def unseen(self, why: str) -> None:
-        """A frame was lost, or a trigger had none: an ERROR verdict."""
+    def unseen(self, why: str, cause: Cause = "unreadable") -> None:
+        """There was no frame to judge: an ERROR verdict."""
         with self._lock:
-            self._frames.unseen(why)
+            self._frames.unseen(why, cause)
 
     def poll(self, reading: Reading, links: Links) -> None:
         """Look at the board and at what the service says of its parts: every few seconds, by the reporter."""

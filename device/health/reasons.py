@@ -38,8 +38,17 @@ class Reason:
 REASONS: dict[str, Reason] = {
     "frozen": Reason("camera", 1, 1, "restart the service; look at the camera's cable and supply"),
     "frame_lost": Reason("camera", 1, 10, "look at the camera's cable, and at the trigger's distance to it"),
+    "camera_away": Reason(
+        "camera", 1, 1, "look at the camera's supply, its cable, the switch and its address"
+    ),
     "frames_skipped": Reason("camera", POLLS, POLLS, "lower [camera] rate_hz, or use a smaller model"),
     "triggers_dropped": Reason("camera", 1, 1, "parts come faster than they are inspected: slow the line"),
+    "mode_changed": Reason(
+        "image",
+        1,
+        3,
+        "fix the camera's size, colours and exposure (no night mode); read why for a wanted change",
+    ),
     "too_dark": Reason("image", 10, 10, "look at the lamp, the lens cap and the exposure"),
     "too_bright": Reason("image", 10, 10, "look at the lamp, stray light and the exposure"),
     "out_of_focus": Reason("image", 10, 10, "clean the lens; focus it and lock it"),
@@ -57,6 +66,11 @@ REASONS: dict[str, Reason] = {
     "evidence_drift": Reason("drift", 1, 1, "review recent pictures; new parts or light need new training"),
     "model_rejected": Reason("model", 1, 1, "read why, mend the bundle and activate it again, or roll back"),
     "broker_away": Reason("broker", 1, 1, "look at the network, the broker and its password"),
+    "broker_flapping": Reason("broker", 1, 1, "give each station a name and client id of its own; read why"),
+    "events_refused": Reason("broker", 1, 1, "mend the broker's access rules or size limit; read why"),
+    "pictures_refused": Reason(
+        "broker", 1, 1, "raise the broker's size limit, or lower [archive]'s publish_image"
+    ),
     "outbox_filling": Reason("broker", POLLS, POLLS, "bring the broker back before events are dropped"),
     "events_dropped": Reason("broker", 1, 1, "bring the broker back; raise the outbox's limits"),
     "disk_low": Reason("disk", POLLS, POLLS, "make room on the disk; lower [archive]'s quotas"),

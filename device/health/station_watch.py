@@ -19,7 +19,8 @@ class Links:
     """What the service knows of its own parts when health is polled.
 
     Counts only grow; what they were at the first poll is no news. `waiting_ratio`: how full the outbox is,
-    0..1. `rejected_model`, `storage_fault`: why, or None.
+    0..1. `rejected_model`, `storage_fault`, `flapping`: why, or None. `refused_events`: kept aside; with
+    `refusal`, why. `refused_pictures`: how often one was too large for the broker.
     """
 
     connected: bool = True
@@ -30,6 +31,10 @@ class Links:
     dropped_triggers: int = 0
     rejected_model: str | None = None
     storage_fault: str | None = None
+    flapping: str | None = None
+    refused_events: int = 0
+    refusal: str = ""
+    refused_pictures: int = 0
     clock_synced: bool = True
 
 
@@ -87,11 +92,29 @@ class StationWatch:
         self._alarms.observe(
             "triggers_dropped",
             ALERT if missed else OK,
-            lambda: f"{links.dropped_triggers} triggers had no verdict in all",
+            lambda: f"{links.dropped_triggers} parts were not inspected in all",
         )
+        self._look_at_refusals(before, links)
         self._look_at_skipping(before, links)
         rejected = links.rejected_model
         self._alarms.observe("model_rejected", WARN if rejected else OK, lambda: str(rejected))
+
+    def _look_at_refusals(self, before: Links, links: Links) -> None:
+        """What the broker will not have, and one that throws the station out again and again."""
+        flaps = links.flapping
+        self._alarms.observe("broker_flapping", ALERT if flaps else OK, lambda: str(flaps))
+        refused = links.refused_events
+        self._alarms.observe(
+            "events_refused",
+            ALERT if refused else OK,
+            lambda: f"{refused} verdicts are refused by the broker and wait: {links.refusal}",
+        )
+        too_large = self._happened("pictures_refused", links.refused_pictures > before.refused_pictures)
+        self._alarms.observe(
+            "pictures_refused",
+            WARN if too_large else OK,
+            lambda: f"{links.refused_pictures} were too large for the broker in all",
+        )
 
     def _look_at_skipping(self, before: Links, links: Links) -> None:
         """Free-running, the newest frame wins and skipping is normal, up to a share."""

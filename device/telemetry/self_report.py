@@ -15,7 +15,7 @@ from device.config import Config
 from device.health.board import Board
 from device.health.health import Health
 from device.health.station_watch import Links
-from device.image.frame import Frame
+from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
 from device.mqtt.delivery import Counts
@@ -51,6 +51,7 @@ class SelfReport:
         self._started_ns = time.time_ns()
         self._started_s = time.monotonic()
         self._published = 0
+        self._overloads = 0  # parts that nobody had time for
         self._since_model = 0
         self._last: tuple[Verdict, float] | None = None
         self._verdict_log = VerdictLog()
@@ -76,16 +77,19 @@ class SelfReport:
         """Report no more. A second call does nothing."""
         self._reporter.stop()
 
-    def inspected(self, frame: Frame, verdict: Verdict) -> None:
-        """A frame has its verdict; it may be released afterwards."""
-        self.health.observe(frame, verdict)
+    def inspected(self, frame: Frame, verdict: Verdict, mode_change: str | None) -> None:
+        """A frame has its verdict; it may be released afterwards. `mode_change`: see Health.observe."""
+        self.health.observe(frame, verdict, mode_change)
+
+    def unseen(self, fault: BadFrame) -> None:
+        """There was no frame to judge."""
+        self._overloads += fault.cause == "overload"
+        self.health.unseen(str(fault), fault.cause)
 
     def published(self, verdict: Verdict) -> None:
         """A verdict has gone out."""
         self._stats.add(verdict)
         self._verdict_log.add(verdict)
-        if verdict.verdict == "ERROR":
-            self.health.unseen(verdict.reason or "no frame")
         self._published += 1
         self._since_model += 1
         self._last = verdict, time.monotonic()
@@ -107,7 +111,7 @@ class SelfReport:
             dropped_events=delivery.dropped + delivery.lost,
             frames=self._published,
             skipped_frames=losses.skipped,
-            dropped_triggers=losses.dropped,
+            dropped_triggers=losses.dropped + self._overloads,
             rejected_model=swap.reason if swap.state == "rejected" else None,
             storage_fault=self._storage_fault(delivery),
             clock_synced=clock_synced(),
@@ -171,7 +175,7 @@ class SelfReport:
         return {
             "event_id": verdict.event_id,
             "verdict": verdict.verdict,
-            "score": verdict.score,
+            "score": None if verdict.score is None else round(verdict.score, 4),
             "ts": rfc3339(verdict.captured_ns),
             "age_s": round(time.monotonic() - at_s, 3),
         }
