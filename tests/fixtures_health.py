@@ -17,6 +17,7 @@ from device.bundle.calibration import DriftReference, Familiar, Range, Reference
 from device.health.health import Health
 from device.health.reasons import REASONS
 from device.health.station_watch import Links
+from device.image.frame import Cause
 from device.inspection.checks import Checks, Look
 from device.inspection.verdict import Verdict
 
@@ -137,6 +138,10 @@ def _lost(bench: Bench) -> None:
     bench.health.unseen("part7.png: truncated PNG")
 
 
+def _gone(cause: Cause) -> Callable[[Bench], None]:
+    return lambda bench: bench.health.unseen("it is gone", cause)
+
+
 def _away(bench: Bench) -> None:
     bench.poll(8, connected=False)
 
@@ -187,8 +192,10 @@ def _supply_back(bench: Bench) -> None:
 PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]] = {
     "frozen": (_still_image, "alert", _seen()),
     "frame_lost": (_lost, "warn", _seen()),
+    "camera_away": (_gone("away"), "alert", _seen()),
     "frames_skipped": (_skipping, "warn", _not_skipping),
     "triggers_dropped": (_linked(dropped_triggers=1), "alert", _quiet(125)),
+    "mode_changed": (_gone("mode"), "alert", _seen()),
     "too_dark": (_seen(15, brightness=0.15), "warn", _seen(100)),
     "too_bright": (_seen(15, brightness=0.8), "warn", _seen(100)),
     "out_of_focus": (_seen(15, focus=120.0), "warn", _seen(100)),
@@ -210,6 +217,13 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
         _linked(rejected_model=None),
     ),
     "broker_away": (_away, "warn", _linked(connected=True)),
+    "broker_flapping": (_linked(flapping="again and again"), "alert", _linked(flapping=None)),
+    "events_refused": (
+        _linked(refused_events=5, refusal="Not authorized"),
+        "alert",
+        _linked(refused_events=0),
+    ),
+    "pictures_refused": (_linked(refused_pictures=1), "warn", _quiet(125)),
     "outbox_filling": (_linked(waiting_ratio=0.6), "warn", _linked(waiting_ratio=0.1)),
     "events_dropped": (_linked(dropped_events=3), "alert", _quiet(125)),
     "disk_low": (_disk("free_ratio", 0.07), "warn", _disk("free_ratio", 0.5)),

@@ -231,14 +231,15 @@ class Connection:
             self._under_way[info.mid] = time.monotonic()
         return info.mid
 
-    def subscribe(self, topic_filter: str, *, as_published: bool = False) -> None:
+    def subscribe(self, topic_filter: str, *, as_published: bool = False, no_local: bool = False) -> None:
         """Ask for what matches, QoS 1.
 
         `as_published`: a message that was sent to be retained is `retained` even where it is news (MQTT 5;
-        a broker of 3.1.1 does not tell).
+        a broker of 3.1.1 does not tell). `no_local`: not what we publish ourselves (MQTT 5; a broker of 3.1.1
+        sends it back).
         """
         if self._is_5:
-            options = SubscribeOptions(qos=1, retainAsPublished=as_published)
+            options = SubscribeOptions(qos=1, retainAsPublished=as_published, noLocal=no_local)
             self._client.subscribe(topic_filter, options=options)
         else:
             self._client.subscribe(topic_filter, qos=1)

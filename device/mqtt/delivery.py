@@ -2,7 +2,8 @@
 
 A verdict is deleted when the broker has acknowledged all of its messages. A lost connection is forgotten with
 all that was under way on it, and what was not acknowledged is sent again, in order, on the next one. What the
-broker refuses is kept aside until the next start of the service. A verdict is `historical` when it is of an
+broker refuses is kept aside, and offered again after OFFER_EVERY_S, where the broker has taken another
+verdict since or the connection is new: access rules get mended. A verdict is `historical` when it is of an
 earlier session, or is handed over more than LATE_S after it was made.
 """
 
@@ -18,6 +19,7 @@ from device.mqtt.message import Message
 from device.outbox.database import DEFECT, INSPECTION, Refusal, Row
 from device.outbox.outbox import Outbox
 
+OFFER_EVERY_S = 600.0
 LATE_S = 2.0  # a verdict that is handed over later than this after it was made is historical
 
 
@@ -26,8 +28,9 @@ class Counts:
     """What became of the verdicts.
 
     In this session: `acknowledged`, `late` (handed over as historical), `repeated` (under way when a
-    connection was lost, and so handed over once more), and `refused_messages` of whatever kind.
-    As in outbox.Stock: `waiting`, `refused` (kept aside); since the outbox was begun, `dropped` and `lost`.
+    connection was lost, and so handed over once more), and `refused_messages` of whatever kind; `refusal` is
+    the latest reason. As in outbox.Stock: `waiting`, `refused` (kept aside); since the outbox was begun,
+    `dropped` and `lost`.
     """
 
     acknowledged: int
@@ -38,6 +41,7 @@ class Counts:
     dropped: int
     refused: int
     refused_messages: int
+    refusal: str
     lost: int
     set_aside: int
     durable: bool
@@ -66,6 +70,8 @@ class Delivery:
         self._cursor = 0
         self._generation = 0
         self._acknowledged = self._late = self._repeated = 0
+        self._offered_s = -OFFER_EVERY_S
+        self._may_offer = False
 
     @property
     def has_backlog(self) -> bool:
@@ -101,12 +107,28 @@ class Delivery:
         else:
             self._outbox.done(row.id)
             self._acknowledged += 1
+            self._may_offer = True
 
     def refused(self, row: Row, bit: int, reason: str) -> None:
         """The broker will not have this message of a row."""
         self._reason = reason
+        self._may_offer = False
         self._refused_bits[row.id] = self._refused_bits.get(row.id, 0) | bit
         self.accepted(row, bit)
+
+    def connected(self) -> None:
+        """The connection is new, and may be to a broker that has other rules."""
+        self._may_offer = True
+
+    def offer_refused(self) -> None:
+        """What was refused is due again, where there is a reason for it and it was not so lately."""
+        if not self._may_offer or not self._outbox.stock().refused:
+            return
+        self._may_offer = False
+        now_s = time.monotonic()
+        if now_s - self._offered_s >= OFFER_EVERY_S:
+            self._offered_s = now_s
+            self._outbox.offer_again()
 
     def again(self, message: Message, row: Row) -> None:
         """It goes once more, in its place."""
@@ -141,6 +163,7 @@ class Delivery:
             dropped=sum(stock.dropped.values()),
             refused=stock.refused,
             refused_messages=refused_messages,
+            refusal=self._reason,
             lost=stock.lost,
             set_aside=stock.set_aside,
             durable=stock.durable,

@@ -4,11 +4,16 @@ What the broker answers: accepted, done. Quota exceeded: the same again after a 
 authorized, too large...): that message is refused, and counted. So is a message at which the connection ends
 every time (some brokers answer so to what is too large): SUSPECT_AFTER times among others, and then
 CONVICTED_AFTER times alone, on connections that worked until then.
+
+What is optional and large (pictures, the history) stands in nobody's way: it goes when nothing else is under
+way, by itself, and nothing else goes until it is answered. If the connection ends at it TWICE, or the broker
+says that it is too large, messages of that size are left out for FORGIVE_S.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -17,16 +22,23 @@ from collections.abc import Callable
 from device.errors import BrokerError
 from device.mqtt.connection import Answer, Connection
 from device.mqtt.delivery import Delivery
-from device.mqtt.message import Message
-from device.mqtt.reconnect import Pauses
+from device.mqtt.message import Message, is_large
+from device.mqtt.reconnect import Pauses, Protocol
 from device.mqtt.retained import Retained
+from device.system.loudness import Loudness
 
 log = logging.getLogger(__name__)
 
 SUSPECT_AFTER, CONVICTED_AFTER = 2, 3
+TWICE = 2
+FORGIVE_S = 3600.0
+LARGE_EVERY_S = 1.0  # so often the others make way for one that is large
+_SMALLER = 0.75  # of one that was too large
+_TOO_LARGE = 0x95
 ANSWER_S = 20.0  # a broker that has not acknowledged a message for so long is given up
 TICK_S = 0.5
 _SEND_LIMIT = 256  # best-effort messages that wait for their turn
+_LARGE_LIMIT = 8  # and large ones
 _ACCEPTED_BELOW = 0x80
 _QUOTA_EXCEEDED = 0x97
 
@@ -55,11 +67,21 @@ class Exchange:
         self.refused_messages = 0
         self._guard = threading.Lock()  # of what any thread may add
         self._sends: deque[Message] = deque()
+        self._large: deque[Message] = deque(maxlen=_LARGE_LIMIT)
+        self._alone: Message | None = None  # the large one that is under way
+        self._ended_at_it = 0  # connections, one after the other
+        self._limit_bytes = sys.maxsize
+        self._forgiven_s = 0.0
+        self._large_sent_s = -LARGE_EVERY_S
+        self._loudness = Loudness()
+        self.refused_large = 0
 
     def send(self, message: Message) -> None:
-        """Best effort: it goes next, and is dropped where too many wait."""
+        """Best effort: it goes next, and is dropped where too many wait; of large ones the oldest."""
         with self._guard:
-            if len(self._sends) < _SEND_LIMIT:
+            if is_large(message):
+                self._large.append(message)
+            elif len(self._sends) < _SEND_LIMIT:
                 self._sends.append(message)
 
     @property
@@ -82,7 +104,7 @@ class Exchange:
             if message is None:
                 return
             if not connection.fits(message.topic, message.payload):
-                self._refused(message, "Packet too large")
+                self._refused(message, "Packet too large", _TOO_LARGE)
             else:
                 self.publish(connection, message)
 
@@ -100,10 +122,13 @@ class Exchange:
     def publish(self, connection: Connection, message: Message) -> int:
         """Its number on the connection, by which is_under_way() knows it."""
         properties = message.properties or {}
+        qos = message.qos
+        if is_large(message):
+            self._alone, self._large_sent_s, qos = message, time.monotonic(), 1  # so that it is answered
         mid = connection.publish(
-            message.topic, message.payload, message.qos, retain=message.retain, properties=properties
+            message.topic, message.payload, qos, retain=message.retain, properties=properties
         )
-        if message.qos:
+        if qos:
             self._under_way[mid] = message
         return mid
 
@@ -113,6 +138,11 @@ class Exchange:
 
     def lost(self) -> None:
         """The connection was lost, though the broker had answered on it: for the message that was next?"""
+        if self._alone is not None:
+            self._ended_at_it += 1
+            if self._ended_at_it >= TWICE:
+                self._leave_out(self._alone)
+            return
         oldest = next(iter(self._under_way.values()), None)
         if oldest is None or not self._has_answered or not self._suspect.lost_with(oldest.key):
             return
@@ -123,14 +153,16 @@ class Exchange:
         """What was under way on a connection that is gone."""
         with self._guard:
             self._sends.clear()
+        self._alone = None
         self._has_answered = False
         self._delivery.forget(self._under_way.values())
         self._under_way.clear()
         self._not_before_s = 0.0
 
     def _has_room(self, connection: Connection) -> bool:
-        """While a message is suspect, one goes at a time."""
-        return connection.room > 0 and not (self._suspect.exists and self._under_way)
+        """While a message is suspect, one goes at a time; beside a large one, none."""
+        is_alone = self._alone is not None or (self._suspect.exists and self._under_way)
+        return connection.room > 0 and not is_alone
 
     def _next(self, connection: Connection) -> Message | None:
         paused = time.monotonic() < self._not_before_s
@@ -141,20 +173,44 @@ class Exchange:
         if paused:
             return None
         backlog = self._delivery.has_backlog
-        return self._retained.next(connection.protocol, backlog=backlog) or self._delivery.next()
+        message = self._retained.next(connection.protocol, backlog=backlog)
+        if message is not None:
+            return message
+        if time.monotonic() - self._large_sent_s >= LARGE_EVERY_S and self._large_waits:
+            return None if self._under_way else self._next_large(connection.protocol)
+        return self._delivery.next()
+
+    @property
+    def _large_waits(self) -> bool:
+        return bool(self._large) or self._retained.large_is_due
+
+    def _next_large(self, protocol: Protocol) -> Message | None:
+        """What is not too large for this broker, as far as is known."""
+        if time.monotonic() >= self._forgiven_s:
+            self._limit_bytes = sys.maxsize
+        while True:
+            with self._guard:
+                message = self._large.popleft() if self._large else None
+            message = message or self._retained.next(protocol, backlog=False, large=True)
+            if message is None or len(message.payload) < self._limit_bytes:
+                return message or self._delivery.next()
+            self._refuse(message, "too large")
+            self.refused_large += 1
 
     def _settle_one(self, answer: Answer) -> None:
         message = self._under_way.pop(answer.mid, None)
         if message is None:
             return
         self._suspect.acquit(message.key)
+        if message is self._alone:
+            self._alone, self._ended_at_it = None, 0
         if answer.code < _ACCEPTED_BELOW:
             if message.row is not None:
                 self._delivery.accepted(message.row, message.bit)
         elif answer.code == _QUOTA_EXCEEDED:
             self._again(message)
         else:
-            self._refused(message, answer.reason)
+            self._refused(message, answer.reason, answer.code)
 
     def _again(self, message: Message) -> None:
         """The broker's quota is used up: pause, and send the same before all else."""
@@ -166,11 +222,29 @@ class Exchange:
         elif message.retain:
             self._retained.again(message)
 
-    def _refused(self, message: Message, reason: str) -> None:
-        first = self.refused_messages == 0
-        level = logging.WARNING if first else logging.DEBUG
+    def _refused(self, message: Message, reason: str, code: int) -> None:
+        if is_large(message) and code == _TOO_LARGE:
+            self._leave_out(message)
+            return
+        level = self._loudness.level("refused")
         log.log(level, "broker %s: refuses a message on %s: %s", self._broker, message.topic, reason)
         self._refuse(message, reason)
+
+    def _leave_out(self, message: Message) -> None:
+        """Nothing large of this size any more, for a while."""
+        self._limit_bytes = round(_SMALLER * len(message.payload))
+        self._forgiven_s = time.monotonic() + FORGIVE_S
+        self._ended_at_it = 0
+        self.refused_large += 1
+        log.log(
+            self._loudness.level("large"),
+            "broker %s: %d bytes on %s are too large for it; the like is left out for %g min",
+            self._broker,
+            len(message.payload),
+            message.topic,
+            FORGIVE_S / 60,
+        )
+        self._refuse(message, "too large")
 
     def _refuse(self, message: Message, reason: str) -> None:
         """Keep a row aside; leave state unpublished until it changes."""

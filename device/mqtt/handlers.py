@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from paho.mqtt.client import topic_matches_sub
 
 from device.mqtt.connection import Connection, Incoming
+from device.system.loudness import Loudness
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,11 @@ class Handlers:
         self._changed = threading.Condition()  # guards all that follows
         self._handlers: dict[str, Handler] = {}
         self._as_published: set[str] = set()  # of these, what is retained is marked though it is news
+        self._no_local: set[str] = set()  # of these, what we have published ourselves does not come back
         self._unsubscribed: list[str] = []
         self._incoming: deque[Incoming] = deque()
         self._ending = False
+        self._loudness = Loudness()
 
     def start(self) -> None:
         """Handle from now on."""
@@ -40,12 +43,16 @@ class Handlers:
             self._ending = True
             self._changed.notify_all()
 
-    def add(self, topic_filter: str, handler: Handler, *, as_published: bool) -> None:
+    def add(
+        self, topic_filter: str, handler: Handler, *, as_published: bool = False, no_local: bool = False
+    ) -> None:
         """Let `handler` have what arrives on a whole topic filter; see Connection.subscribe()."""
         with self._changed:
             self._handlers[topic_filter] = handler
             if as_published:
                 self._as_published.add(topic_filter)
+            if no_local:
+                self._no_local.add(topic_filter)
             self._unsubscribed.append(topic_filter)
 
     def all_unsubscribed(self) -> None:
@@ -58,7 +65,11 @@ class Handlers:
         with self._changed:
             unsubscribed, self._unsubscribed = self._unsubscribed, []
         for topic_filter in unsubscribed:
-            connection.subscribe(topic_filter, as_published=topic_filter in self._as_published)
+            connection.subscribe(
+                topic_filter,
+                as_published=topic_filter in self._as_published,
+                no_local=topic_filter in self._no_local,
+            )
 
     def pass_on(self, incoming: list[Incoming]) -> None:
         """To the handlers' thread; what does not fit is dropped, and that is told."""
@@ -67,8 +78,10 @@ class Handlers:
             self._incoming.extend(incoming[:room])
             self._changed.notify_all()
         if len(incoming) > room:
-            log.warning(
-                "%d messages came faster than they are handled, and are dropped", len(incoming) - room
+            log.log(
+                self._loudness.level(),
+                "%d messages came faster than they are handled, and are dropped",
+                len(incoming) - room,
             )
 
     def _run(self) -> None:

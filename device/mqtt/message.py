@@ -8,6 +8,8 @@ from typing import Any
 
 from device.outbox.database import Row
 
+LARGE_BYTES = 2048  # a verdict is half of that; what is larger and no verdict can wait
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -28,6 +30,11 @@ class Message:
     def key(self) -> str:
         """The same for the same message on another connection."""
         return f"message on {self.topic}" + (f", verdict {self.row.id}" if self.row is not None else "")
+
+
+def is_large(message: Message) -> bool:
+    """Whether it is something optional (a picture, a history) that a broker may find too large."""
+    return message.row is None and len(message.payload) > LARGE_BYTES
 
 
 def as_bytes(payload: str | bytes) -> bytes:

@@ -18,8 +18,10 @@ survives whatever goes wrong there; and that of the handlers (handlers.py).
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,20 +29,34 @@ from typing import Any
 from device.config import MqttConfig, OutboxConfig
 from device.errors import BrokerError
 from device.inspection.verdict import Verdict
-from device.mqtt.connection import Bell, Connection, ProtocolRefused, Unanswered, Will, own_client_id
+from device.mqtt.connection import (
+    Bell,
+    Connection,
+    Incoming,
+    ProtocolRefused,
+    Unanswered,
+    Will,
+    own_client_id,
+)
 from device.mqtt.delivery import Counts, Delivery
 from device.mqtt.exchange import TICK_S, Exchange
 from device.mqtt.handlers import Handler, Handlers
 from device.mqtt.message import Message, as_bytes
 from device.mqtt.reconnect import Pauses, Protocol, Versions
-from device.mqtt.retained import Retained
+from device.mqtt.retained import WATCHED, Retained
 from device.mqtt.tls import tls_context
 from device.outbox.database import Row
 from device.outbox.outbox import Outbox
+from device.schemas import strict_json
 from device.system import process
+from device.system.loudness import Loudness
 
 log = logging.getLogger(__name__)
 
+FLAPS, FLAPPED_S = 6, 600.0  # so many connections lost within this time are no accident
+QUIET_AFTER = 3  # of them, each is not worth a line
+FLAP_PAUSE_S = 30.0
+_TAKEN_OVER = "taken over"  # in MQTT 5's reason for a disconnection
 FLUSH_S = 5.0  # how long stop() waits for what is stored, and again for its last word
 _LOUD_EVERY_S = 10.0  # connections that come and go are not worth more than a warning in this time
 
@@ -79,6 +95,11 @@ class Publisher:
         self._exchange = Exchange(self.address, self._delivery, self._retained, self._pauses, self._complain)
         self._complained = False
         self._loud_s = -_LOUD_EVERY_S
+        self._losses: deque[tuple[float, str]] = deque(maxlen=FLAPS)  # when, why
+        self._loudness = Loudness()
+        self._rival_s = -FLAPPED_S  # when another station last bore our name
+        for name in WATCHED:
+            self._handlers.add(f"{self._root}/{name}", self._look_at_own, no_local=True)
         self._away_since_s = time.monotonic()
         self._stored = 0  # the storing thread's
         self._protocol: Protocol | None = None
@@ -97,6 +118,25 @@ class Publisher:
     def protocol(self) -> str | None:
         """The version of MQTT that is spoken now, "5" or "3.1.1"; None while there is no connection."""
         return self._protocol
+
+    @property
+    def flapping(self) -> str | None:
+        """Why connections are lost again and again, or who else bears our name; None where all is well."""
+        if time.monotonic() - self._rival_s < FLAPPED_S:
+            return f"another station introduces itself as {self._root}: give one of the two another name"
+        lost = self._lost_lately()
+        if lost < FLAPS:
+            return None
+        why = self._losses[-1][1]
+        return (
+            f"{lost} connections or more were lost within {FLAPPED_S / 60:.0f} minutes, the last: {why}; is "
+            f"there another client {self.client_id}?"
+        )
+
+    @property
+    def refused_pictures(self) -> int:
+        """How often something large and optional was too large for the broker."""
+        return self._exchange.refused_large
 
     @property
     def stored(self) -> int:
@@ -196,7 +236,12 @@ class Publisher:
                 log.exception("fault while connecting; trying on")
             else:
                 self._attend(connection)
-            if self._stop_at_s is not None or self._rest(self._pauses.next_s()):
+            pause_s = self._pauses.next_s()
+            if (
+                self._lost_lately() >= FLAPS and _TAKEN_OVER in self._losses[-1][1]
+            ):  # each attempt throws the other out
+                pause_s = max(pause_s, FLAP_PAUSE_S * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            if self._stop_at_s is not None or self._rest(pause_s):
                 break
 
     def _connect(self) -> Connection:
@@ -221,6 +266,7 @@ class Publisher:
             self._part(connection)
         except BrokerError as error:
             if self._stop_at_s is None:
+                self._losses.append((time.monotonic(), str(error)))
                 self._complain(str(error))
                 self._exchange.lost()
         except Exception:
@@ -236,9 +282,12 @@ class Publisher:
         self._protocol = connection.protocol
         self._handlers.all_unsubscribed()
         self._retained.repeat()
+        self._delivery.connected()
         away_s = time.monotonic() - self._away_since_s
         waiting = self._outbox.stock().waiting
-        log.info(
+        often = self._lost_lately() >= QUIET_AFTER and self._loudness.level("connected") == logging.DEBUG
+        log.log(
+            logging.DEBUG if often else logging.INFO,
             "broker %s: connected after %.1f s, %d verdicts waiting; MQTT %s",
             self.address,
             away_s,
@@ -253,6 +302,7 @@ class Publisher:
         """Deliver until stop(), and then until all is delivered or the time is up. Raises BrokerError."""
         while True:
             self._handlers.subscribe(connection)
+            self._delivery.offer_refused()
             self._exchange.hand_over(connection)
             if self._stop_at_s is not None and (self._is_idle() or time.monotonic() >= self._stop_at_s):
                 return
@@ -286,14 +336,31 @@ class Publisher:
     def _complain(self, what: str) -> None:
         """The first failure of an outage aloud, the rest quietly."""
         now_s = time.monotonic()
-        loud = not self._complained and now_s - self._loud_s >= _LOUD_EVERY_S
+        often = self._lost_lately() >= QUIET_AFTER and self._loudness.level("lost") == logging.DEBUG
+        loud = not self._complained and not often and now_s - self._loud_s >= _LOUD_EVERY_S
         if loud:
             self._loud_s = now_s
         level = logging.WARNING if loud else logging.DEBUG
         log.log(level, "broker %s: %s; trying on", self.address, what)
         self._complained = True
 
+    def _lost_lately(self) -> int:
+        """Connections lost within FLAPPED_S; FLAPS at most are remembered."""
+        now_s = time.monotonic()
+        return sum(now_s - lost_s < FLAPPED_S for lost_s, _ in tuple(self._losses))
+
     # -- in any thread
+
+    def _look_at_own(self, incoming: Incoming) -> None:
+        """What one of our topics holds: where somebody else wrote it, ours comes again."""
+        protocol = self._protocol
+        if not incoming.retained and self._is_of_another(incoming):
+            self._rival_s = time.monotonic()
+        if protocol is None or not self._retained.overwritten(incoming.topic, incoming.payload, protocol):
+            return
+        if protocol == "5":  # in 3.1.1 it may be our own, from a moment ago
+            log.log(self._loudness.level(incoming.topic), "%s: another client has written it", incoming.topic)
+        self._bell.ring()
 
     def _on_stored(self, rows: list[Row]) -> None:
         """The outbox has committed rows."""
@@ -301,6 +368,17 @@ class Publisher:
         if rows:
             self._retained.set(self._retained.last_topic, rows[-1].payload.encode())
         self._bell.ring()
+
+    def _is_of_another(self, incoming: Incoming) -> bool:
+        """Whether it is the birth of a session that is not ours."""
+        if incoming.topic != f"{self._root}/birth":
+            return False
+        try:
+            said = strict_json.parse(incoming.payload)
+        except ValueError:
+            return False
+        session = said.get("session_id") if isinstance(said, dict) else None
+        return session not in (None, self._session_id)
 
     def _whole(self, topic: str, *, absolute: bool) -> str:
         return topic if absolute else f"{self._root}/{topic}"

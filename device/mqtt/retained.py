@@ -1,6 +1,7 @@
 """The station's retained state: published when it changes, and all of it again on every connect.
 
-Status and birth come first. State that the broker refused is not published again until it changes.
+Status and birth come first. State that the broker refused is not published again until it changes. What
+somebody else has written in its place is published again, within REPAIR_S.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from device.mqtt.message import Message
+from device.mqtt.message import LARGE_BYTES, Message
 
+REPAIR_S = 5.0  # so often at most, whoever overwrites it
+WATCHED = ("status", "birth", "model", "health", "counters")
 _LAST_EVERY_S = 0.25  # how often inspection/last is published while a backlog is sent
 _LAST_LEAST_S = 0.05  # and else: nobody reads it more often
 
@@ -30,6 +33,8 @@ class Retained:
         self._states: dict[str, bytes] = {}
         self._refused: dict[str, bytes] = {}  # by their topic, what the broker did not take
         self._due: dict[str, None] = {}  # topics to be published, in order
+        self._overwritten: set[str] = set()  # topics that hold what is not of us
+        self._repaired_s: dict[str, float] = {}  # when, by their topic
 
     def set(self, topic: str, payload: bytes) -> None:
         """State of a whole topic. The same payload once more is not published."""
@@ -43,20 +48,41 @@ class Retained:
         with self._guard:
             self._due = dict.fromkeys((self._status, self._birth_topic, *self._states))
 
+    def overwritten(self, topic: str, payload: bytes, protocol: str) -> bool:
+        """What a topic of ours holds now, and whether that is not of us: then ours is due again."""
+        with self._guard:
+            known = topic in self._states or topic in (self._status, self._birth_topic)
+            if not known or topic in self._due or payload == self._payload(topic, protocol):
+                return False
+            self._overwritten.add(topic)
+            return True
+
     @property
     def is_due(self) -> bool:
         with self._guard:
             return bool(self._due)
 
-    def next(self, protocol: str, *, backlog: bool) -> Message | None:
-        """The next message that is due and may go; with a `backlog` of events inspection/last is rare."""
+    @property
+    def large_is_due(self) -> bool:
+        """Whether state that is large waits."""
         with self._guard:
+            return any(len(self._states.get(topic, b"")) > LARGE_BYTES for topic in self._due)
+
+    def next(self, protocol: str, *, backlog: bool, large: bool = False) -> Message | None:
+        """The next message that is due and may go; with a `backlog` of events inspection/last is rare.
+
+        `large`: of those beyond message.LARGE_BYTES, else of the others.
+        """
+        with self._guard:
+            self._repair()
             held = self._held_s(backlog) > 0
             for topic in list(self._due):
                 if held and topic == self.last_topic:
                     continue
-                del self._due[topic]
                 payload = self._payload(topic, protocol)
+                if (topic in self._states and len(payload) > LARGE_BYTES) != large:
+                    continue
+                del self._due[topic]
                 if self._refused.get(topic) == payload:
                     continue
                 if topic == self.last_topic:
@@ -82,6 +108,15 @@ class Retained:
     def last_word(self, word: str) -> Message:
         """The status with which the station parts."""
         return Message(self._status, word.encode(), 1, True, self._mark)
+
+    def _repair(self) -> None:
+        """What somebody has overwritten, and was not repaired within REPAIR_S, is due."""
+        now_s = time.monotonic()
+        for topic in list(self._overwritten):
+            if now_s - self._repaired_s.get(topic, -REPAIR_S) >= REPAIR_S:
+                self._overwritten.discard(topic)
+                self._repaired_s[topic] = now_s
+                self._due[topic] = None
 
     def _held_s(self, backlog: bool) -> float:
         return self._last_sent_s + (_LAST_EVERY_S if backlog else _LAST_LEAST_S) - time.monotonic()

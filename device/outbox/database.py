@@ -102,13 +102,19 @@ class Changes:
     entries: list[Entry] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    offers_again: bool = False  # what was refused until now is due again
     spared_up_to: int = 0  # rows under way, which are not dropped
     older_than_s: float | None = None  # UTC; rows captured before it are dropped
     dropped: Counter[str] = field(default_factory=Counter)  # before they could be stored
 
     def __bool__(self) -> bool:
         return bool(
-            self.entries or self.done or self.refusals or self.dropped or self.older_than_s is not None
+            self.entries
+            or self.done
+            or self.refusals
+            or self.offers_again
+            or self.dropped
+            or self.older_than_s is not None
         )
 
     @property
@@ -132,6 +138,9 @@ class Content:
         return Content(
             Counter(self.rows), self.size_bytes, self.refused, Counter(self.dropped), self.lost, self.last_id
         )
+
+
+_OFFER_AGAIN = "UPDATE verdict SET refused = NULL WHERE refused IS NOT NULL"
 
 
 class Database:
@@ -161,6 +170,9 @@ class Database:
                 self._delete(row_id, content)
             for refusal in changes.refusals:
                 self._refuse(refusal, content)
+            if changes.offers_again:
+                self._db.execute(_OFFER_AGAIN)
+                content.refused = 0
             if changes.older_than_s is not None:
                 self._drop_old(changes.older_than_s, changes.spared_up_to, content)
             self._drop_excess(max_bytes, changes.spared_up_to, content)
@@ -235,7 +247,7 @@ class Database:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 16000000")
         with self._transaction():  # takes the lock, and shows whether the file can be written at all
-            self._db.execute("UPDATE verdict SET refused = NULL WHERE refused IS NOT NULL")
+            self._db.execute(_OFFER_AGAIN)
         self.content = self._count()
 
     def _check(self, place: Path | str) -> None:

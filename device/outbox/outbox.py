@@ -97,6 +97,8 @@ class Outbox:
         self._taken: list[Entry] = []
         self._done: list[int] = []
         self._refusals: list[Refusal] = []
+        self._offers_again = False
+        self._offers = 0  # how often what was refused was due again
         self._settled: set[int] = set()  # acknowledged or refused, and that is not committed yet
         self._fresh: deque[Row] = deque(maxlen=_FRESH)
         self._fetched_to = 0
@@ -161,8 +163,8 @@ class Outbox:
 
     @property
     def generation(self) -> int:
-        """Changes when the rows lie in another database: next() is to begin at 0 again."""
-        return self._storage.generation
+        """Changes when the rows lie in another database or are offered again: next() is to begin at 0."""
+        return self._storage.generation + self._offers
 
     @property
     def last_id(self) -> int:
@@ -195,10 +197,16 @@ class Outbox:
             self._done.append(row_id)
 
     def refuse(self, refusal: Refusal) -> None:
-        """The broker will not have a row: it is kept aside until the next start."""
+        """The broker will not have a row: it is kept aside until the next start, or offer_again()."""
         with self._changed:
             self._settled.add(refusal.row_id)
             self._refusals.append(refusal)
+            self._changed.notify()
+
+    def offer_again(self) -> None:
+        """What was kept aside is due again, before what is newer."""
+        with self._changed:
+            self._offers_again = True
             self._changed.notify()
 
     # -- the storing thread
@@ -218,6 +226,7 @@ class Outbox:
             ends = self._closing and not self._has_work()
             changes = Changes(done=self._done, refusals=self._refusals, spared_up_to=self._fetched_to)
             self._done, self._refusals = [], []
+            changes.offers_again, self._offers_again = self._offers_again, False
             changes.dropped, self._dropped_unstored = self._dropped_unstored, Counter()
             while self._handed and len(changes.entries) < _BATCH:
                 entry = self._handed.popleft()
@@ -231,11 +240,11 @@ class Outbox:
         return None if ends else changes
 
     def _has_work(self) -> bool:
-        return bool(self._handed or self._done or self._refusals)
+        return bool(self._handed or self._done or self._refusals or self._offers_again)
 
     def _is_urged(self) -> bool:
         """What was acknowledged is not urgent: it is deleted along with the next that comes."""
-        return self._closing or bool(self._handed or self._refusals)
+        return self._closing or bool(self._handed or self._refusals or self._offers_again)
 
     def _commit(self, changes: Changes) -> None:
         """Write it to the disk, to a new file where the old one is damaged, or else to memory."""
@@ -255,6 +264,7 @@ class Outbox:
         with self._changed:
             settled = {*changes.done, *(refusal.row_id for refusal in changes.refusals)}
             self._settled -= settled
+            self._offers += changes.offers_again
             if settled:
                 self._fresh = deque((row for row in self._fresh if row.id not in settled), _FRESH)
             self._fresh.extend(rows)

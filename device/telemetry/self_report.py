@@ -114,6 +114,10 @@ class SelfReport:
             dropped_triggers=losses.dropped + self._overloads,
             rejected_model=swap.reason if swap.state == "rejected" else None,
             storage_fault=self._storage_fault(delivery),
+            flapping=self._parts.publisher.flapping,
+            refused_events=delivery.refused,
+            refusal=delivery.refusal,
+            refused_pictures=self._parts.publisher.refused_pictures,
             clock_synced=clock_synced(),
         )
         queues = Queues(

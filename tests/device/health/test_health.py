@@ -167,3 +167,16 @@ def test_a_reason_that_was_seen_says_by_whom_until_it_falls(bench: Bench) -> Non
     bench.poll(8, connected=True)
     away(bench)
     assert "acknowledged" not in bench.health.content()["roles"]["broker"], "it came again"
+
+
+def test_defects_one_after_the_other_are_no_drift(bench: Bench) -> None:
+    bench.see(60)
+    bench.see(30, word="NG", score=0.95, evidence=4.0)
+    assert bench.standing() == set()
+
+
+def test_parts_that_nobody_had_time_for_say_nothing_of_the_camera(bench: Bench) -> None:
+    bench.see(5)
+    for _ in range(20):
+        bench.health.unseen("too many triggers waited", "overload")
+    assert bench.standing() == set()
