@@ -44,8 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code
 
 
+class _Version(argparse.Action):
+    """--version; what it tells is asked for when it is."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from device.system import version
+
+        print(version.described())
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m device", description="Visual inspection at the edge.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="the version and its commit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="inspect what the camera sees and publish the verdicts")
     check = commands.add_parser("check", help="try everything that `run` needs, and say how to mend it")
