@@ -6,6 +6,7 @@ Either ends with an int8 file and with what int8 heads said of images they had n
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
@@ -20,7 +21,7 @@ from trainer.config import Config
 from trainer.data import tiling
 from trainer.data.dataset import Sample, folds
 from trainer.data.sizing import one_aspect
-from trainer.data.tiling import Tiles, cuts, framing_of
+from trainer.data.tiling import MACS_PER_PX, Tiles, cuts, framing_of
 from trainer.network import network
 from trainer.network.export import FloatModel, Int8Model, to_float, to_int8
 from trainer.network.features import Kept, inputs, may_be_lit, view_names
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 12  # candidates kept in the record
 KEPT_BYTES = 800_000_000  # of what the backbone sees at one size, for the candidates that are judged on it
+TIMED = 5  # runs of a backbone, of which the shortest says what it takes
 BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds the memory
 
 
@@ -86,10 +88,26 @@ def input_size(
     model = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
     turn = (turn or spec.tiles is not None) and spec.size.width == spec.size.height
     tiles = sum(len(framing_of(sample.size, spec).tiles) for sample in samples)
+    _say_cost(spec, model, tiles / len(samples))
     most = config.probe.max_megapixels
     views = view_names(tiles, spec, turn=turn, max_megapixels=most)
     room = min(tiles, KEPT_BYTES // model.output_bytes)
     return probe.InputSize(spec, Kept(model, room), samples, views, lit=may_be_lit(tiles, spec, most))
+
+
+def _say_cost(spec: PreprocessSpec, model: Int8Model, tiles: float) -> None:
+    """What an image costs at a size, measured here: the mean of `tiles` tiles."""
+    tensor = np.zeros((1, spec.size.height, spec.size.width, 3), np.uint8)
+    took_ms = []
+    for _ in range(TIMED):
+        start_ns = time.perf_counter_ns()
+        model.outputs(tensor)
+        took_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+    macs = tiles * spec.size.width * spec.size.height * MACS_PER_PX
+    log.info(
+        "input %dx%d: %.2g G multiply-adds and %.1f ms an image here",
+        *(spec.size.width, spec.size.height, macs / 1e9, tiles * min(took_ms)),
+    )
 
 
 # (n, h, w, 3) to the maps of all heads, (n, h', w', heads)

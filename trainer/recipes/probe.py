@@ -28,7 +28,7 @@ from device.inspection.framing import Framing
 from device.inspection.preprocess import ModelInput
 from trainer.config import ProbeConfig
 from trainer.data.dataset import Sample, folds, read_mask
-from trainer.data.tiling import PERHAPS, Tiles, cuts, describe
+from trainer.data.tiling import MACS_PER_PX, PERHAPS, Tiles, cuts, describe
 from trainer.network.cells import Cells
 from trainer.network.export import Int8Model
 from trainer.network.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
 ITERATIONS = 100
 OWN_CONSTANT = 10.0  # of cells: so large that regularization does not hold on to the weight that goes with it
+LEAST_ERROR = 0.005  # of the merit: one standard deviation of separation, where all rank without a fault
+PLACE_ERROR = 0.02  # of the place
 WORST_ROUNDS = 3  # in which the defective tile of an image without a mask is looked for
 
 
@@ -157,6 +159,27 @@ def ranked(judged: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence
     return sorted(by_merit, key=key, reverse=True)
 
 
+def cheapest_first(
+    best_first: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence[str]
+) -> list[Judged]:
+    """Before the others those of the cheapest size of input that is as good as the best.
+
+    As good is what judges within one standard error of its average precision, and shows the places as well:
+    what is within the error is luck, and a larger input costs its time at every part.
+    """
+    best = best_first[0]
+    error = max(ap_error(labels, best.pooled, groups), LEAST_ERROR)
+    as_good = {
+        id(one)
+        for one in best_first
+        if one.quality.merit >= best.quality.merit - error
+        and one.quality.ap >= best.quality.ap - error
+        and one.quality.place >= best.quality.place - PLACE_ERROR
+    }
+    cheapest = min(one.fitted.size.macs for one in best_first if id(one) in as_good)
+    return sorted(best_first, key=lambda one: id(one) not in as_good or one.fitted.size.macs > cheapest)
+
+
 class InputSize:
     """One size of input: its int8 backbone, and its features, extracted when they are first asked for."""
 
@@ -173,6 +196,8 @@ class InputSize:
         self.preprocess, self.backbone, self.views, self.lit = preprocess, backbone, views, lit
         self.tiles = Tiles.of(samples, preprocess)
         self._samples = samples
+        px = preprocess.size.width * preprocess.size.height
+        self.macs = px * MACS_PER_PX * len(self.tiles) / len(samples)  # multiply-adds an image
         self._features: dict[str, Extracted] = {}
 
     def features(self, cuts: Cuts, count: int, *, lit: bool = False) -> NDArray[np.float32]:
@@ -229,8 +254,9 @@ class Search:
         return _heads(one.size, one.cuts, one.views, one.strength, one.mask_weight, [every], lit=one.lit)
 
     def ranked(self, judged: Sequence[Judged]) -> list[Judged]:
-        """The best first."""
-        return ranked(judged, self.labels, [sample.group for sample in self.samples])
+        """The best first, of the cheapest size that is as good as the best."""
+        groups = [sample.group for sample in self.samples]
+        return cheapest_first(ranked(judged, self.labels, groups), self.labels, groups)
 
     def judge(self, fitted: Sequence[Fitted]) -> list[Judged]:
         """All heads on the images that they have not seen, with every pooling."""

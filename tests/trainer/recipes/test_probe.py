@@ -12,7 +12,7 @@ from fixtures_trainer import SIDE, gray_input, make_sample
 from device.bundle.bundle import Pooling
 from device.errors import DataError
 from trainer import config
-from trainer.data.tiling import GOOD, PERHAPS, UNCLEAR, Tiles
+from trainer.data.tiling import GOOD, MACS_PER_PX, PERHAPS, UNCLEAR, Tiles
 from trainer.network.features import evidence
 from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 from trainer.recipes import probe
@@ -394,6 +394,32 @@ def test_of_those_that_rank_alike_the_one_that_shows_the_place_is_best():
     assert order(0.3, 0.5, 1.0) == "BAC"
     assert order(0.5, 0.5, 1.0) == "ABC"
     assert order(0.0, 0.0, 0.0) == "ABC"  # no masks: by merit
+
+
+def test_of_sizes_that_judge_alike_the_cheapest_is_taken():
+    """Small misses one more, within the error; tiny misses most, and blind shows another place."""
+    good, bad = list(range(10)), list(range(20, 30))
+    labels, groups = np.array([0] * 10 + [1] * 10), [str(number) for number in range(20)]
+
+    def at(macs: float, pooled: list[float], place: float) -> Judged:
+        size = probe.InputSize.__new__(probe.InputSize)
+        size.macs = macs
+        fitted = probe.Fitted(size, CANDIDATE_CUTS[0], 1, 1.0, 0.0, False, None)
+        return replace(candidate("", pooled, place), fitted=fitted)
+
+    large = at(9e9, [*good, 4.5, *bad[1:]], 0.8)
+    small = at(1e9, [*good, 4.5, *bad[1:]], 0.79)
+    tiny = at(1e8, [*good, *range(5), *bad[5:]], 0.8)
+    blind = at(1e8, [*good, 4.5, *bad[1:]], 0.3)
+    order = probe.cheapest_first([large, small, blind, tiny], labels, groups)
+    assert order == [small, large, blind, tiny]
+    assert probe.cheapest_first([large, tiny, blind], labels, groups)[0] is large
+
+
+def test_an_input_costs_what_its_tiles_cost(tmp_path):
+    labels = [0, 1, 0, 1]
+    search, _ = make_search(numbered(tmp_path, labels), lambda number, _: labels[number])
+    assert search.sizes[0].macs == pytest.approx(SIDE**2 * MACS_PER_PX)
 
 
 def test_the_record_says_what_was_tried(tmp_path):
