@@ -1,18 +1,21 @@
 """What people say of a verdict: ok, ng, unsure. The last word on an event counts; its image is kept for good.
 
-    reviews.jsonl in the state folder: a line of JSON for each word, appended and synced
-    {"event_id": "...", "label": "ng", "by": "Ada", "note": "", "ts": "2026-11-24T06:30:00.123Z"}
+    reviews.db in the state folder, SQLite: words(id, event_id, label, by, note, ts), a row for each, synced
+    sqlite3 reviews.db "SELECT * FROM words WHERE event_id = '...'"
 
-Several processes may write and read at the same time, the running service among them.
+Several processes may write and read at the same time, the running service among them. Of MOST_WORDS, those go
+first that another word on the same event has replaced, the oldest of them first. A reviews.jsonl of version
+0.1.0 is read in once, and kept as reviews.jsonl.imported.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
-from dataclasses import asdict, dataclass, fields
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,7 +25,10 @@ from device.system import clock
 
 log = logging.getLogger(__name__)
 
-FILE = "reviews.jsonl"
+FILE = "reviews.db"
+BEFORE = "reviews.jsonl"  # of version 0.1.0: a line of JSON for each word
+MOST_WORDS = 100_000
+WAIT_S = 30.0  # for another process that writes
 LIMIT = 1000  # characters of `by` and of `note`
 Label = Literal["ok", "ng", "unsure"]
 
@@ -72,8 +78,10 @@ def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> R
                 f"{event_id}: no image of this event in {state / image_store.FOLDER}: kept are NG, MARGINAL "
                 "and a share of OK ([archive] in the configuration), until newer ones need the room"
             )
-        previous = _append(state / FILE, said)
-    except OSError as error:
+        with _opened(state) as database:
+            previous = _last_words(database, event_id).get(event_id)
+            _add(database, said)
+    except (OSError, sqlite3.Error) as error:
         raise StorageError(f"{event_id}: the review cannot be recorded: {error}") from error
     log.info("%s: reviewed as %s by %s", event_id, label, by)
     return Reviewed(said, previous, image)
@@ -81,36 +89,78 @@ def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> R
 
 def reviews(state: Path) -> dict[str, Review]:
     """The last word on each event, in the order of the first words. Raises StorageError."""
-    path = state / FILE
     try:
-        return _last_words(path.read_bytes(), path) if path.exists() else {}
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+        if (state / BEFORE).exists():
+            with _opened(state):
+                pass
+        if not (state / FILE).exists():
+            return {}
+        with closing(sqlite3.connect(f"{(state / FILE).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            begun = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone()
+            return _last_words(database) if begun else {}
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"{state / FILE}: cannot be read: {error}") from error
 
 
-def _append(path: Path, said: Review) -> Review | None:
-    """Add a line, on the disk when this returns; the word before."""
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        before = file.read()
-        line = json.dumps(asdict(said), separators=(",", ":")) + "\n"
-        if before and not before.endswith(b"\n"):  # a power cut: what it left is a line of its own
-            line = f"\n{line}"
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    return _last_words(before, path).get(said.event_id)
-
-
-def _last_words(content: bytes, path: Path) -> dict[str, Review]:
-    """What cannot be read is left out, with a warning: a power cut may have ended a line early."""
-    found: dict[str, Review] = {}
-    for number, line in enumerate(content.splitlines(), 1):
+@contextmanager
+def _opened(state: Path) -> Iterator[sqlite3.Connection]:
+    """The database in one transaction, to write to; made, and filled, where it is new."""
+    with closing(sqlite3.connect(state / FILE, timeout=WAIT_S, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = EXTRA")  # a word that was taken outlives a power cut
+        database.execute("BEGIN IMMEDIATE")
         try:
-            said = Review(**json.loads(line))
-        except (ValueError, TypeError, ReviewError) as error:
-            log.warning("%s line %d: left out: %s", path, number, error)
-        else:
-            found[said.event_id] = said
-    return found
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS words (id INTEGER PRIMARY KEY, event_id TEXT NOT NULL, "
+                "label TEXT NOT NULL, by TEXT NOT NULL, note TEXT NOT NULL, ts TEXT NOT NULL)"
+            )
+            database.execute("CREATE INDEX IF NOT EXISTS words_of_an_event ON words (event_id)")
+            imported = _import(database, state / BEFORE)
+            yield database
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+        if imported:  # not before: a power cut in between reads them in again, over themselves
+            (state / BEFORE).replace(state / f"{BEFORE}.imported")
+
+
+def _import(database: sqlite3.Connection, path: Path) -> bool:
+    """The words of version 0.1.0, where there are any. What cannot be read is left out, with a warning."""
+    if not path.exists():
+        return False
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                said = Review(**json.loads(line))
+            except (ValueError, TypeError, ReviewError) as error:
+                log.warning("%s line %d: left out: %s", path, number, error)
+                continue
+            values = astuple(said)
+            known = "SELECT 1 FROM words WHERE (event_id, label, by, note, ts) = (?, ?, ?, ?, ?)"
+            if database.execute(known, values).fetchone() is None:
+                _add(database, said)
+    return True
+
+
+def _add(database: sqlite3.Connection, said: Review) -> None:
+    database.execute(
+        "INSERT INTO words (event_id, label, by, note, ts) VALUES (?, ?, ?, ?, ?)", astuple(said)
+    )
+    (count,) = database.execute("SELECT count(*) FROM words").fetchone()
+    if count > MOST_WORDS:
+        database.execute(
+            "DELETE FROM words WHERE id IN (SELECT id FROM words AS old WHERE EXISTS "
+            "(SELECT 1 FROM words WHERE event_id = old.event_id AND id > old.id) ORDER BY id LIMIT ?)",
+            (count - MOST_WORDS,),
+        )
+
+
+def _last_words(database: sqlite3.Connection, event_id: str | None = None) -> dict[str, Review]:
+    """Of one event, or of all in the order of their first words."""
+    where, values = ("", ()) if event_id is None else ("WHERE event_id = ?", (event_id,))
+    rows = database.execute(
+        "SELECT event_id, label, by, note, ts FROM words JOIN (SELECT max(id) AS last, min(id) AS first "  # noqa: S608 - constants
+        f"FROM words {where} GROUP BY event_id) ON id = last ORDER BY first",
+        values,
+    )
+    return {row[0]: Review(*row) for row in rows}

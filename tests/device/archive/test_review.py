@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from fixtures_image_store import SIZE, opened, picture
 
 from device.archive import image_store
 from device.archive.image_store import Quotas
-from device.archive.review import Review, review, reviews
+from device.archive.review import BEFORE, FILE, Review, _last_words, review, reviews
 from device.errors import ReviewError, StorageError
 
 
@@ -28,13 +30,20 @@ def state(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def words(state: Path) -> list[dict[str, str]]:
+    """All that were said, in order."""
+    with closing(sqlite3.connect(state / FILE)) as database:
+        names = ("event_id", "label", "by", "note", "ts")
+        rows = database.execute(f"SELECT {', '.join(names)} FROM words ORDER BY id").fetchall()  # noqa: S608
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
 def test_a_word_is_recorded_and_the_image_pinned(state: Path) -> None:
     done = review(state, "a-1", "ng", "Ada", "a scratch, top left")
     assert done.image == state / "archive/2026-03-04/a-1.jpg"
     assert done.image.with_suffix(".pinned").exists()
     assert done.previous is None
-    [line] = (state / "reviews.jsonl").read_text().splitlines()
-    said = json.loads(line)
+    [said] = words(state)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said.pop("ts"))
     assert said == {"event_id": "a-1", "label": "ng", "by": "Ada", "note": "a scratch, top left"}
     assert reviews(state) == {"a-1": done.review}
@@ -46,7 +55,7 @@ def test_the_last_word_counts_and_the_first_is_not_lost(state: Path) -> None:
     done = review(state, "a-1", "ok", "Bob")
     assert done.previous == first
     assert {event_id: said.label for event_id, said in reviews(state).items()} == {"a-1": "ok", "a-2": "ok"}
-    assert len((state / "reviews.jsonl").read_text().splitlines()) == 3
+    assert len(words(state)) == 3
 
 
 @pytest.mark.parametrize("event_id", ["b-0", "../a-0", "", "a-0.jpg", "x" * 200])
@@ -54,7 +63,7 @@ def test_an_unknown_event_is_an_error_and_leaves_no_trace(state: Path, event_id:
     with pytest.raises(ReviewError) as caught:
         review(state, event_id, "ok", "Ada")
     assert event_id in str(caught.value)
-    assert not (state / "reviews.jsonl").exists()
+    assert not (state / FILE).exists()
     assert list(state.rglob("*.pinned")) == []
 
 
@@ -71,31 +80,68 @@ def test_without_an_archive_there_is_no_event(tmp_path: Path) -> None:
     assert reviews(tmp_path) == {}
 
 
-def test_a_line_that_a_power_cut_ended_early_costs_itself_alone(
-    state: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = review(state, "a-1", "ng", "Ada").review
-    path = state / "reviews.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"event_id":"a-2","lab')
-    last = review(state, "a-3", "ok", "Ada").review
-    assert reviews(state) == {"a-1": first, "a-3": last}
-    assert "reviews.jsonl line 2: left out" in caplog.text
+def test_words_of_the_version_before_are_read_in_once(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged lines and one that a power cut ended early cost themselves alone."""
+    old = {"event_id": "a-1", "label": "ng", "by": "Ada", "note": "", "ts": "2026-01-01T00:00:00.000Z"}
+    damaged = [
+        "[]",
+        "{}",
+        '{"event_id":1,"label":"ok","by":"","note":"","ts":""}',
+        "\xff",
+        '{"event_id":"a-2","lab',
+    ]
+    lines = [json.dumps(old), json.dumps({**old, "label": "unsure"}), *damaged]
+    (state / BEFORE).write_bytes("\n".join(lines).encode("latin-1"))
+    assert reviews(state) == {"a-1": Review(**{**old, "label": "unsure"})}
+    assert caplog.text.count("left out") == len(damaged)
+    assert not (state / BEFORE).exists()
+    assert (state / f"{BEFORE}.imported").exists()
+    (state / f"{BEFORE}.imported").rename(state / BEFORE)  # as if the power had gone before it was renamed
+    assert review(state, "a-1", "ok", "Bob").previous == Review(**{**old, "label": "unsure"})
+    assert len(words(state)) == 3
 
 
-@pytest.mark.parametrize(
-    "line", ["[]", "{}", '{"event_id":1,"label":"ok","by":"","note":"","ts":""}', "\xff"]
-)
-def test_a_damaged_line_is_left_out(state: Path, line: str) -> None:
-    last = review(state, "a-3", "ok", "Ada").review
-    path = state / "reviews.jsonl"
-    path.write_bytes(line.encode("latin-1") + b"\n" + path.read_bytes())
-    assert reviews(state) == {"a-3": last}
+def test_they_are_bounded_and_the_last_words_stay(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("device.archive.review.MOST_WORDS", 8)
+    review(state, "a-1", "ng", "Ada")
+    for number in range(20):
+        review(state, "a-2", "ok", str(number))
+    assert len(words(state)) == 8
+    assert [said.by for said in reviews(state).values()] == ["Ada", "19"]
+
+
+def test_a_review_does_not_read_all_others(state: Path) -> None:
+    """A hundred thousand words before it cost it nothing that can be felt."""
+    review(state, "a-1", "ng", "Ada")
+    with closing(sqlite3.connect(state / FILE)) as database:
+        rows = ((f"b-{number}", "ok", "Ada", "x" * 500, "") for number in range(99_000))
+        database.executemany("INSERT INTO words (event_id, label, by, note, ts) VALUES (?, ?, ?, ?, ?)", rows)
+        database.commit()
+        steps = 0
+
+        def count() -> None:
+            nonlocal steps
+            steps += 1
+
+        database.set_progress_handler(count, 1000)
+        assert _last_words(database, "a-1")["a-1"].by == "Ada"
+        assert steps == 0  # fewer than 1000 instructions of SQLite
+
+
+def test_a_database_that_is_none_is_told(state: Path) -> None:
+    (state / FILE).write_bytes(b"x" * 5000)
+    with pytest.raises(StorageError, match="a-1: the review cannot be recorded: file is not a database"):
+        review(state, "a-1", "ok", "Ada")
+    with pytest.raises(StorageError, match=r"reviews\.db: cannot be read: file is not a database"):
+        reviews(state)
 
 
 def test_a_disk_that_takes_nothing_is_told(small_disk: Path) -> None:
     opened(small_disk / "archive").put(picture("a-1"))
     fill(small_disk)
-    with pytest.raises(StorageError, match=r"a-1: the review cannot be recorded: .*No space left"):
+    with pytest.raises(
+        StorageError, match=r"a-1: the review cannot be recorded: .*(No space left|disk is full)"
+    ):
         review(small_disk, "a-1", "ok", "Ada")
     assert reviews(small_disk) == {}
 
@@ -119,7 +165,7 @@ def test_many_at_once_lose_nothing(state: Path) -> None:
         store.put(picture(f"b-{number}"))
         number += 1
     assert [writer.wait() for writer in writers] == [0, 0, 0, 0]
-    said = [Review(**json.loads(line)).by for line in (state / "reviews.jsonl").read_text().splitlines()]
+    said = [word["by"] for word in words(state)]
     assert sorted(said) == sorted(["first"] * 5 + [f"{name} {n}" for name in range(4) for n in range(25)])
     assert all(image_store.find(state / "archive", f"a-{n}") for n in range(5))
 

@@ -20,6 +20,8 @@ from fixtures_daemon import REPOSITORY, ROOT, Station
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from device.archive.review import reviews
+
 ALL = '["trigger", "rebirth", "reload", "threshold", "model", "rollback", "review", "picture", "acknowledge"]'
 COMMANDS = f"[commands]\nenabled = true\nallow = {ALL}\nrate_hz = 100.0\n"
 ACL = REPOSITORY / "deploy" / "mosquitto" / "acl"
@@ -140,13 +142,8 @@ def test_a_verdict_is_reviewed_over_mqtt(
     again = commander.ask("review", {"event_id": event_id, "label": "ok"}, by="bob")
     assert (again["ok"], again["change"]) == (True, {"old": "ng", "new": "ok"})
     assert list(archive.glob(f"*/{event_id}.pinned"))
-    reviews = [
-        json.loads(line) for line in (station.folder / "state" / "reviews.jsonl").read_text().splitlines()
-    ]
-    assert [(r["event_id"], r["label"], r["by"]) for r in reviews] == [
-        (event_id, "ng", "ann"),
-        (event_id, "ok", "bob"),
-    ]
+    said = reviews(station.folder / "state")[event_id]
+    assert (said.label, said.by) == ("ok", "bob")
     unknown = commander.ask("review", {"event_id": "nobody-00000001", "label": "ok"})
     assert unknown["ok"] is False
 
