@@ -6,6 +6,7 @@ not set, a hot board) does not: the service runs with it, and `health` will say 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 from device import config
 from device.bundle import bundle
+from device.bundle.accepted import Trust
 from device.camera.camera import make_camera
 from device.config import Config, MqttConfig
 from device.errors import BrokerError, ConfigError, EdgeVisionError, FrameError, StorageError
@@ -36,6 +38,8 @@ T = TypeVar("T")
 _MEND = {
     "config": "every key and its meaning stand in device/default.toml",
     "permissions": "take the right away: chmod o-rwx FILE, or chmod o-w for what holds no secret",
+    "trust": "name who may sign (install.sh --signers FILE); [mqtt] tls = true for a broker elsewhere; "
+    "chmod o-rwx for what holds a secret",
     "bundle": "set [bundle] path; a damaged bundle must be copied again",
     "model": "install ai-edge-litert (or tflite-runtime) into this environment; a bundle whose golden images "
     "fail must be made again",
@@ -55,6 +59,7 @@ _MEND = {
 NAMES = (
     "config",
     "permissions",
+    "trust",
     "bundle",
     "model",
     "camera",
@@ -112,7 +117,8 @@ def check(config_path: Path) -> int:
             report.skip(name, "config")
         return report.exit_code
     report.attempt("permissions", lambda: _try_permissions(loaded), str)
-    opened = report.attempt("bundle", lambda: bundle.load(loaded.bundle), _bundle_found)
+    report.look("trust", "bundles are signed, and nobody listens", _doubts_of_trust(loaded))
+    opened = report.attempt("bundle", lambda: _load_bundle(loaded), _bundle_found)
     if opened is None:
         report.skip("model", "bundle")
     else:
@@ -149,11 +155,54 @@ def _try_permissions(loaded: Config) -> str:
     return "configuration, bundle and password are closed to strangers"
 
 
+def _doubts_of_trust(loaded: Config) -> list[str]:
+    """Whom this station believes without a proof, and what others can read."""
+    doubts = []
+    if loaded.signers is None:
+        doubts.append("unsigned bundles are taken: whoever may push decides what is a good part")
+    elif not _names_somebody(loaded.signers):
+        doubts.append(f"{loaded.signers}: names nobody who may sign: every bundle is refused")
+    if loaded.mqtt.tls is None and not _is_here(loaded.mqtt.host):
+        doubts.append(f"the broker {loaded.mqtt.host} is spoken to in clear: the network reads along")
+    elif loaded.mqtt.tls is not None and loaded.mqtt.tls.insecure:
+        doubts.append("[mqtt] insecure: any broker is believed")
+    address = loaded.camera.source.partition("://")[2].partition("/")[0]
+    if "@" in address and _mode(loaded.path) & stat.S_IRWXO:
+        doubts.append(f"{loaded.path}: [camera] source holds a password, and everybody may read it")
+    key = None if loaded.mqtt.tls is None else loaded.mqtt.tls.key_file
+    if key is not None and _mode(key) & stat.S_IRWXO:
+        doubts.append(f"{key}: [mqtt] key_file may be read by everybody")
+    return doubts
+
+
+def _names_somebody(signers: Path) -> bool:
+    try:
+        lines = signers.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    return any(line.strip() and not line.lstrip().startswith("#") for line in lines)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host name or an address is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode
     except OSError:  # the step that needs it will tell
         return 0
+
+
+def _load_bundle(loaded: Config) -> bundle.Bundle:
+    """Whole, and signed where the station asks for that."""
+    found = bundle.load(loaded.bundle)
+    Trust(loaded.state, loaded.signers, loaded.allow_learned).require_in_use(found)
+    return found
 
 
 def _bundle_found(opened: bundle.Bundle) -> str:

@@ -25,7 +25,7 @@ from device.errors import BrokerError
 from device.line import pins
 
 MakeStation = Callable[..., Station]
-NAMES = ["config", "permissions", "bundle", "model", "camera", "region", "pins", "broker"]
+NAMES = ["config", "permissions", "trust", "bundle", "model", "camera", "region", "pins", "broker"]
 NAMES += ["disk", "room", "clock", "board", "service"]
 
 
@@ -315,3 +315,35 @@ def test_user_and_password(make_broker: Callable[..., Broker], tmp_path: Path) -
     try_broker(mqtt_config(closed.port, username="press-4", password="right"))
     with pytest.raises(BrokerError, match="refuses the connection: Not authorized"):
         try_broker(mqtt_config(closed.port, username="press-4", password="wrong"))
+
+
+def test_what_a_station_believes_without_a_proof(tmp_path: Path) -> None:
+    def doubts(text: str) -> list[str]:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        path.chmod(0o644)
+        return check_module._doubts_of_trust(config_of(path))
+
+    signers = tmp_path / "signers"
+    signers.write_text("# nobody yet\n\n")
+    named = '[bundle]\nsigners = "signers"\n'
+    assert doubts("") == ["unsigned bundles are taken: whoever may push decides what is a good part"]
+    assert doubts(named) == [f"{signers}: names nobody who may sign: every bundle is refused"]
+    signers.write_text("quality@plant ssh-ed25519 AAAA\n")
+    for host in ("localhost", "127.0.0.1", "::1"):
+        assert doubts(f'{named}[mqtt]\nhost = "{host}"\n') == []
+    assert "is spoken to in clear" in doubts(f'{named}[mqtt]\nhost = "broker.plant"\n')[0]
+    assert doubts(f'{named}[mqtt]\nhost = "broker.plant"\ntls = true\n') == []
+    assert "any broker is believed" in doubts(f"{named}[mqtt]\ntls = true\ninsecure = true\n")[0]
+    camera = f'{named}[camera]\nkind = "opencv"\nsource = "rtsp://anna:secret@camera/1"\n'
+    assert "holds a password, and everybody may read it" in doubts(camera)[0]
+
+
+def test_an_unsigned_bundle_where_signatures_are_asked_for(broker: Broker, make_station: MakeStation) -> None:
+    station = make_station(broker.port)
+    (station.folder / "signers").write_text("quality@plant ssh-ed25519 AAAA\n")
+    text = station.config.read_text().replace("[bundle]", '[bundle]\nsigners = "signers"')
+    station.config.write_text(text)
+    exit_code, words, _ = check(station)
+    assert (exit_code, failed(words)) == (13, ["bundle"])
+    assert "unsigned bundles are refused" in words["bundle"]
