@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(command=_inspect, fail=inspect.error)
     _add_receive(commands)
     _add_learn(commands)
+    _add_retake(commands)
     _add_aim(commands)
     _add_adapt(commands)
     verify = commands.add_parser("verify", help="compare a bundle with its manifest, and print where it lies")
@@ -192,6 +193,20 @@ def _add_learn(commands: Any) -> None:
         "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
     )
     learn.set_defaults(command=_learn)
+
+
+def _add_retake(commands: Any) -> None:
+    retake = commands.add_parser("retake", help="golden and drift reference anew, from good parts")
+    retake.add_argument("--images", type=Path, metavar="DIR", help="take these in place of the camera's")
+    retake.add_argument("--count", type=int, default=40, metavar="N", help="frames; default: %(default)s")
+    retake.add_argument(
+        "--interval", type=float, default=1.0, metavar="S", help="between two frames; default: %(default)g s"
+    )
+    retake.add_argument("--out", type=Path, metavar="DIR", help="where it goes; default: [bundle] path")
+    retake.add_argument(
+        "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
+    )
+    retake.set_defaults(command=_retake)
 
 
 def _add_aim(commands: Any) -> None:
@@ -307,6 +322,16 @@ def _learn(options: argparse.Namespace) -> int:
         false_rejects=options.false_rejects,
     )
     return learn.learn(config.load(options.config), wanted)
+
+
+def _retake(options: argparse.Namespace) -> int:
+    from device import config
+    from device.learning import retake
+    from device.learning.collect import Plan
+
+    _log_to_stderr("warning")
+    asked = retake.RetakeOptions(options.images, options.out, Plan(options.count, options.interval))
+    return retake.retake(config.load(options.config), asked)
 
 
 def _aim(options: argparse.Namespace) -> int:

@@ -234,8 +234,7 @@ def _heat(pipeline: Pipeline, frame: Frame) -> Pixels:
     evidence = evidence_in_frame(
         prediction.evidence, model_input.placement, calibration.localization.shift_px
     )
-    logits = calibration.score_calibration.logits(evidence)
-    return heat_map(frame.image, logits, calibration.preprocess.region.mask(frame.size))
+    return heat_map(frame.image, calibration.heat(evidence), calibration.preprocess.region.mask(frame.size))
 
 
 def _small(image: Pixels) -> Pixels:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean, median, pstdev, stdev
+from statistics import fmean, median, stdev
 
 import numpy as np
 
@@ -38,7 +38,6 @@ from device.bundle.bundle import (
     Calibration,
     DriftReference,
     GoldenVector,
-    Reference,
     ScoreCalibration,
     Thresholds,
 )
@@ -314,16 +313,12 @@ def _localization(spec: LocalizationSpec, parts: Sequence[Part]) -> Localization
 
 def _drift(checks: Sequence[Checks], pooled: Sequence[float], scores: ScoreCalibration) -> DriftReference:
     return DriftReference(
-        _reference([one.brightness_ratio for one in checks]),
-        _reference([one.focus for one in checks]),
-        _reference([scores.score(one) for one in pooled]),
-        _reference([one.evidence for one in checks if one.evidence is not None]),
-        _reference(pooled),
+        learn.reference_of([one.brightness_ratio for one in checks]),
+        learn.reference_of([one.focus for one in checks]),
+        learn.reference_of([scores.score(one) for one in pooled]),
+        learn.reference_of([one.evidence for one in checks if one.evidence is not None]),
+        learn.reference_of(pooled),
     )
-
-
-def _reference(values: Sequence[float]) -> Reference:
-    return Reference(fmean(values), pstdev(values))
 
 
 def _training(

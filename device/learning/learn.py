@@ -172,7 +172,7 @@ def collect(config: Config, plan: Plan, folder: Path, look: Callable[[Frame], Ch
     Raises EdgeVisionError.
     """
     if config.trigger.kind == "mqtt":
-        raise ConfigError("[trigger] kind: learn hears no commands; take another, or learn from --images")
+        raise ConfigError("[trigger] kind: this hears no commands; take another, or use --images")
     triggered = config.trigger.kind != "free-run"
     timeout_s = config.trigger.timeout_s if triggered else config.camera.timeout_s
     say(f"good frames go to {folder}; Ctrl-C keeps them")
@@ -445,10 +445,10 @@ def _thresholds(
 def drift_reference(seen: Sequence[Seen], shown: Sequence[Checks], scores: Sequence[float]) -> DriftReference:
     """Of good frames, of some of them with their evidence, and of their scores."""
     return DriftReference(
-        brightness_ratio=_reference([one.checks.brightness_ratio for one in seen]),
-        focus=_reference([one.checks.focus for one in seen]),
-        score=_reference(scores),
-        evidence=_reference([one.evidence for one in shown if one.evidence is not None]),
+        brightness_ratio=reference_of([one.checks.brightness_ratio for one in seen]),
+        focus=reference_of([one.checks.focus for one in seen]),
+        score=reference_of(scores),
+        evidence=reference_of([one.evidence for one in shown if one.evidence is not None]),
     )
 
 
@@ -460,7 +460,8 @@ def pictures(seen: Sequence[Seen], memory: Memory) -> list[Checks]:
     ]
 
 
-def _reference(values: Sequence[float]) -> Reference:
+def reference_of(values: Sequence[float]) -> Reference:
+    """Mean and standard deviation."""
     return Reference(statistics.fmean(values), statistics.pstdev(values))
 
 

@@ -183,7 +183,7 @@ def test_commands_are_not_waited_for(config: Path) -> None:
     config.write_text(config.read_text() + '[trigger]\nkind = "mqtt"\n')
     done = run_device("learn", "--config", config)
     assert done.returncode == ConfigError.exit_code
-    assert "learn hears no commands" in errors(done)[-1]
+    assert "this hears no commands" in errors(done)[-1]
 
 
 @pytest.mark.parametrize(
