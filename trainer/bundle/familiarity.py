@@ -29,7 +29,7 @@ from trainer.recipes.learned import Learned
 
 log = logging.getLogger(__name__)
 
-IMAGES = 20  # of either label that are changed
+IMAGES = 12  # of either label that are changed
 MORE_MISSES = 0.1  # of the defective ones may be OK under a change
 MORE_REJECTS = 0.1  # of the good ones may be NG
 TOWARDS = 0.75  # of the way from the last step that is borne to the next: what is like that one lies outside
@@ -48,17 +48,17 @@ class Ramp:
 
 
 RAMPS = (
-    Ramp("brightness", -1, tuple(gained(gain) for gain in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4))),
-    Ramp("brightness", 1, tuple(gained(gain) for gain in (1.1, 1.25, 1.4, 1.6, 1.8))),
-    Ramp("brightness", 1, tuple(lifted(by) for by in (12.0, 25.0, 40.0, 60.0))),
-    Ramp("sharpness", -1, tuple(blurred(sigma) for sigma in (0.5, 0.7, 1.0, 1.4, 2.0, 3.0))),
-    Ramp("sharpness", 1, tuple(noisy(sd) for sd in (2.0, 4.0, 8.0, 12.0, 18.0, 25.0))),
-    Ramp("slope_x", 1, tuple(uneven(1 - by, 1 + by, 0.0) for by in (0.1, 0.25, 0.4, 0.6))),
-    Ramp("slope_y", 1, tuple(uneven(1 - by, 1 + by, 90.0) for by in (0.1, 0.25, 0.4, 0.6))),
+    Ramp("brightness", -1, tuple(gained(gain) for gain in (0.8, 0.65, 0.5, 0.4))),
+    Ramp("brightness", 1, tuple(gained(gain) for gain in (1.25, 1.4, 1.6, 1.8))),
+    Ramp("brightness", 1, tuple(lifted(by) for by in (25.0, 40.0, 60.0))),
+    Ramp("sharpness", -1, tuple(blurred(sigma) for sigma in (0.5, 0.75, 1.0, 1.5, 2.5))),
+    Ramp("sharpness", 1, tuple(noisy(sd) for sd in (4.0, 8.0, 15.0, 25.0))),
+    Ramp("slope_x", 1, tuple(uneven(1 - by, 1 + by, 0.0) for by in (0.25, 0.4, 0.6))),
+    Ramp("slope_y", 1, tuple(uneven(1 - by, 1 + by, 90.0) for by in (0.25, 0.4, 0.6))),
 )
 COLOUR_RAMPS = (
-    Ramp("warmth", 1, tuple(tinted((1 + by, 1.0, 1 - by)) for by in (0.05, 0.1, 0.2, 0.3))),
-    Ramp("warmth", -1, tuple(tinted((1 - by, 1.0, 1 + by)) for by in (0.05, 0.1, 0.2, 0.3))),
+    Ramp("warmth", 1, tuple(tinted((1 + by, 1.0, 1 - by)) for by in (0.1, 0.2, 0.3))),
+    Ramp("warmth", -1, tuple(tinted((1 - by, 1.0, 1 + by)) for by in (0.1, 0.2, 0.3))),
 )
 
 

@@ -21,7 +21,7 @@ from device.inspection.detector import Evidence
 from device.inspection.framing import Framing, content_cells, counted_cells
 from device.inspection.localizer import above_level, boxes_by_evidence
 from trainer.data.dataset import Sample, read_mask
-from trainer.scoring.boxes import around_parts, iou
+from trainer.scoring.boxes import LARGE, around_parts, iou
 
 LEVEL_QUANTILE = 0.9  # of good images' cells at a place
 LEAST_IMAGES = 10  # good ones; of fewer it would be chance what each place shows
@@ -74,12 +74,17 @@ def _truth(sample: Sample) -> tuple[Box, ...]:
 
 
 def _overlap(spec: LocalizationSpec, known: Sequence[tuple[Seen, tuple[Box, ...]]]) -> float:
-    """Of the first box of each image with the part of its mask that it fits best, on the average."""
-    found = []
+    """Of the first box of each image with the part of its mask that it fits best, on the average.
+
+    Less the share of images with a box over half of them: such a box points at nothing.
+    """
+    found, large = [], []
     for one, boxes in known:
-        first = boxes_by_evidence(one.evidence, one.framing, spec)[:1]
-        found.append(max((iou(first[0], box) for box in boxes), default=0.0) if first else 0.0)
-    return float(np.mean(found))
+        cut = boxes_by_evidence(one.evidence, one.framing, spec)
+        found.append(max((iou(cut[0], box) for box in boxes), default=0.0) if cut else 0.0)
+        size = one.sample.size
+        large.append(any(box.area_px > LARGE * size.width * size.height for box in cut))
+    return float(np.mean(found)) - float(np.mean(large))
 
 
 def _counted(one: Seen, level: Level) -> NDArray[np.float32]:
