@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from device.errors import EdgeVisionError
+from trainer.data.grouping import GROUPINGS
 from trainer.layouts.layouts import FORMATS
 
 INTERRUPTED = 130
@@ -97,6 +98,17 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     """The argument --bundle."""
     parser.add_argument(
         "--bundle", type=Path, required=True, metavar="DIR", help="or a folder with `current`"
+    )
+
+
+def add_groups(parser: argparse.ArgumentParser) -> None:
+    """The argument --groups."""
+    parser.add_argument(
+        "--groups",
+        choices=GROUPINGS,
+        default="found",
+        help="what a split must not separate: images that show the same thing, found by their pixels "
+        "(default), or only what the layout gives",
     )
 
 

@@ -4,7 +4,7 @@
                           [--weights imagenet|none|FILE] [--mode supervised|good-only] [--head evidence|dense]
                           [--qat]
                           [--limit N] [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
-                          [--from BUNDLE]
+                          [--from BUNDLE] [--groups found|given] [--verbose]
 
     python -m trainer.fit --data PATH --preview-augmentation FILE.png [--config FILE] [--limit N]
 
@@ -30,13 +30,13 @@ from device.errors import StorageError
 from device.inspection.pipeline import Pipeline
 from trainer import command
 from trainer import config as configs
-from trainer.bundle import provenance
+from trainer.bundle import model_card, provenance
 from trainer.config import Config
 from trainer.data import dataset as datasets
 from trainer.data import preview, splits
 from trainer.options import FitOptions
 from trainer.report import page
-from trainer.scoring import operating_point
+from trainer.scoring import enough, operating_point
 from trainer.steps import Steps
 
 if TYPE_CHECKING:  # it brings TensorFlow
@@ -44,7 +44,14 @@ if TYPE_CHECKING:  # it brings TensorFlow
 
 log = logging.getLogger(__name__)
 
-STEPS = ("images", "model", "golden reference", "thresholds", "report", "bundle")
+STEPS = {  # and their usual shares of the time
+    "images": 1.0,
+    "model": 100.0,
+    "golden reference": 1.0,
+    "thresholds": 3.0,
+    "report": 10.0,
+    "bundle": 1.0,
+}
 
 
 def fit(options: FitOptions, config: Config) -> Path:
@@ -67,6 +74,7 @@ def _tell(strategy: Strategy[Model], options: FitOptions, config: Config) -> Pat
     steps = Steps(STEPS)
     with steps.at("images"):
         dataset = _dataset(options, config)
+        _tell_what_counts_allow(dataset, options)
         specs = strategy.inputs(dataset)
     with steps.at("model"):
         model = strategy.learn(dataset, specs)
@@ -96,6 +104,7 @@ def _tell(strategy: Strategy[Model], options: FitOptions, config: Config) -> Pat
         extra = {
             "split.csv": datasets.split_csv(dataset),
             page.FILE: content,
+            model_card.FILE: model_card.model_card(calibration),
             **decision.files,
             **strategy.files(model),
             **({references.FILE: reference[0].to_bytes()} if reference else {}),
@@ -106,7 +115,15 @@ def _tell(strategy: Strategy[Model], options: FitOptions, config: Config) -> Pat
     _report(calibration)
     for line in decision.lines:
         log.info("%s", line)
+    log.info("report: %s", path / page.FILE)
     return path
+
+
+def _tell_what_counts_allow(dataset: datasets.Dataset, options: FitOptions) -> None:
+    """Before hours are spent on too few images."""
+    good, bad = (dataset.count(split="train", label=label) for label in (0, 1))
+    for line in enough.beforehand(good, 0 if options.mode == "good-only" else bad):
+        log.info("%s", line)
 
 
 def _sharpen(start: Path, options: FitOptions, config: Config) -> Path:
@@ -129,6 +146,7 @@ def _dataset(options: FitOptions, config: Config) -> datasets.Dataset:
         test_share=config.split.test_share,
         protocol=options.mode,
         limit=config.data.limit if options.limit is None else options.limit,
+        groups=options.groups,
     )
 
 
@@ -167,6 +185,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m trainer.fit", description=__doc__.split("\n", maxsplit=1)[0]
     )
     command.add_data(parser)
+    command.add_groups(parser)
+    command.add_verbose(parser)
     result = parser.add_mutually_exclusive_group(required=True)
     result.add_argument("--out", type=Path, metavar="DIR", help="folder that receives the bundle")
     result.add_argument(
@@ -220,12 +240,12 @@ def _seed(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     given = vars(_parse(arguments))
-    config, sheet = (given.pop(name) for name in ("config", "preview_augmentation"))
+    config, sheet, verbose = (given.pop(name) for name in ("config", "preview_augmentation", "verbose"))
     given["data"] = tuple(given["data"])
     if sheet is None:
-        return command.run(lambda: fit(FitOptions(**given), configs.load(config)))
+        return command.run(lambda: fit(FitOptions(**given), configs.load(config)), verbose=verbose)
     seen = {name: given[name] for name in ("data", "format", "limit", "seed")}
-    return command.run(lambda: preview.of_fit(sheet, configs.load(config), **seen))
+    return command.run(lambda: preview.of_fit(sheet, configs.load(config), **seen), verbose=verbose)
 
 
 if __name__ == "__main__":

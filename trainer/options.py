@@ -9,6 +9,7 @@ from typing import Literal
 
 from device.errors import ConfigError, StorageError
 from device.system import durable
+from trainer.data.grouping import Grouping
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class FitOptions:
     seed: int = 0
     keep_network: Path | None = None
     logs: Path | None = None
+    groups: Grouping = "found"
 
     def check(self) -> None:
         """Everything that can be known before the long part. Raises ConfigError, StorageError."""

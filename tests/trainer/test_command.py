@@ -59,7 +59,7 @@ from trainer import command
 from trainer.steps import Steps, bar
 
 def work():
-    with Steps(("counting",)).at("counting"):
+    with Steps({"counting": 1}).at("counting"):
         os.write(2, b"I0000 port.cc: from C\\n")
         os.system("echo from a child >&2")
         warnings.warn("from a library")

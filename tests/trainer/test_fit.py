@@ -66,6 +66,19 @@ def test_the_last_line_is_the_path_of_the_bundle(fitted: Fitted):
     assert re.fullmatch(r"textures-\d{8}T\d{6}Z-[0-9a-f]{8}", Path(path).name)
 
 
+def test_the_log_says_where_it_is_and_where_the_report_is(fitted: Fitted):
+    said = fitted.done.stderr.splitlines()
+    [path] = fitted.done.stdout.splitlines()
+    assert f"report: {path}/report.html" in said
+    assert "12 good: were none of them rejected, up to 26.5 % of good parts could be (95 %)" in said
+    steps = [line for line in said if line.startswith("step ")]
+    assert len(steps) == 6
+    assert all(line.endswith(" left") for line in steps[1:])
+    for noise in ("XNNPACK", "oneDNN", "absl", "image/s", "it/s"):
+        assert noise not in fitted.done.stderr
+    assert (Path(path) / "MODEL_CARD.md").read_text().startswith("# textures\n")
+
+
 def test_the_device_takes_the_bundle_and_its_golden_images(fitted: Fitted):
     bundle = bundles.load(fitted.out)
     assert len(bundle.calibration.golden.vectors) == 3

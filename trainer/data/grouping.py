@@ -58,7 +58,7 @@ def note(before: Sequence[Sample], after: Sequence[Sample]) -> str:
         return ""
     return (
         f"groups: these {len(after)} images show {found} things; those that show the same thing, by their "
-        "pixels, stay on one side of a split"
+        "pixels, stay on one side of a split (--groups given: the layout's own groups alone)"
     )
 
 
