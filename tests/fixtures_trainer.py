@@ -37,6 +37,8 @@ mask_weights = [1.0]
 max_megapixels = 1.0
 [scratch]
 epochs = 2
+[decoder]
+when = "never"
 [quantization]
 images = 8
 [report]

@@ -89,6 +89,20 @@ class ScratchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """Whether and how a decoder is taught in place of the probe's linear head."""
+
+    when: str
+    folds: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    image_weight: float
+    varied: float
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
 class FinetuneConfig:
     """Whether and how the network is trained on from the probe's result."""
 
@@ -207,6 +221,7 @@ class Config:
     split: SplitConfig
     probe: ProbeConfig
     scratch: ScratchConfig
+    decoder: DecoderConfig
     finetune: FinetuneConfig
     dense: DenseConfig
     qat: QatConfig
@@ -251,6 +266,14 @@ LIMITS: Limits = {
     ("scratch", "batch_size"): Within(1, 1024),
     ("scratch", "learning_rate"): Within(1e-7, 1.0),
     ("scratch", "mask_weight"): Within(0.0, 100.0),
+    ("decoder", "when"): OneOf(("auto", "never")),
+    ("decoder", "folds"): Within(2, 20),
+    ("decoder", "steps"): Within(1, 100_000),
+    ("decoder", "batch_size"): Within(1, 64),
+    ("decoder", "learning_rate"): Within(1e-7, 1.0),
+    ("decoder", "image_weight"): Within(0.0, 100.0),
+    ("decoder", "varied"): Within(0.0, 1.0),
+    ("decoder", "made"): Within(0.0, 1.0),
     ("finetune", "when"): OneOf(("gpu", "always", "never")),
     ("finetune", "epochs"): Within(1, 10000),
     ("finetune", "head_epochs"): Within(0, 10000),
@@ -313,6 +336,7 @@ def load(path: Path | None) -> Config:
         split=SplitConfig(**tables["split"]),
         probe=ProbeConfig(**tables["probe"]),
         scratch=ScratchConfig(**tables["scratch"]),
+        decoder=DecoderConfig(**tables["decoder"]),
         finetune=FinetuneConfig(**tables["finetune"]),
         dense=DenseConfig(**tables["dense"]),
         qat=QatConfig(**tables["qat"]),

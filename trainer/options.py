@@ -24,6 +24,7 @@ class FitOptions:
     weights: str | None = None
     head: Literal["evidence", "dense"] = "evidence"
     qat: bool = False
+    quick: bool = False
     input_size: int | None = None
     limit: int | None = None
     seed: int = 0
@@ -64,10 +65,14 @@ class FitOptions:
         if self.mode == "good-only":
             _refuse("--mode good-only: trains no network", training)
         if self.start is not None:
-            _refuse("--from: keeps the bundle's network and its input", (*training, *network))
+            ignored = (*training, *self._asked("--quick", self.quick), *network)
+            _refuse("--from: keeps the bundle's network and its input", ignored)
         if self.head == "dense" or self.weights == "none":
             way = "--head dense" if self.head == "dense" else "--weights none"
-            _refuse(f"{way}: there is no probe's model to train on", self._asked("--qat", self.qat))
+            beyond = (*self._asked("--qat", self.qat), *self._asked("--quick", self.quick))
+            _refuse(f"{way}: there is no probe's model to train on", beyond)
+        if self.quick:
+            _refuse("--quick: nothing is trained after the probe", self._asked("--qat", self.qat))
         if self.weights == "none":
             _refuse(
                 "--weights none: an evidence head is trained", self._asked("--head", self.head != "evidence")

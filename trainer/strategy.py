@@ -23,7 +23,7 @@ from trainer.data import preview, sizing, splits
 from trainer.data.dataset import Dataset
 from trainer.network import hardware
 from trainer.options import FitOptions
-from trainer.recipes import classic, finetune, good_only, learn, quantize_aware
+from trainer.recipes import classic, decoder, finetune, good_decoder, good_only, learn, quantize_aware
 from trainer.recipes.good_only import Remembered
 from trainer.recipes.learned import Learned
 from trainer.report import report
@@ -107,8 +107,10 @@ class Supervised:
         if options.head == "dense":
             learned = classic.learn(dataset.train, specs[0], config, machine, weights, seed, folder, logbook)
         else:
-            learned = learn.by_probe(dataset.train, specs, config, weights, seed)
-            learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
+            learned, candidate = learn.probed(dataset.train, specs, config, weights, seed)
+            if not options.quick:
+                learned = decoder.from_probe(learned, candidate, config, weights, seed)
+                learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
             if options.qat:
                 learned = quantize_aware.improved(learned, config, machine, seed, folder, logbook)
         return replace(learned, record={**learned.record, "hardware": machine.describe()})
@@ -156,9 +158,12 @@ class GoodOnly:
         return sizing.candidates(_good(dataset), whole, self._options.input_size)
 
     def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> Remembered:
-        options = self._options
+        options, config = self._options, self._config
         weights = options.weights or "imagenet"
-        return good_only.learn(_good(dataset), specs, self._config.good_only, weights, options.seed)
+        learned = good_only.learn(_good(dataset), specs, config.good_only, weights, options.seed)
+        if not options.quick:
+            learned = good_decoder.from_memory(learned, config, weights, options.seed)
+        return learned
 
     def network(self, model: Remembered) -> keras.Model:
         raise ConfigError(
@@ -173,7 +178,7 @@ class GoodOnly:
         return None  # its own map tells where a part differs
 
     def files(self, model: Remembered) -> Mapping[str, bytes]:
-        return {memories.FILE: model.memory.good.to_bytes()}
+        return {memories.FILE: model.memory.good.to_bytes()} if model.memory else {}
 
     def report(
         self,

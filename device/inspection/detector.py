@@ -24,6 +24,7 @@ from device.inspection.preprocess import ModelInput, Pixels
 Evidence = NDArray[np.float32]
 Output = Turned  # of a tile, as the model stores it
 AS_IT_IS = Scale()
+MOST_MAPS = 16  # a fraction of a step of int8 apart: their mean, the evidence, is as many times as fine
 Run = Callable[[Pixels], tuple[Evidence, Scale]]  # one input of the model, (1, h, w, 3), to its map (h, w)
 
 
@@ -118,8 +119,8 @@ class Detector:
     def _judge(self, output: Output) -> tuple[Evidence, Scale]:
         if self._memory is not None:
             return self._memory.judge(output)
-        stored = output.stored[:, :, 0]
-        evidence = (stored.astype(np.float32) - self._zero_point) * self._scale
+        stored = output.stored.mean(axis=2, dtype=np.float32)
+        evidence = (stored - self._zero_point) * self._scale
         return np.asarray(evidence, np.float32), AS_IT_IS
 
 
@@ -216,8 +217,9 @@ def _require(source: str, what: str, expected: object, found: object) -> None:
 
 def _require_map(source: str, output: Tensor, memory: Memory | None) -> None:
     shape = output.shape
-    channels = 1 if memory is None else memory.spec.channels
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != channels or min(shape) < 1:
+    channels = f"1 to {MOST_MAPS}" if memory is None else str(memory.spec.channels)
+    legal_channels = range(1, MOST_MAPS + 1) if memory is None else (memory.spec.channels,)
+    if len(shape) != 4 or shape[0] != 1 or shape[3] not in legal_channels or min(shape) < 1:
         raise InterpreterError(f"{source}: output shape must be (1, h, w, {channels}), got {shape}")
     if memory is not None and memory.spec.kind == "position":
         _require_places(source, memory.spec.items, shape)

@@ -25,8 +25,10 @@ WEIGHTS = SHARED / "weights" / "mobilenet_v2_1.0_224_imagenet_no_top.weights.h5"
 DAGM = SHARED / "data" / "dagm" / "Class8"
 SCREW = SHARED / "data" / "mvtec" / "screw"
 TILES = SHARED / "data" / "magnetic_tile"
-# Minutes of a fit, and no figure of these tests: gradients, the last digit of int8's ranges, two folds.
-SHORT = "[split]\nfolds = 3\n[quantization]\nimages = 12\n[report]\ngradient = false\n"
+# Minutes of a fit, and no figure of these tests: gradients, int8's last digit, two folds, a decoder.
+SHORT = (
+    '[split]\nfolds = 3\n[decoder]\nwhen = "never"\n[quantization]\nimages = 12\n[report]\ngradient = false\n'
+)
 # One strength, no mirrored copies, of DAGM 40 good and 40 defective images: the bars hold all the same.
 ONCE = "[probe]\nmax_megapixels = 1.0\nstrengths = [1.0]\n"
 DAGM_SETTINGS = f"[data]\nlimit = 40\n{ONCE}mask_weights = [1.0]\n{SHORT}"

@@ -189,6 +189,21 @@ def test_tiny_defects_on_large_images(tmp_path, weights_file, capsys, caplog):
     assert report["pixel_auroc"] > 0.7  # chance is 0.5
 
 
+def test_a_decoder_is_taught_unless_it_must_be_quick(textures, weights_file, fast_config, tmp_path):
+    """Whatever ships, the record compares both; --quick is the probe alone."""
+    config = tmp_path / "fit.toml"
+    taught = '[decoder]\nwhen = "auto"\nsteps = 6\nfolds = 2\nbatch_size = 1\n'
+    config.write_text(fast_config.read_text().replace('[decoder]\nwhen = "never"\n', taught))
+    given = ("--data", textures, "--weights", weights_file, "--config", config, "--input-size", SIDE)
+    for out, more in (("taught", ()), ("quick", ("--quick",))):
+        assert fit_here(*given, "--out", tmp_path / out, *more) == 0
+    loaded = [bundles.load(tmp_path / out) for out in ("taught", "quick")]
+    said, none = (one.calibration.training.get("decoder") for one in loaded)
+    assert set(said) == {"shipped", "probe", "decoder"}
+    assert said["shipped"] == max(("probe", "decoder"), key=lambda name: said[name]["merit"])
+    assert none is None
+
+
 # ---- from random weights
 
 
@@ -381,6 +396,9 @@ def test_a_wrong_command_line(tmp_path, capsys, given):
             "--head dense: there is no probe's model to train on: not",
         ),
         ("--qat --weights none", "--weights none: there is no probe's model to train on: not with --qat"),
+        ("--quick --qat --weights w.h5", "--quick: nothing is trained after the probe: not with --qat"),
+        ("--quick --weights none", "there is no probe's model to train on: not with --quick"),
+        ("--from b --quick", "the bundle's network and its input: not with --quick"),
         ("--head dense --weights none", "--weights none: an evidence head is trained: not with --head"),
         (
             "--from b --qat --weights w.h5",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -55,6 +55,11 @@ class Augmentation:
         for name, found in auto.items():
             values[name] = values[name] == "always" or (values[name] == "auto" and found)
         return cls(**values)
+
+    @property
+    def still(self) -> Augmentation:
+        """The same without what moves the pixels, which smooths them a little."""
+        return replace(self, rotation_deg=0.0, zoom=0.0, shift=0.0)
 
     @property
     def moves(self) -> bool:

@@ -25,16 +25,21 @@ VISIBLE = 0.3  # from this share on a pixel belongs to the mask
 
 
 def with_defect(
-    image: Pixels, rng: np.random.Generator, part: NDArray[np.bool_] | None = None
+    image: Pixels,
+    rng: np.random.Generator,
+    part: NDArray[np.bool_] | None = None,
+    maker: int | None = None,
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """(a copy of the RGB image (h, w, 3) with one defect, its mask (h, w)).
 
     `part`: (h, w), where the defect lies: dirt on the ground beside a part is none of it. None: anywhere.
+    `maker`: the index of the one of MAKERS that makes it; None: any.
     """
     height, width = image.shape[:2]
     side = max(4.0, float(np.exp(rng.uniform(*np.log(SIDES)))) * min(height, width))
     row, column = _place(image, rng) if part is None else _place_on(part, rng)
-    number = int(rng.integers(len(MAKERS)))
+    drawn = int(rng.integers(len(MAKERS)))
+    number = drawn if maker is None else maker
     shape = _line if MAKERS[number] is _scratched else _blob
     shares = shape((height, width), (row, column), side, rng)
     if part is not None:

@@ -143,6 +143,11 @@ class Int8Model:
         return Quantization(*self._outputs[0]["quantization"])
 
     @property
+    def quantizations(self) -> list[Quantization]:
+        """Of each output."""
+        return [Quantization(*output["quantization"]) for output in self._outputs]
+
+    @property
     def stride(self) -> int:
         """Input px a cell of the first output."""
         return int(self._input["shape"][2] // self._outputs[0]["shape"][2])
@@ -163,13 +168,13 @@ class Int8Model:
             yield (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
     def evidence(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The first channel of the first output, float32 (h, w), for a uint8 (1, h, w, 3)."""
+        """The mean of the first output's maps, float32 (h, w), for a uint8 (1, h, w, 3)."""
         return self._judge(tensor)[0]
 
     def _judge(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Scale]:
         if self._memory is not None:
             return self._memory.judge(self.turned(tensor, upright=self._memory.spec.upright))
-        return next(self.run(tensor))[:, :, 0], AS_IT_IS
+        return next(self.run(tensor)).mean(axis=2, dtype=np.float32), AS_IT_IS
 
     def turned(self, tensor: NDArray[np.uint8], *, upright: bool) -> Turned:
         """The first output as it is stored, for a part that is turned first where that is asked for."""

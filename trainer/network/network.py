@@ -93,7 +93,7 @@ def evidence_model(base: keras.Model, head: Head, typical: NDArray[np.float32] |
     left = head.bias + centre @ head.weights
     start = 0
     for cut, layer in layers.items():
-        own = slice(start, start + _output(base, cut).shape[-1])
+        own = slice(start, start + output_of(base, cut).shape[-1])
         bias = left - centre[own] @ head.weights[own]
         left, start = np.zeros_like(head.bias), own.stop
         layer.set_weights([head.weights[np.newaxis, np.newaxis, own], bias])
@@ -108,12 +108,13 @@ def trainable_model(base: keras.Model, cut: str) -> keras.Model:
 
 def _evidence(base: keras.Model, cuts: Cuts, layers: dict[str, keras.layers.Layer]) -> keras.KerasTensor:
     stride = map_stride(cuts)
-    maps = [_on_grid(layers[cut](_output(base, cut)), STRIDES[cut], stride) for cut in cuts]
+    maps = [_on_grid(layers[cut](output_of(base, cut)), STRIDES[cut], stride) for cut in cuts]
     return keras.layers.Add()(maps) if len(maps) > 1 else maps[0]
 
 
-def _output(base: keras.Model, cut: str) -> keras.KerasTensor:
-    return base.outputs[list(STRIDES).index(cut)]
+def output_of(base: keras.Model, cut: str) -> keras.KerasTensor:
+    """What a backbone shows at a cut."""
+    return base.get_layer(cut).output
 
 
 def _on_grid(evidence: keras.KerasTensor, own: int, wanted: int) -> keras.KerasTensor:
@@ -132,6 +133,7 @@ def map_stride(cuts: Cuts) -> int:
 ALL_BLOCKS, LAST_BLOCK, HEAD = 0, 17, 18  # 1..16 are MobileNetV2's own numbers, 17 is its last convolution
 STEM = ("Conv1", "bn_Conv1", "expanded_conv_")  # what comes before block 1
 TAIL = ("Conv_1", "out_relu")
+AT_CUTS = ("evidence_", "adaptor_")  # before the name of the cut that a layer of a head or a decoder sees
 
 
 def block_of(layer: str) -> int:
@@ -163,7 +165,7 @@ def halves(model: keras.Model, from_block: int) -> tuple[keras.Model, keras.Mode
     if from_block == HEAD and not _heads(model):
         between = model.get_layer("dense_mean").output
         return keras.Model(model.input, between), keras.Model(between, model.output)
-    asked = [block_of(layer.name.removeprefix("evidence_")) for layer in _heads(model)]
+    asked = [block_of(_cut_of(layer)) for layer in _heads(model)]
     block = min(from_block, LAST_BLOCK, *asked)
     first = next(layer for layer in model.layers if block_of(layer.name) == block)
     between = first.input
@@ -171,7 +173,11 @@ def halves(model: keras.Model, from_block: int) -> tuple[keras.Model, keras.Mode
 
 
 def _heads(model: keras.Model) -> list[keras.layers.Layer]:
-    return [layer for layer in model.layers if layer.name.startswith("evidence_")]
+    return [layer for layer in model.layers if layer.name.startswith(AT_CUTS)]
+
+
+def _cut_of(layer: keras.layers.Layer) -> str:
+    return str(layer.name).split("_", 1)[1]
 
 
 def with_head(model: keras.Model, judges: keras.Model, index: int) -> keras.Model:

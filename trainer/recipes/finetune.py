@@ -147,10 +147,16 @@ def course(
 
 
 def _from_heads(learned: Learned) -> list[Arrays]:
-    """Where the networks begin: each fold's with the head that has not seen it, then the shipped one."""
-    heads = range(learned.judges.head_of.max() + 1)
-    starts = (network.with_head(learned.network, learned.judges.network, head) for head in heads)
-    return [variables_of(one) for one in (*starts, learned.network)]
+    """Where the networks begin: each fold's has not seen its images, then the shipped one."""
+    return [variables_of(one) for one in (*networks_of(learned.judges, learned.network), learned.network)]
+
+
+def networks_of(judges: Judges, shipped: keras.Model) -> tuple[keras.Model, ...]:
+    """The network of each fold: its own where it has one, else the shared one with its head."""
+    if judges.folds:
+        return judges.folds
+    heads = range(judges.head_of.max() + 1)
+    return tuple(network.with_head(shipped, judges.network, head) for head in heads)
 
 
 def _plan(config: FinetuneConfig) -> Plan:

@@ -7,7 +7,7 @@ defects that are made from them (trainer.data.made_defects). docs/good_only.md t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from device.inspection.preprocess import Preprocessor
 from device.learning.coreset import remember
 from trainer.config import GoodOnlyConfig
 from trainer.data.dataset import Sample
-from trainer.data.made_defects import with_defect
+from trainer.data.made_defects import MAKERS, with_defect
 from trainer.data.splits import blocks
 from trainer.network import network
 from trainer.network.export import Int8Model, to_int8
@@ -49,7 +49,10 @@ SHOWN = 8
 MOST_STRETCHED = 0.02  # of one side against the other: turning a stretched image is no turning
 LEAST_UPRIGHT = 0.95  # of the images must show a part that can be turned
 
+KINDS = len(MAKERS)  # of made defects
+
 One = TypeVar("One")
+Tensors = Iterable[NDArray[np.uint8]]
 Features = NDArray[np.int8]  # (images, h, w, channels)
 Floats = NDArray[np.float32]
 
@@ -59,17 +62,19 @@ class Remembered:
     """A model with its memory, and what memories without them said of the n good images.
 
     `pooled`: their pooled logits, each by a memory without its fold. `made`: those of made defects.
+    `on_part`: the parts lie at any angle on a plain ground. `memory`: None where a decoder takes its place.
     `good_maps`: what their maps reached, by the same memories.
     """
 
     content: bytes
     preprocess: PreprocessSpec
     pooling: Pooling
-    memory: Memory
+    memory: Memory | None
     judged: tuple[Sample, ...]
     pooled: NDArray[np.float64]
     made: NDArray[np.float64]
     good_maps: GoodMaps
+    on_part: bool
     record: dict[str, Any]
 
     @property
@@ -130,17 +135,15 @@ def learn(
     judged = _spread(samples, config.images)
     content = _model(judged, spec, weights, seed)
     model = Int8Model(content)
-    few = _spread(range(len(judged)), config.made_defects)
+    few, _ = to_be_made(judged, config, seed, on_part=False)
     fold_of = np.array(blocks(judged, config.folds))
     searches = []
     turnable = _lies_anyhow(judged, spec)
     for upright in (False, True)[: 1 + turnable]:
         good = _features(model, judged, spec, None, upright=upright)
-        how = Made(seed, turnable, [])
+        _, how = to_be_made(judged, config, seed, on_part=turnable)
         made = _features(model, [judged[index] for index in few], spec, how, upright=upright)
-        searches.append(
-            _Search(good, made, how.masks, fold_of, fold_of[list(few)], config, seed, upright=upright)
-        )
+        searches.append(_Search(good, made, how.masks, fold_of, fold_of[few], config, seed, upright=upright))
     compared = sorted(
         (one for search in searches for one in search.compared()), key=lambda one: -one.quality.merit
     )
@@ -158,6 +161,7 @@ def learn(
         pooled,
         pooled_made,
         maps,
+        turnable,
         {
             "recipe": "good parts only",
             "chosen": {"input_px": [spec.size.width, spec.size.height], **way.describe()},
@@ -185,8 +189,8 @@ def _model(samples: Sequence[Sample], spec: PreprocessSpec, weights: str, seed: 
     """The int8 features: whitened, averaged over 3x3 cells, on the first cut's grid."""
     base = network.tapped(spec.size, weights, CUTS)
     few = _spread(samples, WHITENING_IMAGES)
-    tensors = list(_tensors(few, spec, None))
-    made = list(_tensors(few, spec, Made(seed, False, [])))
+    tensors = list(shown(few, spec, None))
+    made = list(shown(few, spec, Made(seed, False, [])))
     stats = [_Moments(channels) for channels in CHANNELS]
     for tensor in bar(tensors, "whitening"):
         for moments, found in zip(stats, base.predict_on_batch(scaled(tensor)), strict=True):
@@ -242,17 +246,16 @@ def features_model(base: keras.Model, linear: Sequence[tuple[Floats, Floats]]) -
 class Made:
     """How defects are made. `on_part`: on the part that lies on a plain ground, not beside it.
 
-    `masks`: of those made so far, on the model's input.
+    `masks`: of those made so far, on the model's input. `kinds`: the index of the maker of each; None: any.
     """
 
     seed: int
     on_part: bool
     masks: list[NDArray[np.bool_]]
+    kinds: NDArray[np.int64] | None = None
 
 
-def _tensors(
-    samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None
-) -> Iterator[NDArray[np.uint8]]:
+def shown(samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None) -> Iterator[NDArray[np.uint8]]:
     """What the model sees of each image, or of each with a defect."""
     preprocessor = Preprocessor(spec)
     for number, sample in enumerate(samples):
@@ -264,10 +267,19 @@ def _tensors(
             frame.image,
             np.random.default_rng((made.seed, number)),
             part_of(frame.image) if made.on_part else None,
+            None if made.kinds is None else int(made.kinds[number]),
         )
         marks = np.repeat(mask[:, :, np.newaxis], 3, 2).astype(np.uint8) * np.uint8(255)
         made.masks.append(preprocessor.prepare(_with_image(frame, marks)).tensor[0, :, :, 1] > 127)
         yield preprocessor.prepare(_with_image(frame, image)).tensor
+
+
+def to_be_made(
+    samples: Sequence[Sample], config: GoodOnlyConfig, seed: int, *, on_part: bool
+) -> tuple[NDArray[np.int64], Made]:
+    """(of which of the images a defective copy is made, how): of each of KINDS blocks a kind of its own."""
+    few = np.array(_spread(range(len(samples)), config.made_defects))
+    return few, Made(seed, on_part, [], np.array(blocks(samples, KINDS))[few] % KINDS)
 
 
 def _lies_anyhow(samples: Sequence[Sample], spec: PreprocessSpec) -> bool:
@@ -277,7 +289,7 @@ def _lies_anyhow(samples: Sequence[Sample], spec: PreprocessSpec) -> bool:
     placements = [Preprocessor(spec).prepare(frame).placement for frame in frames]
     if any(abs(one.scale_x / one.scale_y - 1) > MOST_STRETCHED for one in placements):
         return False
-    found = sum(find(tensor[0]) is not None for tensor in _tensors(few, spec, None))
+    found = sum(find(tensor[0]) is not None for tensor in shown(few, spec, None))
     log.info("a part that can be turned upright: in %d of %d images", found, len(few))
     return found >= LEAST_UPRIGHT * len(few)
 
@@ -290,7 +302,7 @@ def _features(
     model: Int8Model, samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None, *, upright: bool
 ) -> list[Turned]:
     why = "features" if made is None else "made defects"
-    tensors = bar(_tensors(samples, spec, made), why, len(samples))
+    tensors = bar(shown(samples, spec, made), why, len(samples))
     return [model.turned(tensor, upright=upright) for tensor in tensors]
 
 

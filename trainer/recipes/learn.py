@@ -47,6 +47,13 @@ def by_probe(
     samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: Config, weights: str, seed: int
 ) -> Learned:
     """Choose among linear heads on the frozen backbone by cross-validation; see trainer.recipes.probe."""
+    return probed(samples, specs, config, weights, seed)[0]
+
+
+def probed(
+    samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: Config, weights: str, seed: int
+) -> tuple[Learned, probe.Judged]:
+    """The same, with the candidate that it was made of."""
     turn = one_aspect(samples)
     sizes = [input_size(samples, spec, config, weights, turn=turn) for spec in specs]
     search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)
@@ -63,7 +70,7 @@ def by_probe(
     content = quantized(shipped, samples, spec, config)
     means = [one.mean((0, 1)) for one in _cells(Int8Model(content).run_batch, best, search)]
     shipped_offset = _offsets(np.array(means), best, head)[0]
-    return Learned(
+    learned = Learned(
         content=content,
         network=shipped,
         preprocess=spec,
@@ -79,6 +86,7 @@ def by_probe(
             "candidates": [one.describe() for one in compared[:SHOWN]],
         },
     )
+    return learned, best
 
 
 def input_size(

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ from trainer.network.network import CANDIDATE_CUTS, Cuts, Head
 from trainer.scoring.quality import Quality, ap_error, place
 
 log = logging.getLogger(__name__)
+
+Change = Callable[[int, ModelInput], ModelInput]  # of the images of a data set, by their number
 
 FIRST_STRENGTH = 1.0  # the one with which all candidates are compared
 ITERATIONS = 100
@@ -180,6 +183,11 @@ def cheapest_first(
     return sorted(best_first, key=lambda one: id(one) not in as_good or one.fitted.size.macs > cheapest)
 
 
+def unchanged(_number: int, model_input: ModelInput) -> ModelInput:
+    """As it is."""
+    return model_input
+
+
 class InputSize:
     """One size of input: its int8 backbone, and its features, extracted when they are first asked for."""
 
@@ -258,19 +266,19 @@ class Search:
         groups = [sample.group for sample in self.samples]
         return cheapest_first(ranked(judged, self.labels, groups), self.labels, groups)
 
-    def judge(self, fitted: Sequence[Fitted]) -> list[Judged]:
-        """All heads on the images that they have not seen, with every pooling."""
+    def judge(self, fitted: Sequence[Fitted], change: Change = unchanged) -> list[Judged]:
+        """All heads on the images that they have not seen, `change` made to these, with every pooling."""
         judged: list[Judged] = []
         for size in self.sizes:
             of_size = [one for one in fitted if one.size is size]
             if of_size:
-                judged += self._judge(of_size, size)
+                judged += self._judge(of_size, size, change)
         return judged
 
-    def _judge(self, fitted: Sequence[Fitted], size: InputSize) -> list[Judged]:
+    def _judge(self, fitted: Sequence[Fitted], size: InputSize, change: Change) -> list[Judged]:
         """The same for heads of one size, so that each image goes through its backbone once."""
         seen = [_Seen(one, self._poolings) for one in fitted]
-        prepared = inputs(self.samples, size.preprocess, "judging")
+        prepared = map(change, count(), inputs(self.samples, size.preprocess, "judging"))
         with threadpool_limits(1, "blas"):  # see _fit; the backbone has threads of its own
             self._see(seen, size, prepared)
         return [judged for one in seen for judged in one.judged(self.labels)]

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from trainer.config import Config
-from trainer.network import fake_quant, network
+from trainer.network import fake_quant
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import scaled
@@ -38,7 +38,10 @@ def improved(
         log.info("--qat: not done: frames are seen in tiles")
         return _with(learned, {"shipped": "post-training", "not_done": "frames are seen in tiles"})
     checkpoints = Checkpoints(folder, _mark(learned, config, seed))
-    plain = [fake_quant.folded(one) for one in (*_folds(learned), learned.network)]
+    plain = [
+        fake_quant.folded(one)
+        for one in (*finetune.networks_of(learned.judges, learned.network), learned.network)
+    ]
     course = _course(learned, plain, config, hardware, seed, checkpoints, logbook)
     try:
         outcome = course.run()
@@ -68,15 +71,6 @@ def improved(
 def _with(learned: Learned, said: dict[str, Any], logbook: Logbook | None = None) -> Learned:
     history = {} if logbook is None else {"history": logbook.history}
     return replace(learned, record={**learned.record, "quantization_aware": said, **history})
-
-
-def _folds(learned: Learned) -> tuple[keras.Model, ...]:
-    """The network of each fold: its own where it was trained, else the shared one with its head."""
-    judges = learned.judges
-    if judges.folds:
-        return judges.folds
-    heads = range(judges.head_of.max() + 1)
-    return tuple(network.with_head(learned.network, judges.network, head) for head in heads)
 
 
 def _mark(learned: Learned, config: Config, seed: int) -> str:

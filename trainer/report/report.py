@@ -71,7 +71,7 @@ def of_good_only(
         learned.judged,
         scored(learned.pooled, curve),
         None,
-        f"{learned.record['judged_by']}; the maps are of the memory as it ships, made of these images",
+        f"{learned.record['judged_by']}; the maps are of the model as it ships, made of these images",
         look_of_memory(learned),
         None,
         scored(learned.made, curve),

@@ -12,6 +12,10 @@ import keras
 
 Tensor: TypeAlias = keras.KerasTensor
 
+LEAST_SHARE = 0.25  # of a cell, from which it is defective
+DEFECTIVE_WEIGHT = 5.0  # of such a cell, beside a good one
+FEW_CELLS = 10.0  # defective ones: a batch with fewer teaches less
+
 
 def focal(truth: Tensor, logits: Tensor, gamma: float, alpha: float) -> Tensor:
     """-alpha_t (1 - p_t)^gamma log(p_t) of each element (Lin et al., ICCV 2017, equation 5).
@@ -56,6 +60,28 @@ class MapLoss(keras.losses.Loss):  # type: ignore[misc]
         truth = keras.ops.cast(keras.ops.nan_to_num(y_true), y_pred.dtype)
         bad, good = _sides(y_pred, self._gamma)
         return _averaged(bad, known * truth) + _averaged(good, known * (1 - truth))
+
+
+class PlaceLoss(keras.losses.Loss):  # type: ignore[misc]
+    """What a decoder is taught of places: the focal loss of the cells of maps, truth and logits (n, h, w, 1).
+
+    A cell's truth is the share of it that is defective, NaN where no mask tells: from LEAST_SHARE on it is
+    defective, between 0 and that it teaches nothing. All that a batch's cells say is shared out among its
+    defective ones, so that a false alarm weighs as much as a missed place, however many cells are good.
+    """
+
+    def __init__(self, gamma: float = 2.0, name: str = "place") -> None:
+        super().__init__(name=name, reduction="sum")
+        self._gamma = gamma
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        known = keras.ops.cast(keras.ops.logical_not(keras.ops.isnan(y_true)), y_pred.dtype)
+        share = keras.ops.nan_to_num(y_true)
+        defective = known * keras.ops.cast(share >= LEAST_SHARE, y_pred.dtype)
+        good = known * keras.ops.cast(share <= 0, y_pred.dtype)
+        missed, alarmed = _sides(y_pred, self._gamma)
+        total = keras.ops.sum(DEFECTIVE_WEIGHT * defective * missed + good * alarmed)
+        return total / (keras.ops.sum(defective) + FEW_CELLS)
 
 
 def _sides(logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:

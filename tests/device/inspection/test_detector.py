@@ -46,6 +46,25 @@ def test_the_evidence_is_dequantized_exactly(tiny_model: TinyModel, tiny_bundle:
     assert predict(tiny_bundle, image).evidence == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_evidence_is_the_mean_of_all_maps(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fraction of a step apart, they tell apart what one of them cannot."""
+    [one] = maps_of(tiny_bundle)
+    apart = np.concatenate([one, one, one, one + np.int8(1)], axis=2)
+    monkeypatch.setattr(Detector, "_run", lambda *_: apart)
+    image = make_image()
+    found = predict(tiny_bundle, image).evidence
+    step = tiny_bundle.calibration.output_quantization.scale
+    exact = (one[:, :, 0].astype(np.float32) - tiny_bundle.calibration.output_quantization.zero_point) * step
+    np.testing.assert_allclose(found, exact + step / 4, rtol=1e-5)
+
+
+def maps_of(bundle: Bundle) -> list[np.ndarray]:
+    """What the model of a bundle stores for a plain image."""
+    detector = Detector(bundle)
+    prepared = Preprocessor(bundle.calibration.preprocess).prepare(make_frame(make_image()))
+    return [output.stored for output in detector.run(prepared)]
+
+
 def test_the_score_is_the_calibrated_pool_of_the_evidence(tiny_model: TinyModel, tmp_path: Path) -> None:
     calibrated = ScoreCalibration(0.5, 1.0)
     bundle = tiny_model.bundle(tmp_path, pooling=Pooling("mean", 1.0), score_calibration=calibrated)
@@ -109,8 +128,8 @@ def test_a_scale_with_fewer_digits_is_the_same_float32(tiny_model: TinyModel, tm
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ({"shape": (1, 2)}, r"output shape must be \(1, h, w, 1\), got \(1, 2\)"),
-        ({"shape": (1, 8, 8, 2)}, r"output shape must be \(1, h, w, 1\), got \(1, 8, 8, 2\)"),
+        ({"shape": (1, 2)}, r"output shape must be \(1, h, w, 1 to 16\), got \(1, 2\)"),
+        ({"shape": (1, 8, 8, 17)}, r"output shape must be \(1, h, w, 1 to 16\), got \(1, 8, 8, 17\)"),
         ({"dtype": "float32"}, "output dtype must be int8 or uint8, got float32"),
     ],
 )

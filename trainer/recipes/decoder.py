@@ -1,0 +1,250 @@
+"""A decoder in place of the probe's linear head, where it judges unseen images better.
+
+It is taught on copies of the images (trainer.training.lessons), by masks where there are some, by labels
+everywhere; the decoders of the folds judge the images that they have not seen. The probe has settled the
+size of the input, how deep the backbone goes, and which mirrored copies are like the images.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from device.bundle.bundle import Pooling, PreprocessSpec
+from device.inspection.detector import merged, pooled_tiles
+from device.inspection.preprocess import ModelInput
+from trainer.config import Config
+from trainer.data.augment import Augmentation
+from trainer.data.dataset import Sample, folds, read_mask
+from trainer.data.tiling import cuts
+from trainer.data.variation import Variation
+from trainer.network import network
+from trainer.network.decoder import Decoder, Normalization, decoded, folded
+from trainer.network.export import FloatModel, Int8Model, to_float
+from trainer.network.features import inputs
+from trainer.recipes import probe
+from trainer.recipes.learn import quantized, representative
+from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.probe import Change, unchanged
+from trainer.scoring.quality import Quality, place
+from trainer.training.decoder_training import Course, taught
+from trainer.training.lessons import Copies, Exercises, Lessons
+
+log = logging.getLogger(__name__)
+
+NORMALIZED_BY = 32  # images whose features say what is usual
+MOVED_DEG, MOVED_SHARE, ZOOMED = 2.5, 0.04, 0.04  # of a copy; parts do not lie stiller than this
+SHARES = (0.003,)  # of the map that a decoder's score may come from, beside the probe's
+FEWEST_STRIDE, DEEPEST_STRIDE = 16, 32  # of the deepest cut
+EASY = (
+    0.99  # average precision of the probe, from which the last blocks gain nothing that their cost is worth
+)
+MOVED = 0.5  # share of the copies that are moved: the others are as sharp as the images are
+INT8_STEPS = 255
+LABELLED_ALONE = 5  # images of either label, with fewer of which nothing is taught
+
+Heads = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (1, h, w, 3) to maps (h, w, heads)
+
+
+def from_probe(learned: Learned, candidate: probe.Judged, config: Config, weights: str, seed: int) -> Learned:
+    """The decoder's model where it judges unseen images better, else the probe's; the record says which.
+
+    `candidate`: what the probe's model is made of. It is fitted again on the folds of the decoders: with the
+    same images to learn from, both judge the same unseen ones.
+    """
+    reason = reason_not_to(learned, config)
+    if reason:
+        log.info("decoder: not taught: %s", reason)
+        return _with(learned, {"shipped": "probe", "not_done": reason})
+    rival = taught_beside(learned, config, weights, seed)
+    conditions: tuple[Change, ...] = (unchanged, _Varied(seed))
+    figures = {
+        "probe": _figures([_of_probe(candidate, learned, config, seed, one) for one in conditions]),
+        "decoder": _figures([_of_decoder(rival, one) for one in conditions]),
+    }
+    shipped = max(figures, key=lambda name: figures[name]["merit"])
+    log.info("decoder: on unseen images %s: the %s's model ships", figures, shipped)
+    return _with(rival if shipped == "decoder" else learned, {"shipped": shipped, **figures})
+
+
+def reason_not_to(learned: Learned, config: Config) -> str:
+    """Why no decoder is taught; empty where one is."""
+    if config.decoder.when == "never":
+        return 'when = "never"'
+    fewest = min(int((learned.labels == label).sum()) for label in (0, 1))
+    if fewest < LABELLED_ALONE:
+        return f"{fewest} images of one label are too few"
+    return ""
+
+
+def _with(learned: Learned, said: dict[str, Any]) -> Learned:
+    return replace(learned, record={**learned.record, "decoder": said})
+
+
+# ---- what is taught
+
+
+def taught_beside(learned: Learned, config: Config, weights: str, seed: int) -> Learned:
+    """The decoder's int8 file, and what the decoders of the folds say in int8; `learned`: the probe's."""
+    samples, spec, chosen = learned.judged, learned.preprocess, learned.record["chosen"]
+    fold_of = np.array(folds(samples, probe.fold_count(samples, config.decoder.folds), seed))
+    exercises = Exercises(samples, spec, config.input.cache_bytes)
+    deep = DEEPEST_STRIDE if chosen["ap"] < EASY else 0
+    deepest = max(deep, *(network.STRIDES[cut] for cut in chosen["cuts"]))
+    *judging, shipped = decoders(
+        exercises, fold_of, up_to(deepest), copies_of(config, chosen["views"]), config, weights, seed
+    )
+    base = network.tapped(spec.size, weights, shipped.cuts)
+    beside = decoded(base, judging)
+    own = tuple(decoded(base, [one]) for one in judging)
+    judges = Judges(beside, quantized(beside, samples, spec, config), fold_of, own)
+    ways = [*probe.poolings(config.probe), *(Pooling("top", share) for share in SHARES)]
+    int8, exact = Int8Model(judges.content), FloatModel(to_float(beside))
+    judged = _judged(lambda tensor: next(int8.run(tensor)), learned, fold_of, ways, unchanged)
+    best = max(judged, key=lambda one: one.quality.merit)
+    [real] = _judged(lambda tensor: exact.run_batch(tensor)[0], learned, fold_of, [best.pooling], unchanged)
+    return replace(
+        learned,
+        content=int8_file(base, shipped, samples, spec, config),
+        network=decoded(base, [shipped]),
+        pooling=best.pooling,
+        pooled=best.pooled,
+        pooled_float=real.pooled,
+        judges=judges,
+        record={
+            **learned.record,
+            "recipe": "decoder",
+            "judged_by": f"{fold_of.max() + 1}-fold cross-validation",
+            "chosen": {**chosen, "cuts": list(shipped.cuts), "pooling_share": best.pooling.share},
+        },
+    )
+
+
+def up_to(stride: int) -> network.Cuts:
+    """The cuts of the backbone down to a stride, and at least to FEWEST_STRIDE."""
+    return tuple(cut for cut, own in network.STRIDES.items() if own <= max(stride, FEWEST_STRIDE))
+
+
+def copies_of(config: Config, views: str) -> Copies:
+    """`views`: of the probe, which says whether a turned image is like the others; a mirrored one teaches."""
+    own = Augmentation.of(config.augment, mirrored=True, turned=views == "turned")
+    moved = replace(
+        own,
+        rotation_deg=max(own.rotation_deg, MOVED_DEG),
+        shift=max(own.shift, MOVED_SHARE),
+        zoom=max(own.zoom, ZOOMED),
+        fill="edge" if own.fill == "zoom" else own.fill,
+    )
+    return Copies(moved, MOVED, Variation(), config.decoder.varied, config.decoder.made)
+
+
+def decoders(
+    exercises: Exercises,
+    fold_of: NDArray[np.int64],
+    names: network.Cuts,
+    copies: Copies,
+    config: Config,
+    weights: str,
+    seed: int,
+) -> list[Decoder]:
+    """Those of the folds, then the one to ship. `fold_of` (images,)."""
+    settings, samples, spec = config.decoder, exercises.samples, exercises.spec
+    backbone = Int8Model(quantized(network.tapped(spec.size, weights, names), samples, spec, config))
+    few = representative(samples, NORMALIZED_BY)
+    seen = [backbone.outputs(next(cuts(one))) for one in inputs(few, spec, "usual features")]
+    usual = {name: Normalization.of(maps) for name, maps in zip(names, zip(*seen, strict=True), strict=True)}
+    own = fold_of[exercises.tiles.image]
+    lessons = Lessons(exercises, own, backbone, copies, settings.batch_size, seed)
+    keras.utils.set_random_seed(seed)
+    course = Course(settings.steps, settings.learning_rate, settings.image_weight)
+    found = taught(lessons.taught(course.steps), int(own.max()) + 1, names, spec.size, usual, course)
+    stored = dict(zip(names, backbone.quantizations, strict=True))
+    return [folded(one, usual, stored) for one in found]
+
+
+def int8_file(
+    base: keras.Model, decoder: Decoder, samples: Sequence[Sample], spec: PreprocessSpec, config: Config
+) -> bytes:
+    """The backbone with one decoder whose map is finer than int8."""
+    exact = FloatModel(to_float(decoded(base, [decoder])))
+    few = inputs(representative(samples, config.quantization.images), spec, "ranges")
+    maps = np.concatenate([exact.run_batch(tensor).ravel() for one in few for tensor in cuts(one)])
+    finer = decoder.finer(float(maps.max() - maps.min()) / INT8_STEPS)
+    return quantized(decoded(base, [finer]), samples, spec, config)
+
+
+# ---- what is said of unseen images
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """`pooled` (images,): the logits of one pooling."""
+
+    pooling: Pooling
+    pooled: NDArray[np.float64]
+    quality: Quality
+
+
+def _judged(
+    run: Heads, learned: Learned, head_of: NDArray[np.int64], ways: Sequence[Pooling], change: Change
+) -> list[_Judged]:
+    """What the head that has not seen an image says of it, with every pooling."""
+    pooled, places = [], []
+    prepared = map(change, count(), inputs(learned.judged, learned.preprocess, "judging"))
+    for sample, head, model_input in zip(learned.judged, head_of, prepared, strict=True):
+        maps = [np.ascontiguousarray(run(tensor)[:, :, head]) for tensor in cuts(model_input)]
+        pooled.append([max(pooled_tiles(model_input.framing, maps, way)) for way in ways])
+        mask = read_mask(sample) if sample.mask else None
+        if mask is not None:
+            places.append(place(merged(model_input.framing, maps), model_input.placement, mask))
+    shown = float(np.mean(places or 0.0))
+    return [
+        _Judged(way, one, Quality.of(learned.labels, one, shown))
+        for way, one in zip(ways, np.array(pooled, np.float64).T, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Varied:
+    """The images in other conditions, the same for all that are compared."""
+
+    seed: int
+
+    def __call__(self, number: int, model_input: ModelInput) -> ModelInput:
+        rng = np.random.default_rng((self.seed, number))
+        return replace(model_input, canvas=Variation().apply(model_input.canvas, rng))
+
+
+def _of_decoder(rival: Learned, change: Change) -> Quality:
+    int8 = Int8Model(rival.judges.content)
+    head_of = rival.judges.head_of
+    return _judged(lambda tensor: next(int8.run(tensor)), rival, head_of, [rival.pooling], change)[0].quality
+
+
+def _of_probe(
+    candidate: probe.Judged, learned: Learned, config: Config, seed: int, change: Change
+) -> Quality:
+    one = candidate.fitted
+    search = probe.Search([one.size], learned.judged, config.probe, config.decoder.folds, seed)
+    again = search.fit(one.size, one.cuts, one.views, one.strength, one.mask_weight, lit=one.lit)
+    found = search.judge([again], change)
+    return next(judged.quality for judged in found if judged.pooling == candidate.pooling)
+
+
+def _figures(found: Sequence[Quality]) -> dict[str, float]:
+    """Of the images as they are, and in other conditions."""
+    plain, varied = found
+    return {
+        "ap": round(plain.ap, 4),
+        "ap_varied": round(varied.ap, 4),
+        "place": round(plain.place, 3),
+        "separation": round(plain.separation, 2),
+        "merit": round((plain.merit + varied.merit) / 2, 4),
+    }
