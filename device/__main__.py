@@ -63,10 +63,19 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what the running service says of itself; its exit code too")
     status.add_argument("--json", action="store_true", help="all of it, for programs")
     review = commands.add_parser("review", help="record what a person says of a verdict, and keep its image")
-    review.add_argument("event_id", metavar="EVENT_ID", help="as in the verdict")
+    review.add_argument("event_id", metavar="EVENT", help="its id as in the verdict, or enough of it")
     review.add_argument("--label", required=True, choices=("ok", "ng", "unsure"), help="what the part is")
     review.add_argument("--by", metavar="NAME", help="who says so; default: the name of the login")
     review.add_argument("--note", default="", metavar="TEXT", help="why, or whatever may help later")
+    show = commands.add_parser(
+        "show", help="print what was said of an event that was kept, and by which model"
+    )
+    show.add_argument(
+        "event", metavar="EVENT", help="its id as in the verdict, or enough of it, as 5e551040-12"
+    )
+    show.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="write its picture with the regions drawn in"
+    )
     export = commands.add_parser("export", help="write reviewed images as a data set for the trainer")
     export.add_argument(
         "--reviewed", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist"
@@ -90,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         (activate, _activate),
         (rollback, _rollback),
         (review, _review),
+        (show, _show),
         (export, _export),
     ):
         command.add_argument(
@@ -277,6 +287,13 @@ def _review(options: argparse.Namespace) -> int:
     before = f" (before: {done.previous.label}, by {done.previous.by})" if done.previous else ""
     print(f"{done.review.event_id}: {done.review.label}, by {done.review.by}{before}; {done.image} is kept")
     return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from device import config
+    from device.cli import show
+
+    return show.show(config.load(options.config), options.event, options.annotate)
 
 
 def _login() -> str:

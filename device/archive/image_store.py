@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from device.errors import ReviewError
 from device.system import durable
 
 FOLDER = "archive"  # in the station's state folder
@@ -111,6 +112,36 @@ def find(folder: Path, event_id: str) -> Path | None:
             if image.is_file() and image.with_suffix(SIDECAR).is_file():
                 return image
     return None
+
+
+def whole_id(folder: Path, text: str) -> str:
+    """The id of the one kept event that a text means: its id, how it begins, or session and number.
+
+    Of "5e551040...-00000012", "5e551040-12" is enough where no other session begins so. Raises ReviewError:
+    none, or several. Raises OSError.
+    """
+    if find(folder, text) is not None:
+        return text
+    session, _, number = text.partition("-")
+    pattern = re.compile(
+        rf"{re.escape(text)}.*|{re.escape(session)}[^-]*-0*{re.escape(number)}"
+        if number
+        else rf"{re.escape(text)}.*"
+    )
+    found = sorted(
+        path.stem
+        for day in _days(folder)
+        for path in (folder / day).glob(f"*{SIDECAR}")
+        if text and pattern.fullmatch(path.stem)
+    )
+    if not found:
+        raise ReviewError(
+            f"{text}: no image of this event in {folder}: kept are NG, MARGINAL and a share of OK ([archive] "
+            "in the configuration), until newer ones need the room"
+        )
+    if len(found) > 1:
+        raise ReviewError(f"{text}: means {len(found)} events, the first of them {found[0]} and {found[1]}")
+    return found[0]
 
 
 def pin(folder: Path, event_id: str) -> Path | None:

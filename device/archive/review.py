@@ -15,7 +15,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -68,16 +68,17 @@ class Reviewed:
 def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> Reviewed:
     """Record a word on an event whose image is in the archive of the `state` folder, and pin the image.
 
+    `event_id`: or enough of it, see image_store.whole_id.
     Raises ReviewError: a label that is none, an event without an image. StorageError: the disk.
     """
     said = Review(event_id, label, by, note, clock.now())  # type: ignore[arg-type]  # it checks itself
+    folder = state / image_store.FOLDER
     try:
-        image = image_store.pin(state / image_store.FOLDER, event_id)
+        event_id = image_store.whole_id(folder, event_id)
+        said = replace(said, event_id=event_id)
+        image = image_store.pin(folder, event_id)
         if image is None:
-            raise ReviewError(
-                f"{event_id}: no image of this event in {state / image_store.FOLDER}: kept are NG, MARGINAL "
-                "and a share of OK ([archive] in the configuration), until newer ones need the room"
-            )
+            raise ReviewError(f"{event_id}: is not in {folder} any more")
         with _opened(state) as database:
             previous = _last_words(database, event_id).get(event_id)
             _add(database, said)

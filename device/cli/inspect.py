@@ -44,7 +44,7 @@ def inspect_images(
     """
     pipeline = Pipeline(bundle.load(bundle_path), station=STATION, session_id=uuid.uuid4().hex)
     if annotated is not None:
-        _make_folder(annotated)
+        make_folder(annotated)
     exit_code = 0
     for result in _frames(pipeline, sources):
         if isinstance(result, FrameError):
@@ -54,10 +54,10 @@ def inspect_images(
         verdict = pipeline.inspect(result)
         print(verdict.to_json() if as_json else _line(verdict), flush=True)
         if annotated is not None:
-            _write_image(annotated / _name(result), annotate(result.image, verdict))
+            write_image(annotated / _name(result), annotate(result.image, verdict))
             if heat_maps:
                 heat = annotate(_heat_map(pipeline, result), verdict)
-                _write_image(annotated / _name(result, "-heat"), heat)
+                write_image(annotated / _name(result, "-heat"), heat)
     return exit_code
 
 
@@ -101,7 +101,7 @@ def _heat_map(pipeline: Pipeline, frame: Frame) -> Pixels:
     return heat_map(frame.image, calibration.heat(evidence), calibration.preprocess.region.mask(frame.size))
 
 
-def _write_image(path: Path, image: Pixels) -> None:
+def write_image(path: Path, image: Pixels) -> None:
     """Write a PNG whole or not at all. Raises StorageError."""
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -113,7 +113,8 @@ def _write_image(path: Path, image: Pixels) -> None:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is missing. Raises StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
