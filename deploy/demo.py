@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import csv
 import json
+import signal
 import socket
 import statistics
 import subprocess
@@ -45,6 +46,7 @@ STATION = "demo"
 TOPICS = f"edgevision/{STATION}"
 SILENCE_S = 60.0  # the longest pause between two messages, the start of the service included
 END_S = 30.0  # the service has said its last word and still has to end
+ENDS = (signal.SIGHUP, signal.SIGTERM)
 INTERRUPTED = 130
 WATCHING_HZ = 2.0  # images a second with --keep: slow enough to look at
 
@@ -124,6 +126,8 @@ class Arrival:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo. Returns the exit code that deploy/demo.sh promises; argparse ends with 2 by itself."""
     options = _options(arguments)
+    for number in ENDS:
+        signal.signal(number, _end)
     try:
         if options.keep:
             watch(DEMO / "bundle", DEMO / "images", options.out)
@@ -135,6 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0 if options.keep else INTERRUPTED
     return 0
+
+
+def _end(number: int, frame: object) -> None:
+    """The terminal is closed, or the machine goes down: end as by Ctrl-C, with all that was started."""
+    for each in ENDS:
+        signal.signal(each, signal.SIG_IGN)  # once is enough
+    raise KeyboardInterrupt
 
 
 def run(bundle: Path, images: Path, out: Path) -> None:

@@ -97,6 +97,27 @@ def test_with_keep_the_dashboard_shows_the_station_until_ctrl_c(chromium: Any, t
     assert "panicked" not in rest
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_is_closed_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        (sys.executable, "-m", "deploy.demo", "--keep", "--out", str(tmp_path / "out")),
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(4)]  # up to the first verdicts
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=2 * DEADLINE_S)
+    assert process.returncode == 0, [*said, rest]
+    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [line for line in running if str(tmp_path).encode() in line]
+    assert {path.name for path in tmp_path.iterdir()} <= {"out"}
+
+
 def test_the_demo_that_is_shipped(tmp_path: Path) -> None:
     """As deploy/demo.sh runs it, once the packages are there: every image judged, and nearly all rightly."""
     done = subprocess.run(
