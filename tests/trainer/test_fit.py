@@ -112,7 +112,7 @@ def test_the_log_tells_the_story(fitted: Fitted):
     story = [
         "step 1 of 6: images",
         "images are 64x64 (gray); inputs to try: 64x64",
-        "chosen: {'input_px': [64, 64]",
+        "chosen: 64x64 px, ",
         "float, 2-fold cross-validation: AUROC",
         "int8, 2-fold cross-validation: AUROC",
         "thresholds: NG from 0.",

@@ -32,6 +32,7 @@ from trainer.data.splits import blocks
 from trainer.network import network
 from trainer.network.export import Int8Model, to_int8
 from trainer.network.network import scaled
+from trainer.recipes.in_words import in_words
 from trainer.scoring import good_maps, metrics
 from trainer.scoring.quality import Quality
 from trainer.steps import bar
@@ -148,9 +149,9 @@ def learn(
         (one for search in searches for one in search.compared()), key=lambda one: -one.quality.merit
     )
     for one in compared[:5]:
-        log.info("%s", one.describe())
+        log.info("%s", in_words(one.describe()))
     way = compared[0].way
-    log.info("chosen: %s", way.describe())
+    log.info("chosen: %s", in_words(way.describe()))
     memory, pooled, pooled_made, maps = searches[way.upright].finish(way)
     return Remembered(
         content,

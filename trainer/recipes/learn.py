@@ -28,6 +28,7 @@ from trainer.network.features import Kept, inputs, may_be_lit, view_names
 from trainer.network.network import Head
 from trainer.network.rounding import rounded
 from trainer.recipes import probe, scratch
+from trainer.recipes.in_words import in_words
 from trainer.recipes.learned import Judges, Learned
 from trainer.scoring.quality import Quality
 from trainer.training.logbook import Logbook
@@ -58,7 +59,7 @@ def probed(
     sizes = [input_size(samples, spec, config, weights, turn=turn) for spec in specs]
     search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)
     best, compared = probe.choose(search)
-    log.info("chosen: %s", best.describe())
+    log.info("chosen: %s", in_words(best.describe()))
     chosen = best.fitted
     spec = chosen.size.preprocess
     base = network.backbone(spec.size, weights)

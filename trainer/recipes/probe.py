@@ -34,6 +34,7 @@ from trainer.network.cells import Cells
 from trainer.network.export import Int8Model
 from trainer.network.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
 from trainer.network.network import CANDIDATE_CUTS, Cuts, Head
+from trainer.recipes.in_words import in_words
 from trainer.scoring.quality import Quality, ap_error, place
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def choose(search: Search) -> tuple[Judged, list[Judged]]:
     ]
     compared = search.ranked(rivals + search.judge(strengths)) + others
     for one in compared[:5]:
-        log.info("%s", one.describe())
+        log.info("%s", in_words(one.describe()))
     return compared[0], compared
 
 
