@@ -141,7 +141,7 @@ def cost(spent: Cost) -> Markup:
     return page.paragraph(
         f"The model is a file of {spent.model_bytes / 1e6:.1f} MB{here}. Estimated, not measured, from its "
         f"{spent.macs / 1e9:.2g} billion multiply-adds at most and what is published of the boards: about "
-        f"{on_pi4:.0f} ms on a Raspberry Pi 4, {fastest:.0f} to {slowest:.0f} ms on a Pi 5. "
+        f"{on_pi4:.2g} ms on a Raspberry Pi 4, {fastest:.2g} to {slowest:.2g} ms on a Pi 5. "
         "python -m device bench measures it there."
     )
 

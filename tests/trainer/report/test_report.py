@@ -99,3 +99,22 @@ def test_a_browser_has_nothing_to_complain_of(report_page, tmp_path, chromium, s
     found = Axe().run(opened).response["violations"]
     assert [f"{rule['id']}: {[node['html'][:120] for node in rule['nodes']]}" for rule in found] == []
     context.close()
+
+
+def test_a_click_enlarges_and_paper_shows_what_is_folded(report_page, tmp_path, chromium):
+    path = tmp_path / "report.html"
+    path.write_text(report_page, "utf-8")
+    opened = chromium.new_page(viewport={"width": 1280, "height": 900})
+    opened.goto(path.as_uri())
+    width = "document.querySelector('.picture img').getBoundingClientRect().width"
+    small = opened.evaluate(width)
+    opened.click(".picture > summary")
+    assert opened.evaluate(width) > 1.5 * small
+    folded = (
+        "[...document.querySelectorAll('section > details svg')]"
+        ".map(one => one.checkVisibility() && one.getBoundingClientRect().height > 0)"
+    )
+    assert not any(opened.evaluate(folded))
+    opened.emulate_media(media="print")
+    assert all(opened.evaluate(folded))
+    opened.close()
