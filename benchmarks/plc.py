@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.plc --parts 2000 --kills 20 --seed 1         about two minutes
 
 Each line has a station (the service with the demo's model and images, triggered by command) and a PLC that
-scans every 10 ms: it reads the registers, does one step of the handshake of docs/bridge-plc.md, writes what
+scans every 10 ms: it reads the registers, does one step of the handshake of docs/guide/bridge-plc.md, writes what
 has changed. One bridge and one Mosquitto serve all lines. At seeded random moments a station, the bridge or
 the broker is killed (kill -9) and comes back.
 
@@ -93,7 +93,7 @@ class Plc(threading.Thread):
             self._client.close()
 
     def _inspect(self, part_id: str) -> Part:
-        """One part, by the handshake of docs/bridge-plc.md."""
+        """One part, by the handshake of docs/guide/bridge-plc.md."""
         came_s = time.time()
         self._number += 1
         if self._scan_until(READY_S, "ready", control=0) is None:

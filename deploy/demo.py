@@ -214,7 +214,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def known_labels(file: Path) -> dict[str, str]:
-    """{image: "good" or "defective"} from a manifest as docs/data.md describes it. Raises DemoError."""
+    """{image: "good" or "defective"} from a manifest as docs/guide/data.md describes it. Raises DemoError."""
     words = {"0": "good", "1": "defective"}
     try:
         with file.open(newline="", encoding="utf-8") as lines:

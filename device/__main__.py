@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_receive(commands: Any) -> None:
-    receive = commands.add_parser("receive", help="the station's end of deploy/push.sh: docs/push.md")
+    receive = commands.add_parser("receive", help="the station's end of deploy/push.sh: docs/guide/push.md")
     receive.add_argument("action", choices=("install", "rollback", "status", "list", "verify"))
     receive.add_argument(
         "name", nargs="?", default="", help="of the bundle to install, in the caller's folder"
@@ -158,7 +158,7 @@ def _add_receive(commands: Any) -> None:
 
 
 def _add_adapt(commands: Any) -> None:
-    adapt = commands.add_parser("adapt", help="re-centre the bundle at work on good parts: docs/adapt.md")
+    adapt = commands.add_parser("adapt", help="re-centre the bundle at work on good parts: docs/guide/adapt.md")
     adapt.add_argument("--images", type=Path, metavar="DIR", help="good parts, in place of the camera's")
     adapt.add_argument("--count", type=int, default=30, metavar="N", help="frames; default: %(default)s")
     adapt.add_argument(
@@ -181,7 +181,7 @@ def _add_adapt(commands: Any) -> None:
 
 
 def _add_learn(commands: Any) -> None:
-    learn = commands.add_parser("learn", help="learn good parts from the camera: docs/good_only.md")
+    learn = commands.add_parser("learn", help="learn good parts from the camera: docs/guide/good_only.md")
     learn.add_argument("--images", type=Path, metavar="DIR", help="learn from these in place of the camera's")
     learn.add_argument("--count", type=int, default=100, metavar="N", help="frames; default: %(default)s")
     learn.add_argument(
@@ -220,7 +220,7 @@ def _add_retake(commands: Any) -> None:
 
 
 def _add_aim(commands: Any) -> None:
-    aim = commands.add_parser("aim", help="a page to focus, light and frame the camera: docs/aim.md")
+    aim = commands.add_parser("aim", help="a page to focus, light and frame the camera: docs/guide/aim.md")
     aim.add_argument("--host", default="127.0.0.1", help="address of the page; default: %(default)s")
     aim.add_argument("--port", type=int, default=0, help="default: a free one")
     aim.add_argument("--minutes", type=float, default=30.0, help="then it ends; default: %(default)g")

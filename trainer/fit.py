@@ -10,7 +10,7 @@
 
 --data may be given several times. DIR receives <name>-<UTC>-<sha8>/ and the link `current` to it; the last
 line on standard output is its path. Progress goes to standard error. Exit codes are those of device.errors,
-130 after Ctrl-C. docs/training.md says what happens in which order.
+130 after Ctrl-C. docs/guide/training.md says what happens in which order.
 """
 
 from __future__ import annotations

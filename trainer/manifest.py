@@ -5,7 +5,7 @@
 Of a folder whose names do not say which images are good, every image is listed without a label, for you to
 fill in. Paths are relative to the folder of the file that is written. What is not clear goes to standard
 error.
-Exit codes are those of device.errors, 130 after Ctrl-C. docs/data.md has the columns.
+Exit codes are those of device.errors, 130 after Ctrl-C. docs/guide/data.md has the columns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reviewed images as a data set that the trainer reads: copies of the images and a CSV manifest beside them.
 
-    DIR/manifest.csv        path,label,mask,group,split   (docs/data.md; mask and split are empty)
+    DIR/manifest.csv        path,label,mask,group,split   (docs/guide/data.md; mask and split are empty)
     DIR/images/<event_id>.jpg
     DIR/verdicts/<event_id>.json
 

@@ -1,4 +1,4 @@
-"""A camera on the Pi's own connector, through picamera2. docs/cameras.md: what was checked, and against what.
+"""A camera on the Pi's own connector, through picamera2. docs/guide/cameras.md: what was checked, and against what.
 
 Where the camera's format is that of Frame, Frame.image is a view of the camera's buffer: no copy. The buffer
 goes back to the camera when the last array that looks at it is gone, whoever holds it. LENT buffers are out
@@ -252,7 +252,7 @@ def _import() -> _Library:
     except ImportError as error:
         raise FrameError(
             f"[camera] kind picamera2: {error}; install python3-picamera2, and make the environment with "
-            "--system-site-packages (docs/cameras.md)"
+            "--system-site-packages (docs/guide/cameras.md)"
         ) from None
     return _Library(Picamera2, MappedArray, Transform, ColorSpace)
 

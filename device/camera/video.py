@@ -231,7 +231,7 @@ def _import_av() -> Any:
     except ImportError as error:
         raise FrameError(
             f"is no Motion JPEG, and other codecs need PyAV: {error}; install the package av, or set the "
-            "camera to Motion JPEG (docs/cameras.md)"
+            "camera to Motion JPEG (docs/guide/cameras.md)"
         ) from None
     av.logging.set_level(av.logging.PANIC)  # what is wrong is said here
     return av

@@ -6,7 +6,7 @@
 
 A reason (`REASONS`) rises when so many observations in a row reached it, and falls when so many in a row
 stayed below it and it has stood for a while: a value that wavers about a threshold does not flap. Thresholds
-are [health] in default.toml; docs/health.md has them all, with what to do.
+are [health] in default.toml; docs/reference/health.md has them all, with what to do.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _opened(number: int, make: Callable[[], T]) -> T:
         return make()
     except ImportError as error:
         raise PinError(
-            f"pin {number}: {error}; install python3-gpiozero and python3-lgpio (docs/triggers.md)"
+            f"pin {number}: {error}; install python3-gpiozero and python3-lgpio (docs/guide/triggers.md)"
         ) from None
     except Exception as error:  # back-ends raise what they like
         raise PinError(f"pin {number}: {type(error).__name__}: {error}") from error

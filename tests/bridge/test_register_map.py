@@ -23,7 +23,7 @@ from deploy.bridge.register_map import (
     Field,
 )
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bridge-plc.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "bridge-plc.md").read_text()
 
 
 def test_no_two_values_share_a_register_and_none_lies_on_both_sides() -> None:

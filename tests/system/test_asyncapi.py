@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml: valid, complete, and true of a running station."""
+"""docs/reference/asyncapi.yaml: valid, complete, and true of a running station."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paho.mqtt.client import MQTTMessage
 
 from device.schemas import strict_json
 
-DOCUMENT = REPOSITORY / "docs" / "asyncapi.yaml"
+DOCUMENT = REPOSITORY / "docs" / "reference" / "asyncapi.yaml"
 OFFICIAL = REPOSITORY / "tests" / "asyncapi" / "3.0.0.schema.json"
 
 

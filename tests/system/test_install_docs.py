@@ -1,4 +1,4 @@
-"""docs/install.md, its commands run word for word and in order, in a Debian that boots in a container."""
+"""docs/guide/install.md, its commands run word for word and in order, in a Debian that boots in a container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNIT = "edgevision.service"
 
 def test_the_page_does_what_it_says(machine: Machine) -> None:
     machine.path("/etc/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {WHEELS}\n")
-    page = (REPOSITORY / "docs/install.md").read_text("utf-8")
+    page = (REPOSITORY / "docs/guide/install.md").read_text("utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     *installing, uninstalling = blocks
     for block in installing:

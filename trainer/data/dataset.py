@@ -2,7 +2,7 @@
 
 `load` reads a layout (trainer.layouts), looks at every file, and names what is wrong with it. A fault of one
 image is a problem, kept in Dataset.problems; a fault that would make training meaningless is a DataError.
-docs/data.md says which is which.
+docs/guide/data.md says which is which.
 """
 
 from __future__ import annotations

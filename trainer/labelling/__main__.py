@@ -1,4 +1,4 @@
-"""Draw masks and set labels in a tool that people know, and bring them back: docs/labelling.md.
+"""Draw masks and set labels in a tool that people know, and bring them back: docs/guide/labelling.md.
 
 python -m trainer.labelling export --data DIR --tool label-studio|cvat --out DIR [--kinds scratch,dent]
 python -m trainer.labelling import --data DIR --tool label-studio|cvat FILE

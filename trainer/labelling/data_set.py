@@ -1,6 +1,6 @@
 """The data set that goes to a labelling tool and comes back: images with a manifest, as of `device export`.
 
-    DIR/manifest.csv          path,label,...: docs/data.md
+    DIR/manifest.csv          path,label,...: docs/guide/data.md
     DIR/images/..., DIR/verdicts/<name of the image>.json      where the station's word is known
 
 What was drawn comes back as DIR/masks/<name>.png and as columns of the manifest; the one before is kept.

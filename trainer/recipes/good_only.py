@@ -1,7 +1,7 @@
 """Learning from good images alone: features of the frozen backbone, and a memory of what good ones show.
 
 Ways to compare an image with the memory are compared themselves by cross-validation on good images and on
-defects that are made from them (trainer.data.made_defects). docs/good_only.md tells what was tried.
+defects that are made from them (trainer.data.made_defects). docs/guide/good_only.md tells what was tried.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 // What stations say, checked before anything is believed. Every function here takes what a stranger may have sent and
-// returns a plain object of known shape, or null. docs/mqtt.md of the project describes the payloads.
+// returns a plain object of known shape, or null. docs/reference/mqtt.md of the project describes the payloads.
 
 const LARGEST_JSON_BYTES = 256 * 1024;
 const LARGEST_PICTURE_BYTES = 4 * 1024 * 1024;

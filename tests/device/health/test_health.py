@@ -143,7 +143,7 @@ def test_the_schema_refuses_what_is_wrong(bench: Bench, change: dict[str, object
 
 
 def test_every_reason_is_explained_to_people() -> None:
-    text = (REPOSITORY / "docs" / "health.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "reference" / "health.md").read_text("utf-8")
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     assert REASONS.keys() <= rows.keys()
     for code, reason in REASONS.items():
