@@ -158,7 +158,7 @@ def _add_receive(commands: Any) -> None:
 
 
 def _add_adapt(commands: Any) -> None:
-    adapt = commands.add_parser("adapt", help="re-centre the bundle at work on good parts: docs/guide/adapt.md")
+    adapt = commands.add_parser("adapt", help="re-centre the bundle at work on good parts")
     adapt.add_argument("--images", type=Path, metavar="DIR", help="good parts, in place of the camera's")
     adapt.add_argument("--count", type=int, default=30, metavar="N", help="frames; default: %(default)s")
     adapt.add_argument(

@@ -125,7 +125,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         required=True,
         action="append",
         metavar="PATH",
-        help="a folder or a .csv manifest (docs/guide/data.md); given several times, the data sets are united",
+        help="a folder or a .csv manifest (docs/guide/data.md); several data sets are united",
     )
     parser.add_argument(
         "--format", choices=("auto", *FORMATS), default="auto", help="layout of the data; default auto"

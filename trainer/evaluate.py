@@ -5,8 +5,8 @@
 
 Every image goes through device.inspection: what is measured is the int8 file as the Pi will run it. With
 --json one JSON object is all that standard output carries; progress and the log go to standard error. With
---mistakes DIR every misjudged image is written there, annotated. docs/guide/data.md says which images are scored
-and what is counted.
+--mistakes DIR every misjudged image is written there, annotated. docs/guide/data.md says which images are
+scored and what is counted.
 """
 
 from __future__ import annotations

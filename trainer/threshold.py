@@ -5,10 +5,10 @@
                                 [--false-reject-rate X] [--cost-of-miss X] [--cost-of-false-reject X]
                                 [--defect-rate X] [--confidence X] [--marginal-share X]
 
-PATH is what `python -m device export` wrote, or any layout of docs/guide/data.md. The int8 file scores every image
-through device.inspection; the thresholds follow by trainer.fit's own rule. OUT (by default the folder
+PATH is what `python -m device export` wrote, or any layout of docs/guide/data.md. The int8 file scores every
+image through device.inspection; the thresholds follow by trainer.fit's own rule. OUT (by default the folder
 that the bundle lies in) receives a new bundle with the same model, and the link `current` to it; its path is
-the last line on standard output. The old bundle is not changed. docs/guide/archive.md says what images it needs.
+the last line on standard output. The old bundle is not changed. docs/guide/archive.md says which it needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A camera on the Pi's own connector, through picamera2. docs/guide/cameras.md: what was checked, and against what.
+"""A camera on the Pi's own connector, through picamera2.
+
+docs/guide/cameras.md: what was checked, and against what.
 
 Where the camera's format is that of Frame, Frame.image is a view of the camera's buffer: no copy. The buffer
 goes back to the camera when the last array that looks at it is gone, whoever holds it. LENT buffers are out

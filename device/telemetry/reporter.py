@@ -43,7 +43,7 @@ class Voice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the service knows of itself. `status` goes to status.json as it is: see docs/reference/health.md."""
+    """What the service knows of itself. `status` goes to status.json as it is."""
 
     links: Links
     queues: Queues

@@ -1,4 +1,4 @@
-"""docs/guide/install.md, its commands run word for word and in order, in a Debian that boots in a container."""
+"""docs/guide/install.md, its commands run word for word and in order, in a Debian in a container."""
 
 from __future__ import annotations
 
