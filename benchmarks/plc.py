@@ -5,8 +5,8 @@
 
 Each line has a station (the service with the demo's model and images, triggered by command) and a PLC that
 scans every 10 ms: it reads the registers, does one step of the handshake of docs/guide/bridge-plc.md, writes
-what has changed. One bridge and one Mosquitto serve all lines. At seeded random moments a station, the bridge or
-the broker is killed (kill -9) and comes back.
+what has changed. One bridge and one Mosquitto serve all lines. At seeded random moments a station, the bridge
+or the broker is killed (kill -9) and comes back.
 
 A PLC gives each part a number and an id, and knows at the end of its time whether the part is judged.
 Expected: each part is known as judged or as not judged, and each verdict that was taken is this part's own:

@@ -1,8 +1,8 @@
 """The registers of a station, version 1: names, addresses, and how values become 16-bit words.
 
-docs/guide/bridge-plc.md has the same table for people; tests hold the two together. Numbers of two words
-have the high word first. Texts are UTF-8, two bytes a word, the first in the high byte, cut to their length and filled
-with zeros. Addresses are those on the wire, from 0.
+docs/guide/bridge-plc.md has the same table for people; tests hold the two together. Numbers of two words have
+the high word first. Texts are UTF-8, two bytes a word, the first in the high byte, cut to their length and
+filled with zeros. Addresses are those on the wire, from 0.
 """
 
 from __future__ import annotations

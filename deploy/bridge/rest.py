@@ -40,7 +40,9 @@ class Rest:
         self._config = config
         self._plant = plant
         self._triggers = triggers
-        app = web.Application(client_max_size=REQUEST_LIMIT_BYTES, middlewares=[_problems, self._guard])
+        self.app = app = web.Application(
+            client_max_size=REQUEST_LIMIT_BYTES, middlewares=[_problems, self._guard]
+        )
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/v1/openapi.json", self._openapi)
         app.router.add_get("/v1/stations", self._stations)

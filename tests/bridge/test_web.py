@@ -1,0 +1,74 @@
+"""The HTTP ports, as whoever sends bytes meets them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from fixtures_bridge import BridgeProcess, beside_a_broker, wait_until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PATHS = ("/metrics", "/v1/stations", "/v1/stations/press-4/trigger", "/healthz")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BridgeProcess]:
+    """A broker and a bridge that all tests share."""
+    for bridge in beside_a_broker(tmp_path_factory.mktemp("web"), http="", metrics=""):
+        wait_until(lambda log=bridge.log: "connected, after" in log(), "the broker")
+        yield bridge
+
+
+def exchange(port: int, sent: bytes, *, is_all: bool) -> bytes:
+    """All that comes back, up to the end of the connection. `is_all`: nothing more will be sent."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), 10) as channel:
+        try:
+            channel.sendall(sent)
+            if is_all:
+                channel.shutdown(socket.SHUT_WR)
+            while more := channel.recv(65536):
+                received += more
+        except ConnectionError:
+            pass  # it may end the connection at any time
+    return received
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    port=st.sampled_from(["http", "metrics"]),
+    sent=st.one_of(
+        st.binary(max_size=300),
+        st.builds(
+            lambda method, path, headers, body: (
+                f"{method} {path} HTTP/1.1\r\n".encode()
+                + b"".join(name + b": " + text + b"\r\n" for name, text in headers)
+                + b"\r\n"
+                + body
+            ),
+            st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "TRACE", "X"]),
+            st.sampled_from(PATHS) | st.text(max_size=20),
+            st.lists(
+                st.tuples(
+                    st.sampled_from([b"Host", b"Content-Length", b"Transfer-Encoding", b"Authorization"])
+                    | st.binary(max_size=10),
+                    st.binary(max_size=20)
+                    | st.sampled_from([b"chunked", b"-1", b"99999999999", b"localhost"]),
+                ),
+                max_size=5,
+            ),
+            st.binary(max_size=50),
+        ),
+    ),
+)
+def test_hostile_requests_cost_their_own_connection_at_most(
+    running: BridgeProcess, port: str, sent: bytes
+) -> None:
+    exchange(running.ports[port], sent, is_all=True)
+    asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = exchange(running.ports["http"], asked, is_all=False)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert running.process is not None
+    assert running.process.poll() is None
