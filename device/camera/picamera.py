@@ -25,7 +25,7 @@ import numpy as np
 from device.camera.worker import Worker
 from device.config import CameraConfig
 from device.errors import FrameError
-from device.image.frame import Frame, Pixels
+from device.image.frame import BadFrame, Frame, Pixels
 from device.image.geometry import Size
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Picamera:
         self._lent = 0
         self._seq = 0
         self._last_ns: int | None = None  # SensorTimestamp of the frame before, where none may be missed
+        self._newest_ns: int | None = None  # the latest SensorTimestamp of all
         self._told = False
         self.dropped = 0
 
@@ -87,7 +88,8 @@ class Picamera:
     def open(self) -> None:
         """Configure and start. Raises FrameError: no picamera2, no camera, or a setting that it refuses."""
         self.close()
-        self._last_ns, self._told = None, False
+        self._last_ns = self._newest_ns = None
+        self._told = False
         self._worker.do("open", self._open, _OPEN_S)
 
     def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
@@ -171,8 +173,24 @@ class Picamera:
         with ExitStack() as lease:
             lease.callback(request.release)
             metadata = request.get_metadata()
+            self._require_new(metadata)
             image = self._image(request, lease)
             return self._frame(image, metadata, flush)
+
+    def _require_new(self, metadata: Mapping[str, Any]) -> None:
+        """By the sensor's clock. Raises BadFrame for a frame that is not later than the one before."""
+        at_ns = metadata.get("SensorTimestamp")
+        if not at_ns or self._newest_ns is None or at_ns > self._newest_ns:
+            self._newest_ns = at_ns or self._newest_ns
+            return
+        seq, self._seq = self._seq, self._seq + 1
+        raise BadFrame(
+            f"{self.name}: frame {seq} is one that was given before, by the sensor's time",
+            seq=seq,
+            path=None,
+            captured_ns=time.time_ns(),
+            camera=PICAMERA2,
+        )
 
     def _image(self, request: Any, lease: ExitStack) -> Pixels:
         """RGB: a view that takes the lease with it, or a copy that leaves it."""

@@ -302,3 +302,20 @@ def test_without_picamera2_it_is_said_what_to_install(
     with pytest.raises(FrameError, match=r"install python3-picamera2, .* --system-site-packages"):
         camera.open()
     camera.close()
+
+
+def test_a_frame_that_was_given_before_is_found_out_by_the_sensor_s_time(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = make()
+    first = camera.read(10.0)
+    stamp = first.metadata["sensor_ts_ns"]
+    genuine = fake_picamera2.CompletedRequest.get_metadata
+    monkeypatch.setattr(
+        fake_picamera2.CompletedRequest,
+        "get_metadata",
+        lambda request: {**genuine(request), "SensorTimestamp": stamp},
+    )
+    with pytest.raises(BadFrame, match=r"is one that was given before, by the sensor's time") as caught:
+        camera.read(10.0)
+    assert caught.value.cause == "unreadable"

@@ -17,7 +17,10 @@ import pytest
 from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, NG, OK
 
+from device.inspection.verdict import Verdict
+from device.system.loudness import Loudness
 from device.telemetry import journal
+from device.telemetry.counters import REPORT_EVERY_S
 from device.telemetry.journal import PER_MINUTE, VerdictLog, fields
 
 JOURNALD = "/run/systemd/journal"
@@ -164,3 +167,19 @@ def test_a_machine_without_the_package_has_its_log_too(monkeypatch: pytest.Monke
     monkeypatch.setattr(journal, "journal", None)
     monkeypatch.setattr(journal, "_is_journal", lambda file: True)
     assert type(journal.handler()) is logging.StreamHandler
+
+
+@pytest.mark.parametrize("verdict", [NG, ERROR])
+def test_hours_of_one_fault_are_less_than_a_line_a_minute(
+    caplog: pytest.LogCaptureFixture, verdict: Verdict
+) -> None:
+    """Beside them stand the counts, a line of the camera's and one of health's now and then."""
+    seconds = iter(range(4 * 3600))
+    verdict_log = VerdictLog(lambda: next(seconds))
+    loudness = Loudness(lambda: next(seconds))
+    with caplog.at_level(logging.INFO):
+        for _ in range(2 * 3600 - 1):
+            verdict_log.add(verdict)
+            logging.getLogger("device.service").log(loudness.level("unreadable"), "torn")
+    hours = len(caplog.records) / 4
+    assert hours + 3600 / REPORT_EVERY_S < 60
