@@ -241,6 +241,7 @@ LIMITS: Limits = {
     ("input", "tile_size"): Within(32, 4096, or_zero=True),
     ("input", "tile_overlap"): Within(0.0, 0.5),
     ("input", "resize"): OneOf(get_args(ResizeMode)),
+    ("input", "max_macs"): Within(0.0, 1e13),
     ("data", "limit"): Within(0, 10**9),
     ("input", "cache_bytes"): Within(0, 10**13),
     ("augment", "flip_horizontal"): OneOf(WHEN),
