@@ -29,6 +29,7 @@ export class Card {
     this.picture = new Picture(this.part("picture"));
     this.drawn = -Infinity;
     this.renderedSlow = -Infinity;
+    this.shownDefects = []; // the newest first
     this.#name();
   }
 
@@ -199,10 +200,17 @@ export class Card {
 
   #defects() {
     const { defects } = this.station;
-    if (defects[0] === this.shownDefect && defects.length === this.shownDefects) return;
-    [this.shownDefect, this.shownDefects] = [defects[0], defects.length];
-    if (!defects.length) return;
-    this.part("rows").replaceChildren(...defects.slice(0, ROWS).map(row));
+    const before = this.shownDefects;
+    if (defects[0] === before[0] && defects.length === before.length) return;
+    this.shownDefects = defects.slice();
+    const fresh = defects.indexOf(before[0]); // those above it are new
+    const rows = this.part("rows");
+    if (fresh > 0 && fresh < ROWS && defects.length - fresh <= before.length) {
+      rows.prepend(...defects.slice(0, fresh).map(row));
+      while (rows.children.length > ROWS) rows.lastElementChild.remove();
+    } else {
+      rows.replaceChildren(...defects.slice(0, ROWS).map(row));
+    }
     this.#text("all", defects.length > ROWS ? `${defects.length} in all` : "");
     this.part("no-defects").hidden = true;
     this.part("table").hidden = false;

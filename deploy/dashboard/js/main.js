@@ -158,8 +158,8 @@ function renderAttention() {
   const held = document.activeElement?.dataset?.station; // the keyboard stays where it was
   find("attention").hidden = lines.length === 0;
   find("attention").firstElementChild.replaceChildren(...lines);
+  if (page.settings.fit) fit();
   if (held) [...find("attention").querySelectorAll("button")].find(({ dataset }) => dataset.station === held)?.focus();
-  fit();
 }
 
 function attentionLine({ name, level, text }) {
