@@ -16,7 +16,6 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from device.inspection.pipeline import Pipeline
 from device.learning.familiarity import LEAST, natural
 from device.learning.features import Seen, Sight
 from device.learning.learn import drift_reference, pictures, remember
+from device.system import clock
 from trainer.bundle import calibration as calibrations
 from trainer.bundle import provenance
 from trainer.config import Config
@@ -131,7 +131,7 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
     )
     calibration = replace(
         start.calibration,
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created=clock.stamp(),
         score_calibration=scores,
         thresholds=limits,
         golden=GoldenSpec(start.calibration.golden.tolerance, vectors),

@@ -19,7 +19,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from device.bundle.bundle import Bundle, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
 from device.inspection.pipeline import Pipeline
+from device.system import clock
 from trainer import command
 from trainer import config as configs
 from trainer.bundle import provenance
@@ -77,7 +77,7 @@ def retune(
     _report(judged, bundle.calibration.thresholds, chosen, described)
     calibration = replace(
         bundle.calibration,
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created=clock.stamp(),
         thresholds=chosen,
         training={
             **bundle.calibration.training,

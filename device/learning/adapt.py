@@ -56,6 +56,7 @@ from device.learning import learn
 from device.learning.collect import Fitness, Plan
 from device.learning.confidence import Rate, student_quantile
 from device.learning.familiarity import natural
+from device.system import clock
 
 LEAST_PARTS, MOST_PARTS = 20, 200
 MOST_MOVES = 2.0  # of a score's logit, in distances from the typical good part to NG
@@ -236,7 +237,7 @@ class _OfScores:
         pooled = [part.pooled for part in self._parts]
         calibration = replace(
             old,
-            created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            created=clock.stamp(),
             score_calibration=limits.scores,
             thresholds=limits.thresholds,
             localization=_localization(old.localization, self._parts),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from device.bundle.calibration import MemoryKind
 from device.bundle.memory import BLOCK, Good, described, in_blocks
 
+CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 POOL = 20_000  # rows that are looked at: more are sampled down at random first
 PROJECTED = 64  # dimensions in which distances are compared where rows have more (Johnson, Lindenstrauss)
 

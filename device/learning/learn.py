@@ -63,11 +63,11 @@ from device.inspection.pipeline import Pipeline
 from device.learning import coreset
 from device.learning.collect import Collection, Fitness, Plan, Progress
 from device.learning.confidence import LEAST, Rate, limit
-from device.learning.coreset import POOL
+from device.learning.coreset import CENTRE_QUANTILE, POOL
 from device.learning.familiarity import natural
 from device.learning.features import Features, Seen, Sight
 from device.line.trigger import make_trigger
-from device.system import durable
+from device.system import clock, durable
 from device.system.signals import StopSignal
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ FOLDS = 5
 MOST_BYTES = 128 * 2**20  # of features that are held; frames beyond that are left out evenly
 MARGINAL_TIMES = 3  # so many times the wanted share of good parts may be MARGINAL or NG
 LEAST_TOLERANCE = 0.02  # of golden scores: interpreters differ by a few steps
-CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 UNFAMILIAR = 0.01  # of good parts may be MARGINAL for how their picture looks
 DRIFT_FRAMES = 50  # that the evidence of good frames is measured on
 SEED = 0
@@ -268,7 +267,7 @@ class Teacher:
         digests = "".join(sorted(f"{one.sha256}\n" for one in seen))
         return replace(
             starter,
-            created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            created=clock.stamp(),
             memory=taught.memory.spec,
             score_calibration=taught.scores,
             thresholds=taught.thresholds,

@@ -38,7 +38,7 @@ from device.inspection.verdict import Verdict
 from device.learning.collect import Fitness, Plan
 from device.learning.golden_reference import Unfit, from_images
 from device.learning.learn import INTERRUPTED, collect, reference_of, require_place, say
-from device.system import durable
+from device.system import clock, durable
 
 LEAST = 20
 MOST_NG = 0.1  # share of the frames
@@ -135,7 +135,7 @@ def retaken(bundle: Bundle, good: Sequence[Good]) -> tuple[Calibration, dict[str
         localization = replace(localization, reference=spec)
     calibration = replace(
         old,
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created=clock.stamp(),
         localization=localization,
         drift_reference=_drift_reference(old.drift_reference, [one.verdict for one in good]),
         training={**old.training, "retaken": {"from": bundle.name, "good_images": len(good)}},

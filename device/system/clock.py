@@ -58,3 +58,8 @@ def rfc3339(time: int | datetime) -> str:
 def now() -> str:
     """This moment, as rfc3339 writes it."""
     return rfc3339(datetime.now(UTC))
+
+
+def stamp() -> str:
+    """This second, as `created` of a bundle has it: RFC 3339 in UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

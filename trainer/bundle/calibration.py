@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import cv2
@@ -31,6 +30,7 @@ from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
 from device.inspection.preprocess import Preprocessor
 from device.learning.familiarity import LEAST, natural
+from device.system import clock
 from trainer.bundle import familiarity
 from trainer.data.dataset import Sample
 from trainer.data.sizing import trained_frames
@@ -70,7 +70,7 @@ def calibration(
     return Calibration(
         schema_version=SCHEMA_VERSION,
         model_id=model_id,
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created=clock.stamp(),
         model_sha256=hashlib.sha256(learned.content).hexdigest(),
         preprocess=learned.preprocess,
         input_quantization=model.input_quantization,

@@ -24,7 +24,7 @@ from device.image.upright import find
 from device.image.upright import part as part_of
 from device.inspection.detector import pool
 from device.inspection.preprocess import Preprocessor
-from device.learning.coreset import remember
+from device.learning.coreset import CENTRE_QUANTILE, remember
 from trainer.config import GoodOnlyConfig
 from trainer.data.dataset import Sample
 from trainer.data.made_defects import MAKERS, with_defect
@@ -45,7 +45,6 @@ STRIDE = 8
 ROW_CHANNELS = (32, 96)  # of the first cut, and of the first two
 PLACES_MOST = 32  # channels: a covariance for each place takes the square of them
 WHITENING_IMAGES = 24
-CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 SHOWN = 8
 MOST_STRETCHED = 0.02  # of one side against the other: turning a stretched image is no turning
 LEAST_UPRIGHT = 0.95  # of the images must show a part that can be turned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -50,3 +50,10 @@ def test_times_are_cut_to_milliseconds_whatever_their_zone() -> None:
 def test_now_is_between_before_and_after() -> None:
     before = clock.rfc3339(time.time_ns())
     assert before <= clock.now() <= clock.rfc3339(time.time_ns())
+
+
+def test_the_stamp_of_a_bundle_is_of_this_second() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    stamped = datetime.fromisoformat(clock.stamp())
+    assert before <= stamped <= datetime.now(UTC)
+    assert clock.stamp().endswith("Z")
