@@ -354,6 +354,8 @@ class Service:
         if (fresh := self._swap.take()) is not None:
             self._pipeline = self._inference.pipeline = fresh
             self._report_of_self.model_changed(fresh)
+            self._publisher.renew_birth()
+            subscriptions.describe(self._config, self._publisher, fresh.model.id)
             self._reread_thresholds()
         if self._thresholds_changed:
             self._reread_thresholds()

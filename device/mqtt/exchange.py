@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 SUSPECT_AFTER, CONVICTED_AFTER = 2, 3
 TWICE = 2
 FORGIVE_S = 3600.0
-LARGE_EVERY_S = 1.0  # so often the others make way for one that is large
+LARGE_EVERY_S = 0.02  # so often the others make way for one that is large
 _SMALLER = 0.75  # of one that was too large
 _TOO_LARGE = 0x95
 ANSWER_S = 20.0  # a broker that has not acknowledged a message for so long is given up
@@ -69,6 +69,7 @@ class Exchange:
         self._sends: deque[Message] = deque()
         self._large: deque[Message] = deque(maxlen=_LARGE_LIMIT)
         self._alone: Message | None = None  # the large one that is under way
+        self._state_next = False
         self._ended_at_it = 0  # connections, one after the other
         self._limit_bytes = sys.maxsize
         self._forgiven_s = 0.0
@@ -172,13 +173,11 @@ class Exchange:
                 return self._sends.popleft()
         if paused:
             return None
-        backlog = self._delivery.has_backlog
-        message = self._retained.next(connection.protocol, backlog=backlog)
-        if message is not None:
-            return message
-        if time.monotonic() - self._large_sent_s >= LARGE_EVERY_S and self._large_waits:
+        rested = self._has_answered and time.monotonic() - self._large_sent_s >= LARGE_EVERY_S
+        if rested and self._large_waits:
             return None if self._under_way else self._next_large(connection.protocol)
-        return self._delivery.next()
+        backlog = self._delivery.has_backlog
+        return self._retained.next(connection.protocol, backlog=backlog) or self._delivery.next()
 
     @property
     def _large_waits(self) -> bool:
@@ -189,9 +188,13 @@ class Exchange:
         if time.monotonic() >= self._forgiven_s:
             self._limit_bytes = sys.maxsize
         while True:
+            self._state_next = not self._state_next  # in turn: neither keeps the other waiting
             with self._guard:
-                message = self._large.popleft() if self._large else None
+                message = self._large.popleft() if self._large and not self._state_next else None
             message = message or self._retained.next(protocol, backlog=False, large=True)
+            with self._guard:
+                if message is None and self._large:
+                    message = self._large.popleft()
             if message is None or len(message.payload) < self._limit_bytes:
                 return message or self._delivery.next()
             self._refuse(message, "too large")

@@ -171,6 +171,11 @@ class Publisher:
         self._retained.set(self._whole(topic, absolute=absolute), as_bytes(payload))
         self._bell.ring()
 
+    def renew_birth(self) -> None:
+        """Publish the birth message anew: another model is at work."""
+        self._retained.renew_birth()
+        self._bell.ring()
+
     def repeat_state(self) -> None:
         """Publish status, birth and all state once more, as on a connect."""
         self._retained.repeat()

@@ -48,6 +48,11 @@ class Retained:
         with self._guard:
             self._due = dict.fromkeys((self._status, self._birth_topic, *self._states))
 
+    def renew_birth(self) -> None:
+        """What the birth message says has changed."""
+        with self._guard:
+            self._due[self._birth_topic] = None
+
     def overwritten(self, topic: str, payload: bytes, protocol: str) -> bool:
         """What a topic of ours holds now, and whether that is not of us: then ours is due again."""
         with self._guard:

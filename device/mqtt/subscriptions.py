@@ -46,7 +46,14 @@ def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
         if incoming.payload == b"online" and not incoming.retained:
             publisher.repeat_state()
 
-    prefix = config.home_assistant.prefix
+    describe(config, publisher, model_id)
+    publisher.subscribe(f"{config.home_assistant.prefix}/status", hear, absolute=True)
+
+
+def describe(config: Config, publisher: Publisher, model_id: str) -> None:
+    """What Home Assistant is told of the station and its model, where it is enabled."""
+    if not config.home_assistant.enabled:
+        return
     message = home_assistant.discovery(
         config.root,
         config.station,
@@ -54,6 +61,5 @@ def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
         picture=config.archive.publish_image_max_bytes > 0,
         trigger="trigger" in config.offered,
     )
-    topic = home_assistant.discovery_topic(prefix, config.station)
+    topic = home_assistant.discovery_topic(config.home_assistant.prefix, config.station)
     publisher.set_state(topic, message, absolute=True)
-    publisher.subscribe(f"{prefix}/status", hear, absolute=True)

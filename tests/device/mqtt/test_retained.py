@@ -65,3 +65,12 @@ def test_a_broker_that_has_forgotten_everything_is_told_again(
     subscriber.wait_payload(f"{ROOT}/birth", birth("5"))
     subscriber.wait_payload(f"{ROOT}/inspection/last", verdict(0).to_json())
     assert seqs(subscriber, "inspection") == []
+
+
+def test_a_birth_that_says_something_else_is_published_again(
+    broker: Broker, subscriber: Subscriber, make_publisher: Callable[..., Publisher]
+) -> None:
+    publisher = make_publisher(broker.port)
+    wait_for(lambda: len(subscriber.payloads(f"{ROOT}/birth")) == 1)
+    publisher.renew_birth()
+    wait_for(lambda: len(subscriber.payloads(f"{ROOT}/birth")) == 2)
