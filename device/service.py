@@ -391,7 +391,7 @@ class Service:
 
     def _show(self, topic: str, picture: bytes) -> None:
         """Publish the picture of a defect, and keep it as the last one."""
-        self._publisher.send(topic, picture)
+        self._publisher.send(topic, picture, 1)
         self._publisher.set_state("image/last", picture)
 
     def _ask_for_thresholds(self) -> None:

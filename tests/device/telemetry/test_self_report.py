@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from device.archive.archive import Archive
 from device.bundle.bundle import load
 from device.bundle.calibration import DriftReference, Reference
 from device.camera.camera import make_camera
+from device.image.frame import BadFrame
 from device.inspection.pipeline import Pipeline
 from device.line.trigger import FreeRun
 from device.mqtt.publisher import Publisher
@@ -41,13 +41,13 @@ def made(make_station: object, tmp_path: Path) -> tuple[SelfReport, Pipeline, co
         Counters(loaded.state),
         Archive(loaded.state, loaded.archive, publisher.send),
     )
-    publisher._outbox._open()
+    publisher._outbox._storage.open()
     return SelfReport(loaded, pipeline, parts), pipeline, loaded
 
 
 def test_the_facts_are_those_of_the_parts(made: tuple[SelfReport, Pipeline, config.Config]) -> None:
     report, pipeline, _ = made
-    report.inspected(make_frame(), NG)
+    report.inspected(make_frame(), NG, None)
     report.published(NG)
     report.published(ERROR)
     facts = report._facts()
@@ -67,7 +67,7 @@ def test_a_lost_frame_is_the_cameras_and_a_seen_one_clears_it_in_the_end(
     made: tuple[SelfReport, Pipeline, config.Config],
 ) -> None:
     report, _, _ = made
-    report.published(replace(ERROR, reason="part 7: torn"))
+    report.unseen(BadFrame("part 7: torn", seq=0, path=None, captured_ns=0, camera="replay"))
     role = report.health.roles()["camera"]
     assert (role.state, role.reason) == ("warn", "frame_lost")
     assert "part 7: torn" in role.text
@@ -78,8 +78,8 @@ def test_another_model_counts_anew(made: tuple[SelfReport, Pipeline, config.Conf
     report.published(NG)
     report.model_changed(pipeline)
     assert report._facts().status["verdicts_since_model"] == 0
-    assert isinstance(report.health._reference, DriftReference)
-    assert isinstance(report.health._reference.score, Reference)
+    assert isinstance(report.health._frames._reference, DriftReference)
+    assert isinstance(report.health._frames._reference.score, Reference)
 
 
 def test_it_writes_while_it_runs_and_is_gone_afterwards(
