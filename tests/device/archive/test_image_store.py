@@ -74,7 +74,7 @@ def test_what_a_power_cut_leaves_is_removed_and_nothing_else(tmp_path: Path) -> 
 def test_a_process_that_is_killed_at_any_moment_leaves_whole_pairs(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from test_image_store import opened, picture, Quotas\n"
+        "from fixtures_image_store import opened, picture, Quotas\n"
         "store = opened(Path(sys.argv[1]), Quotas(60_000, 90, 0))\n"
         "for number in range(10**9):\n"
         "    store.put(picture(f'a-{number:09d}', image=bytes(range(256)) * 10))\n"
