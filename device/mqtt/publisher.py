@@ -364,7 +364,9 @@ class Publisher:
         if protocol is None or not self._retained.overwritten(incoming.topic, incoming.payload, protocol):
             return
         if protocol == "5":  # in 3.1.1 it may be our own, from a moment ago
-            log.log(self._loudness.level(incoming.topic), "%s: another client has written it", incoming.topic)
+            # what the broker kept from before may as well be of our own earlier session
+            level = logging.DEBUG if incoming.retained else self._loudness.level(incoming.topic)
+            log.log(level, "%s: another client has written it", incoming.topic)
         self._bell.ring()
 
     def _on_stored(self, rows: list[Row]) -> None:
