@@ -48,6 +48,7 @@ EASY = (
 )
 MOVED = 0.5  # share of the copies that are moved: the others are as sharp as the images are
 INT8_STEPS = 255
+ALIGNED_BY = 120  # good images that say how high the logits of two trainings are
 LABELLED_ALONE = 5  # images of either label, with fewer of which nothing is taught
 
 Heads = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (1, h, w, 3) to maps (h, w, heads)
@@ -110,13 +111,15 @@ def taught_beside(learned: Learned, config: Config, weights: str, seed: int) -> 
     judged = _judged(lambda tensor: next(int8.run(tensor)), learned, fold_of, ways, unchanged)
     best = max(judged, key=lambda one: one.quality.merit)
     [real] = _judged(lambda tensor: exact.run_batch(tensor)[0], learned, fold_of, [best.pooling], unchanged)
+    content = int8_file(base, shipped, samples, spec, config)
+    own_scale = _shifts(int8, Int8Model(content), learned, fold_of, best.pooling)
     return replace(
         learned,
-        content=int8_file(base, shipped, samples, spec, config),
+        content=content,
         network=decoded(base, [shipped]),
         pooling=best.pooling,
-        pooled=best.pooled,
-        pooled_float=real.pooled,
+        pooled=best.pooled + own_scale[fold_of],
+        pooled_float=real.pooled + own_scale[fold_of],
         judges=judges,
         record={
             **learned.record,
@@ -209,6 +212,33 @@ def _judged(
         _Judged(way, one, Quality.of(learned.labels, one, shown))
         for way, one in zip(ways, np.array(pooled, np.float64).T, strict=True)
     ]
+
+
+def _shifts(
+    judges: Int8Model, shipped: Int8Model, learned: Learned, fold_of: NDArray[np.int64], way: Pooling
+) -> NDArray[np.float64]:
+    """(folds,): how far the decoder that ships lies above each fold's, on good images that both were taught.
+
+    Trainings of one network end with logits of different height; a threshold from the folds' decoders is
+    meant for the one that ships.
+    """
+    above: list[list[float]] = [[] for _ in range(fold_of.max() + 1)]
+    known = [
+        (sample, fold)
+        for sample, fold, label in zip(learned.judged, fold_of, learned.labels, strict=True)
+        if label == 0
+    ]
+    known = known[:: -(-len(known) // ALIGNED_BY)]
+    prepared = inputs([sample for sample, _ in known], learned.preprocess, "aligning")
+    for (_, fold), model_input in zip(known, prepared, strict=True):
+        tensors = list(cuts(model_input))
+        theirs = [next(judges.run(tensor)) for tensor in tensors]
+        ours = [shipped.evidence(tensor) for tensor in tensors]
+        own = max(pooled_tiles(model_input.framing, ours, way))
+        for other in set(range(len(above))) - {int(fold)}:
+            maps = [np.ascontiguousarray(one[:, :, other]) for one in theirs]
+            above[other].append(own - max(pooled_tiles(model_input.framing, maps, way)))
+    return np.array([float(np.median(one)) if one else 0.0 for one in above])
 
 
 @dataclass(frozen=True, slots=True)

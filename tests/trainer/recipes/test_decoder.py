@@ -10,6 +10,7 @@ import pytest
 from fixtures_network import spotted
 from fixtures_trainer import FAST, SIDE, gray_input
 
+from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
 from trainer import config
 from trainer.network.decoder import STEPS
@@ -101,3 +102,23 @@ def test_labels_alone_teach_it_too(tmp_path, settings, weights_file):
     taught = replace(settings, decoder=replace(settings.decoder, steps=80, image_weight=1.0))
     found = decoder.taught_beside(linear, taught, str(weights_file), 0)
     assert Quality.of(found.labels, found.pooled).ap > 0.85
+
+
+class Flat:
+    """Decoders whose maps are flat, each at a height of its own."""
+
+    def __init__(self, *heights: float) -> None:
+        self.heights = np.array(heights, np.float32)
+
+    def run(self, tensor):
+        yield np.broadcast_to(self.heights, (SIDE // 8, SIDE // 8, len(self.heights)))
+
+    def evidence(self, tensor):
+        return np.full((SIDE // 8, SIDE // 8), self.heights[0], np.float32)
+
+
+def test_a_training_that_ends_higher_is_laid_on_the_one_that_ships(probed):
+    """Only images that a fold's decoder was taught say how high it is; the defective ones say nothing."""
+    fold_of = np.arange(len(probed.judged)) // 2 % 2  # good and defective ones take turns
+    shifts = decoder._shifts(Flat(1.0, 3.0), Flat(1.5), probed, fold_of, Pooling("mean", 1.0))
+    np.testing.assert_allclose(shifts, [0.5, -1.5], atol=1e-6)
