@@ -88,14 +88,16 @@ class Exchange:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is under way, but for what is not read from the outbox yet."""
-        waits = self._sends or self._retained.is_due or self._delivery.has_backlog
+        waits = self._sends or self._large or self._retained.is_due or self._delivery.has_backlog
         return not waits and not self._under_way
 
     @property
     def patience_s(self) -> float:
         """How long to wait for something to happen."""
         held_s = self._retained.held_s(backlog=self._delivery.has_backlog)
-        waits_s = (self._not_before_s - time.monotonic(), held_s)
+        now_s = time.monotonic()
+        large_s = self._large_sent_s + LARGE_EVERY_S - now_s if self._large_waits else 0.0
+        waits_s = (self._not_before_s - now_s, held_s, large_s)
         return min([TICK_S, *(left_s for left_s in waits_s if left_s > 0)])
 
     def hand_over(self, connection: Connection) -> None:
