@@ -71,8 +71,16 @@ def from_probe(learned: Learned, candidate: probe.Judged, config: Config, weight
         "decoder": _figures([_of_decoder(rival, one) for one in conditions]),
     }
     shipped = max(figures, key=lambda name: figures[name]["merit"])
-    log.info("decoder: on unseen images %s: the %s's model ships", figures, shipped)
+    log.info("decoder: on unseen images %s: the %s ships", _in_words(figures), shipped)
     return _with(rival if shipped == "decoder" else learned, {"shipped": shipped, **figures})
+
+
+def _in_words(figures: dict[str, dict[str, float]]) -> str:
+    said = (
+        f"{name} AP {one['ap']:.3f}, {one['ap_varied']:.3f} in other light and focus"
+        for name, one in figures.items()
+    )
+    return "; ".join(said)
 
 
 def reason_not_to(learned: Learned, config: Config) -> str:
