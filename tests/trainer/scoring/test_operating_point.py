@@ -31,15 +31,24 @@ def begin(labels, pooled, **fields):
 
 def test_a_false_reject_rate_by_wilks_table():
     """Of 93 good images one may be rejected for 5 % at 95 %, of 92 none."""
+    wished = {"choose": "false_reject_rate", "false_reject_rate": 0.05}
     for count, allowed in ((93, 1), (92, 0)):
-        labels, pooled = table([*np.linspace(0, 1, count - 1), 20.0], [10.0, 11.0])  # one stray good part
+        good = [*np.linspace(0, 1, count - 1), 20.0]  # one stray good part
+        labels, pooled = table(good, list(np.linspace(10, 11, 10)))
         if allowed:
-            ng, found = begin(labels, pooled, choose="false_reject_rate", false_reject_rate=0.05)
-            assert (found.tp, found.fp) == (2, 1)
+            ng, found = begin(labels, pooled, **wished)
+            assert (found.tp, found.fp) == (10, 1)
             assert 1.0 < ng < 10.0
         else:
             with pytest.raises(DataError, match="no defective image would be found"):
-                begin(labels, pooled, choose="false_reject_rate", false_reject_rate=0.05)
+                begin(labels, pooled, **wished)
+
+
+def test_that_none_of_a_few_defective_images_is_found_refuses_no_false_reject_rate():
+    labels, pooled = table([*np.linspace(0, 1, 91), 20.0], [10.0, 11.0])
+    ng, found = begin(labels, pooled, choose="false_reject_rate", false_reject_rate=0.05)
+    assert (found.tp, found.fp) == (0, 0)
+    assert ng > 20.0
 
 
 def test_no_good_image_is_rejected_for_nothing():
