@@ -33,10 +33,8 @@ SHORT = (
 ONCE = "[probe]\nmax_megapixels = 1.0\nstrengths = [1.0]\n"
 DAGM_SETTINGS = f"[data]\nlimit = 40\n{ONCE}mask_weights = [1.0]\n{SHORT}"
 QUICK = f"[input]\nmax_size = 512\ntile_size = 0\nscales = [1.0]\n{ONCE}{SHORT}"
-# Of few screws, with mirrored copies and int8's own number of images: without them one pair decides.
-SCREW_SETTINGS = QUICK.replace("max_megapixels = 1.0", "max_megapixels = 10.0").replace(
-    "images = 12", "images = 100"
-)
+# Of few screws, in five folds and with int8's own number of images: else one pair decides.
+SCREW_SETTINGS = QUICK.replace("[split]\nfolds = 3\n", "").replace("[quantization]\nimages = 12\n", "")
 FIGURES = ("n_images", "n_defective", "auroc", "ap", "pixel_auroc", "aupro", "pointing_hit_rate", "confusion")
 
 pytestmark = [
