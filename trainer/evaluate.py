@@ -114,20 +114,20 @@ def recorded(bundle: Bundle) -> dict[str, Recorded]:
 
 
 def score(
-    pipeline: Pipeline, samples: Sequence[Sample], tally: metrics.PixelTally
+    pipeline: Pipeline, samples: Sequence[Sample], pixels: metrics.PixelTally
 ) -> tuple[tuple[Scored, ...], tuple[str, ...]]:
     """(scored, problems): each image inspected, its evidence map compared with its mask if one is known."""
     scored: list[Scored] = []
     problems: list[str] = []
     for seq, sample in enumerate(bar(samples, "scoring")):
         try:
-            scored.append(_score_one(pipeline, sample, seq, tally))
+            scored.append(_score_one(pipeline, sample, seq, pixels))
         except FrameError as error:
             problems.append(f"{sample.name}: not scored: {error}")
     return tuple(scored), tuple(problems)
 
 
-def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.PixelTally) -> Scored:
+def _score_one(pipeline: Pipeline, sample: Sample, seq: int, pixels: metrics.PixelTally) -> Scored:
     frame = pipeline.read(sample.path, seq)
     verdict = pipeline.inspect(frame)
     model_input, prediction = pipeline.predict(frame)  # a verdict does not carry its map
@@ -137,7 +137,7 @@ def _score_one(pipeline: Pipeline, sample: Sample, seq: int, tally: metrics.Pixe
         shift_px = pipeline.bundle.calibration.localization.shift_px
         evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
         shown = cv2.resize(evidence, (size.width, size.height), interpolation=cv2.INTER_AREA)
-        tally.add(np.asarray(shown), mask)
+        pixels.add(np.asarray(shown), mask)
     return Scored(sample, prediction.score, verdict)
 
 
@@ -147,7 +147,7 @@ def map_size(size: Size) -> Size:
     return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
 
 
-def _tally(bundle: Bundle) -> metrics.PixelTally:
+def tally(bundle: Bundle) -> metrics.PixelTally:
     """Bins over all that the model's 8-bit output can say, signed or not; wide ones of a distance."""
     memory = bundle.calibration.memory
     if memory is not None:
@@ -170,8 +170,8 @@ def evaluate(
     known = recorded(bundle)
     samples, left_out = chosen(dataset, known, split)
     pipeline = Pipeline(bundle, station="evaluate", session_id="evaluate")
-    tally = _tally(bundle)
-    scored, faults = score(pipeline, samples, tally)
+    pixels = tally(bundle)
+    scored, faults = score(pipeline, samples, pixels)
     if not scored:
         raise DataError(f"{dataset.root}: none of {len(samples)} images could be scored: {faults[0]}")
     if mistakes_in is not None:
@@ -184,9 +184,9 @@ def evaluate(
         "split_rule": _rule(dataset, known, samples, split),
         "n_seen_in_training": sum(_trained_on(result.sample, known) for result in scored),
         **_image_metrics(scored, bundle.calibration.thresholds.ng),
-        "pixel_auroc": tally.auroc,
-        "aupro": tally.aupro,
-        "pointing_hit_rate": tally.pointing_hit_rate,
+        "pixel_auroc": pixels.auroc,
+        "aupro": pixels.aupro,
+        "pointing_hit_rate": pixels.pointing_hit_rate,
         "boxes": asdict(boxes.figures([result.boxed for result in scored])),
         "latency_ms": _latency([result.total_ms for result in scored]),
         "mistakes": [_line(result) for result in scored if mistakes.is_mistake(result)],

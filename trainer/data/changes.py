@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, np.random.Generator], Pixels]
-Cause = Literal["darker", "brighter", "blurred", "noisy", "colour", "moved", "uneven"]
+Cause = Literal["darker", "brighter", "blurred", "noisy", "colour", "moved", "uneven", "dirty", "strange"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +112,36 @@ def tinted(gains: tuple[float, float, float]) -> Change:
     return lambda image, _: _rounded(image.astype(np.float32) * np.array(gains, np.float32))
 
 
-def dirty(blots: int, radius_ratio: float) -> Change:
-    """Soft dark blots on the lens; the radius in shares of the lesser side."""
+def flickering(least: float, most: float) -> Change:
+    """A lamp that gives each picture another gain."""
+    return lambda image, rng: _rounded(image * np.float32(rng.uniform(least, most)))
 
-    def change(image: Pixels, rng: np.random.Generator) -> Pixels:
+
+def dirty(blots: int, radius_ratio: float, darkest: float = 0.6, seed: int = 0) -> Change:
+    """Soft dark blots on the lens, in all pictures the same; the radius in shares of the lesser side."""
+
+    def change(image: Pixels, _: np.random.Generator) -> Pixels:
+        rng = np.random.default_rng(seed)
         height, width = image.shape[:2]
         light: Any = np.ones((height, width), np.float32)
         radius = max(1, round(radius_ratio * min(height, width)))
         for x, y in zip(rng.integers(0, width, blots), rng.integers(0, height, blots), strict=True):
-            cv2.circle(light, (int(x), int(y)), radius, (0.6,), cv2.FILLED)
+            cv2.circle(light, (int(x), int(y)), radius, (darkest,), cv2.FILLED)
         light = cv2.GaussianBlur(light, (0, 0), radius / 2)
         return _rounded(image * light[:, :, np.newaxis])
+
+    return change
+
+
+def another_lot(detail: float, mottled: float) -> Change:
+    """Parts with `detail` times the grain, and clouds of +- `mottled` of light, other ones each part."""
+
+    def change(image: Pixels, rng: np.random.Generator) -> Pixels:
+        height, width = image.shape[:2]
+        base = cv2.GaussianBlur(image, (0, 0), 6.0).astype(np.float32)
+        clouds = rng.uniform(1 - mottled, 1 + mottled, (8, 8)).astype(np.float32)
+        light = cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
+        return _rounded((base + np.float32(detail) * (image - base)) * light[:, :, np.newaxis])
 
     return change
 
@@ -160,6 +179,10 @@ TOMORROWS: tuple[Tomorrow, ...] = (
     Tomorrow("warmer light", tinted((1.1, 1.0, 0.88)), "colour"),
     Tomorrow("gamma 1.2", curved(1.2), "darker"),
     Tomorrow("sharpened", sharpened(0.8), "noisy"),
+    Tomorrow("flicker, 0.85 to 1.15", flickering(0.85, 1.15), None),
+    Tomorrow("smeared over 3 px", smeared(3), "blurred"),
+    Tomorrow("dust on the lens", dirty(2, 0.05, 0.85), "dirty"),
+    Tomorrow("another lot", another_lot(1.25, 0.06), "strange"),
     Tomorrow("gain 0.5", gained(0.5), "darker", strong=True),
     Tomorrow("gain 1.7", gained(1.7), "brighter", strong=True),
     Tomorrow("light falls off, 0.4 to 1.4", uneven(0.4, 1.4), "uneven", strong=True),
@@ -168,4 +191,7 @@ TOMORROWS: tuple[Tomorrow, ...] = (
     Tomorrow("noise, 25 levels", noisy(25.0), "noisy", strong=True),
     Tomorrow("much warmer light", tinted((1.35, 1.0, 0.6)), "colour", strong=True),
     Tomorrow("moved by 12 %", moved(shift_ratio=0.12), "moved", strong=True),
+    Tomorrow("flicker, 0.5 to 1.5", flickering(0.5, 1.5), None, strong=True),
+    Tomorrow("oil on the lens", dirty(4, 0.1, 0.5), "dirty", strong=True),
+    Tomorrow("quite another lot", another_lot(1.8, 0.2), "strange", strong=True),
 )
