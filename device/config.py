@@ -183,7 +183,7 @@ class VerdictConfig:
 
     @property
     def doubts(self) -> bool:
-        """Whether a picture that the bundle says it cannot judge is MARGINAL."""
+        """Whether a picture that the bundle says it cannot judge is never OK."""
         return self.unfamiliar == "marginal"
 
 

@@ -88,7 +88,7 @@ class Verdict:
     `captured_ns`: UTC, and not to be trusted unless `clock_synced`. `historical`: delivered later than it
     should have been. `threshold`: the score from which a frame is NG. `image_size` and `image_sha256` are
     None where unknown. `timing_ms`: duration of each stage. `reason`: why ERROR, or why a
-    picture cannot be judged and is MARGINAL (NG where other frames outvote it) whatever its score; else None.
+    picture cannot be judged, and so is MARGINAL or NG, whatever its score; else None.
     `votes`: None without voting. `tiles`: empty where the frame was looked at as a whole. `camera_metadata`:
     what the camera says of the frame (exposure_us, analogue_gain).
     """
