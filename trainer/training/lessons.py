@@ -91,7 +91,8 @@ class Exercises:
     def _input(self, image: int) -> ModelInput:
         found = self._kept.get(image)
         if found is None:
-            found = self._preprocessor.prepare(frame_from_file(self.samples[image].path, image))
+            frame = frame_from_file(self.samples[image].path, image, self.spec.white_level)
+            found = self._preprocessor.prepare(frame)
             if found.canvas.nbytes <= self._room:
                 self._room -= found.canvas.nbytes
                 self._kept[image] = found

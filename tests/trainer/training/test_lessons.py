@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fixtures_trainer import SIDE, gray_input, make_sample, with_mask
@@ -99,6 +100,15 @@ def test_images_that_are_kept_are_those_that_are_read_anew(samples):
         (one, one_mask), (other, other_mask) = kept.of(index), read.of(index)
         assert (one == other).all()
         assert one_mask is other_mask or (one_mask == other_mask).all()
+
+
+def test_an_image_of_more_than_8_bits_teaches_as_the_device_sees_it(tmp_path):
+    sample = make_sample(tmp_path / "deep.png", (SIDE, SIDE), 1)
+    levels = np.random.default_rng(1).integers(0, 4096, (SIDE, SIDE), dtype=np.uint16)
+    assert cv2.imwrite(str(sample.path), levels)
+    spec = replace(gray_input(), white_level=4095)
+    pixels, _ = Exercises([sample], spec, ROOM).of(0)
+    assert np.abs(pixels.astype(int) - levels / 4095 * 255).max() <= 1
 
 
 def test_an_exercise_is_a_tile_where_images_are_seen_in_tiles(tmp_path):
