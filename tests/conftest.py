@@ -17,7 +17,7 @@ from fixtures_dashboard import (
     websockets,
     window,
 )
-from fixtures_disk import make_disk, small_disk
+from fixtures_disk import card, make_disk, small_disk
 from fixtures_mqtt import make_publisher
 from fixtures_network import feed, narrow, spots
 from fixtures_outbox import make_outbox
@@ -29,6 +29,7 @@ from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weigh
 __all__ = [
     "broker",
     "bundles_folder",
+    "card",
     "certificates",
     "chromium",
     "dashboard",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,28 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield make
     for folder in mounted:
         subprocess.run(("umount", str(folder)), check=True)
+
+
+def abort(folder: Path) -> None:
+    """What the kernel does to ext4 by itself when the card answers with errors: no more writing."""
+    remount(folder, "abort")
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 of 16 MB on a loop device, with a journal, as an SD card's; skipped where there can be none."""
+    image, folder = tmp_path / "card.img", tmp_path / "card"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16_000_000)
+    for command in (("mkfs.ext4", "-q", str(image)), ("mount", "-o", "loop", str(image), str(folder))):
+        if shutil.which(command[0]) is None:
+            pytest.skip(f"no {command[0]} (e2fsprogs)")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no loop device can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(("umount", str(folder)), check=True)
 
 
 @pytest.fixture

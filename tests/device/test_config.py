@@ -71,7 +71,7 @@ def test_the_message_names_file_section_key_and_value(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("prefix", ["", "/a", "a/", "a//b", "a/+/b", "#", "$SYS", "a b"])
+@pytest.mark.parametrize("prefix", ["", "/a", "a/", "a//b", "a/+/b", "#", "$SYS", "a b", "a" * 70_000])
 def test_a_prefix_that_is_no_topic(tmp_path: Path, prefix: str) -> None:
     [problem] = problems(tmp_path, f'[mqtt]\nprefix = "{prefix}"')
     assert "[mqtt] prefix: must be topic levels" in problem
@@ -110,6 +110,32 @@ def test_a_password_file_without_a_password(tmp_path: Path, content: bytes | Non
         f"{tmp_path}/config.toml: [mqtt] port: must be 1..65535, got 0",
         f"{tmp_path}/config.toml: [mqtt] password_file: {tmp_path}/pw: {problem}",
     ]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_password(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_bytes(b"\xef\xbb\xbfpass word\r\n")
+    loaded = load(tmp_path, '[mqtt]\nusername = "u"\npassword_file = "pw"')
+    assert loaded.mqtt.password == "pass word"
+
+
+@pytest.mark.parametrize(
+    "key", ["[station]\nstate", "[station]\nruntime", "[bundle]\npath", "[camera]\nsource", "[mqtt]\nca_file"]
+)
+def test_a_home_that_nobody_expands_is_refused(tmp_path: Path, key: str) -> None:
+    [problem] = problems(tmp_path, f'{key} = "~/x"')
+    assert "a path, and not with a ~" in problem
+    assert problem.endswith('got "~/x"')
+
+
+@pytest.mark.parametrize("host", ["localhost:1883", "mqtt://broker", "10.0.0.9:1883", "a b", ""])
+def test_a_host_that_is_none(tmp_path: Path, host: str) -> None:
+    [problem] = problems(tmp_path, f'[mqtt]\nhost = "{host}"')
+    assert "[mqtt] host: must be a host name or an address by itself" in problem
+
+
+@pytest.mark.parametrize("host", ["localhost", "broker.plant", "10.0.0.9", "::1", "fe80::1%eth0"])
+def test_a_host_that_is_one(tmp_path: Path, host: str) -> None:
+    assert load(tmp_path, f'[mqtt]\nhost = "{host}"').mqtt.host == host
 
 
 def test_a_password_without_a_user(tmp_path: Path) -> None:

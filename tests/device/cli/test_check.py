@@ -164,6 +164,17 @@ def test_a_state_folder_that_cannot_be_written_to_is_told(broker: Broker, make_s
     assert words["disk"] == f"FAIL {state}: cannot be written to: Permission denied"
 
 
+def test_a_folder_that_only_looks_as_if_it_could_be_written_to(
+    broker: Broker, make_station: MakeStation
+) -> None:
+    """Root may write below /proc, by its permissions; nobody can make a file there."""
+    station = make_station(broker.port)
+    station.config.write_text(station.config.read_text().replace('state = "state"', 'state = "/proc/x"'))
+    exit_code, words, _ = check(station)
+    assert (exit_code, failed(words)) == (9, ["disk"])
+    assert words["disk"].startswith("FAIL /proc/x: does not exist, and cannot be made in /proc: ")
+
+
 def test_a_state_folder_that_is_not_there_is_not_made(broker: Broker, make_station: MakeStation) -> None:
     station = make_station(broker.port)
     assert check(station)[1]["disk"] == f"ok {station.folder}/state can be made"

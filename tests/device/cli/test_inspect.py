@@ -186,6 +186,17 @@ def test_a_reader_that_goes_away_is_no_fault(images: Path, bundles_folder: Path)
     assert b"Exception" not in stderr
 
 
+def test_a_newline_in_a_name_is_no_line_of_its_own(images: Path, bundles_folder: Path) -> None:
+    (images / "part1.png").rename(images / "a\nOK  0.0000  b.png")
+    (images / "part2.png").rename(images / "c\nd.png")
+    (images / "c\nd.png").write_bytes(b"no image")
+    files = sorted(images.glob("*.png"))
+    done = run_device("inspect", *files, "--bundle", bundles_folder)
+    assert len(done.stdout.splitlines()) + len(errors(done)) == len(files)
+    assert "a\\nOK  0.0000  b.png" in done.stdout
+    assert "c\\nd.png" in done.stderr
+
+
 def test_a_name_that_is_no_utf8_is_no_fault(images: Path, bundles_folder: Path) -> None:
     odd = Path(os.fsdecode(bytes(images) + b"/k\xe4se.png"))
     (images / "part1.png").rename(odd)

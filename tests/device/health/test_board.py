@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_board import FakeBoard
+from fixtures_disk import abort
 
 from device.health.board import Board, Disk, Memory, Throttled
 
@@ -55,6 +56,16 @@ def test_the_disk_of_a_folder_that_is_not_there_yet_is_its_parents(tmp_path: Pat
     whole = os.statvfs(tmp_path)
     assert found is not None
     assert found.total_bytes == whole.f_blocks * whole.f_frsize
+
+
+def test_a_card_that_the_kernel_has_stopped_writing_to_is_read_only(card: Path) -> None:
+    """Newer kernels leave the mount rw and say `emergency_ro`; older ones make it ro."""
+    state = card / "state"
+    state.mkdir()
+    board = Board(state)
+    assert board.read().disk.read_only is False
+    abort(card)
+    assert board.read().disk.read_only is True
 
 
 def test_a_disk_that_cannot_be_asked_is_unknown(tmp_path: Path) -> None:

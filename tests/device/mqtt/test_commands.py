@@ -213,6 +213,7 @@ def test_a_response_topic_elsewhere_is_refused(desk: Desk, topic: str) -> None:
     [
         ("threshold", {}, "ng: missing"),
         ("threshold", {"ng": 0.3}, "marginal: missing"),
+        ("threshold", {"NG": 0.7}, "NG: unknown field"),
         ("threshold", {"ng": 0.3, "marginal": 0.4}, "marginal: must be 0..0.3 (ng), got 0.4"),
         ("threshold", {"ng": 1.1, "marginal": 0.4}, "ng: must be a number 0..1 or null, got 1.1"),
         ("threshold", {"ng": None, "marginal": 0.4}, "ng, marginal: must be two numbers, or both null"),
@@ -435,6 +436,14 @@ def test_more_than_the_rate_is_refused_and_logged_once(
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 2
     assert warnings[1] == "commands: 35 over the rate were refused"
+
+
+def test_a_refusal_by_rate_tells_which_request_it_refused(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rate_hz=0.5)
+    for number in range(BURST + 1):
+        desk.commands.handle(Request("trigger", json.dumps({"request_id": f"r{number}"}).encode()))
+    [(ok, request_id)] = [(a["ok"], a["request_id"]) for _, a, _ in desk.answers if not a["ok"]]
+    assert (ok, request_id) == (False, f"r{BURST}")
 
 
 HOSTILE_TEXT = st.one_of(

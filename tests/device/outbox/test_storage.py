@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import sqlite3
@@ -17,6 +18,7 @@ from device.errors import StorageError
 from device.outbox import outbox as outboxes
 from device.outbox import storage
 from device.outbox.outbox import FILE_NAME, Outbox
+from device.telemetry import journal
 
 
 def test_a_second_process_is_refused(make_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
@@ -45,6 +47,26 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     second.stop()
     third = make_outbox()
     assert (third.stock().lost, third.stock().set_aside) == (3, 1)
+
+
+def test_what_the_database_says_in_two_lines_is_one_in_the_log(
+    make_outbox: Callable[..., Outbox], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "state" / FILE_NAME
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("INSERT INTO sqlite_master VALUES ('table', 'a\nb', 'a\nb', 2, 'nothing')")
+        database.commit()
+    handler = journal.handler()
+    logging.getLogger("device.outbox").addHandler(handler)
+    try:
+        make_outbox()
+    finally:
+        logging.getLogger("device.outbox").removeHandler(handler)
+    [line] = capfd.readouterr().err.splitlines()
+    assert "malformed database schema (a\\nb)" in line
+    assert "set aside as" in line
 
 
 def test_only_the_latest_damaged_files_are_kept(make_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
