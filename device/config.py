@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from device.bundle import manifest
 from device.errors import ConfigError
 from device.image.geometry import Polygon
 from device.image.region_of_interest import RegionOfInterest
@@ -374,12 +375,16 @@ class Config:
     @property
     def offered(self) -> tuple[str, ...]:
         """The commands that it takes and that can do something here: what the station tells others."""
-        idle = set()
-        if self.trigger.kind == "free-run":
-            idle.add("trigger")
-        if not self.archive.max_bytes:
-            idle.add("review")
-        return tuple(name for name in self.commands.taken if name not in idle)
+        keeps = self.archive.max_bytes > 0
+        several = not (self.bundle / manifest.FILE).exists()  # bundles, and not this one alone
+        possible = {
+            "trigger": self.trigger.kind != "free-run",
+            "review": keeps,
+            "picture": keeps and self.archive.publish_image_max_bytes > 0,
+            "model": several,
+            "rollback": several,
+        }
+        return tuple(name for name in self.commands.taken if possible.get(name, True))
 
     @property
     def root(self) -> str:

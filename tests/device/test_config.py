@@ -155,6 +155,32 @@ def test_commands_are_off_and_must_be_allowed_by_name(tmp_path: Path) -> None:
     assert load(tmp_path, text).commands.allow == ("trigger", "reload")
 
 
+ALL_COMMANDS = (
+    '[commands]\nenabled = true\nallow = ["trigger", "rebirth", "reload", "threshold", "model", "rollback", '
+    '"review", "picture", "acknowledge"]\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "idle"),
+    [
+        ("", {"trigger", "picture"}),
+        ('[trigger]\nkind = "gpio"\npin = 4\n[archive]\npublish_image_max_bytes = 20000\n', set()),
+        (
+            '[trigger]\nkind = "interval"\n[archive]\nmax_bytes = 0\npublish_image_max_bytes = 20000\n',
+            {"review", "picture"},
+        ),
+        ('[bundle]\npath = "alone"\n', {"trigger", "picture", "model", "rollback"}),
+    ],
+)
+def test_a_command_that_can_do_nothing_here_is_not_offered(tmp_path: Path, text: str, idle: set[str]) -> None:
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "manifest.json").touch()
+    found = load(tmp_path, ALL_COMMANDS + text)
+    assert set(found.commands.allow) - set(found.offered) == idle
+    assert load(tmp_path, text).offered == ()
+
+
 def test_an_address_is_no_path(tmp_path: Path) -> None:
     source = "rtsp://u:p@10.0.0.9/stream"
     assert load(tmp_path, f'[camera]\nkind = "opencv"\nsource = "{source}"').camera.source == source
