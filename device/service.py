@@ -78,6 +78,7 @@ from device.telemetry.self_report import Parts, SelfReport
 
 log = logging.getLogger(__name__)
 
+LAST_PICTURE = "image/last"
 POLL_S = 0.2  # how long the loop waits for a frame before it looks at what else there is to do
 
 
@@ -169,6 +170,8 @@ class Service:
         self._history.start()
         self._announce()
         self._listen()
+        if not self._config.archive.publish_image_max_bytes:
+            self._publisher.set_state(LAST_PICTURE, b"")  # what an earlier configuration has left there
         process.settle()
         self._publisher.start()
         self._archive.start()
@@ -392,7 +395,7 @@ class Service:
     def _show(self, topic: str, picture: bytes) -> None:
         """Publish the picture of a defect, and keep it as the last one."""
         self._publisher.send(topic, picture, 1)
-        self._publisher.set_state("image/last", picture)
+        self._publisher.set_state(LAST_PICTURE, picture)
 
     def _ask_for_thresholds(self) -> None:
         self._thresholds_changed = True

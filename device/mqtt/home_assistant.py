@@ -1,7 +1,8 @@
 """How a station introduces itself to Home Assistant: one device discovery message with all its entities.
 
 The keys are those of https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload, by their full
-names. Every entity reads a topic that the station publishes anyway.
+names. Every entity reads a topic that the station publishes anyway. One that this station does not have is
+named with its platform alone: Home Assistant removes what it knows of it from before.
 """
 
 from __future__ import annotations
@@ -32,9 +33,8 @@ def discovery(root: str, station: str, model_id: str, *, picture: bool, trigger:
     only then is there a button.
     """
     identity = f"edgevision-{_object_id(station)}"
-    entities = _sensors(root) | _problem(root)
-    entities |= _picture(root) if picture else {}
-    entities |= _button(root) if trigger else {}
+    missing = {name for name, has in (("picture", picture), ("trigger", trigger)) if not has}
+    entities = _sensors(root) | _problem(root) | _picture(root) | _button(root)
     content = {
         "device": {
             "identifiers": [identity],
@@ -46,15 +46,17 @@ def discovery(root: str, station: str, model_id: str, *, picture: bool, trigger:
         "origin": {"name": "EdgeVision", "sw_version": __version__},
         "availability": [{"topic": f"{root}/status", "value_template": _IS_AVAILABLE}],
         "components": {
-            name: {
-                **entity,
-                "unique_id": f"{identity}-{name}",
-                "default_entity_id": f"{entity['platform']}.{_slug(identity)}_{name}",
-            }
+            name: {"platform": entity["platform"]} if name in missing else _named(entity, identity, name)
             for name, entity in entities.items()
         },
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def _named(entity: dict[str, Any], identity: str, name: str) -> dict[str, Any]:
+    """An entity with the two ids that are this station's alone."""
+    default = f"{entity['platform']}.{_slug(identity)}_{name}"
+    return {**entity, "unique_id": f"{identity}-{name}", "default_entity_id": default}
 
 
 def _sensors(root: str) -> dict[str, dict[str, Any]]:

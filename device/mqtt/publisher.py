@@ -176,6 +176,11 @@ class Publisher:
         self._retained.renew_birth()
         self._bell.ring()
 
+    def repeat(self, topic: str) -> None:
+        """Publish the state of one whole topic once more."""
+        self._retained.renew(topic)
+        self._bell.ring()
+
     def repeat_state(self) -> None:
         """Publish status, birth and all state once more, as on a connect."""
         self._retained.repeat()

@@ -50,8 +50,12 @@ class Retained:
 
     def renew_birth(self) -> None:
         """What the birth message says has changed."""
+        self.renew(self._birth_topic)
+
+    def renew(self, topic: str) -> None:
+        """One topic of ours is due, though it has not changed."""
         with self._guard:
-            self._due[self._birth_topic] = None
+            self._due[topic] = None
 
     def overwritten(self, topic: str, payload: bytes, protocol: str) -> bool:
         """What a topic of ours holds now, and whether that is not of us: then ours is due again."""

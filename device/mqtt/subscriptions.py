@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from device.config import Config
+from device.errors import StorageError
 from device.mqtt import home_assistant
 from device.mqtt.audit import AuditLog
 from device.mqtt.commands import Actions, Commands, Request
 from device.mqtt.connection import Incoming
 from device.mqtt.publisher import Publisher
+from device.system import durable
 
 log = logging.getLogger(__name__)
+
+INTRODUCED_FILE = "home-assistant"  # in the state folder: the topic of the introduction
 
 
 def take_commands(config: Config, publisher: Publisher, actions: Actions, session_id: str) -> None:
@@ -38,14 +43,23 @@ def take_commands(config: Config, publisher: Publisher, actions: Actions, sessio
 
 
 def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
-    """Tell Home Assistant what this station is, on every connect and whenever it comes on."""
+    """Tell Home Assistant what this station is, on every connect and whenever it comes on.
+
+    All other state is retained, which it hears by itself. Where it is no longer enabled, what was said before
+    is taken back.
+    """
+    topic = home_assistant.discovery_topic(config.home_assistant.prefix, config.station)
+    mark = config.state / INTRODUCED_FILE
     if not config.home_assistant.enabled:
+        if _read(mark) == topic:  # nothing is written on a topic that may be nobody's
+            publisher.set_state(topic, b"", absolute=True)
         return
 
     def hear(incoming: Incoming) -> None:
         if incoming.payload == b"online" and not incoming.retained:
-            publisher.repeat_state()
+            publisher.repeat(topic)
 
+    _remember(mark, topic)
     describe(config, publisher, model_id)
     publisher.subscribe(f"{config.home_assistant.prefix}/status", hear, absolute=True)
 
@@ -63,3 +77,21 @@ def describe(config: Config, publisher: Publisher, model_id: str) -> None:
     )
     topic = home_assistant.discovery_topic(config.home_assistant.prefix, config.station)
     publisher.set_state(topic, message, absolute=True)
+
+
+def _read(mark: Path) -> str | None:
+    """The topic on which this station has introduced itself; None where it never has."""
+    try:
+        return mark.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _remember(mark: Path, topic: str) -> None:
+    """So that it can be taken back; a disk that does not keep it is no fault."""
+    if _read(mark) == topic:
+        return
+    try:
+        durable.write(mark, topic.encode())
+    except StorageError as error:
+        log.warning("%s: what Home Assistant is told now must be taken back by hand one day", error)

@@ -161,6 +161,10 @@ export class Station {
   }
 
   #takePicture(eventId, bytes) {
+    if (eventId === "last" && bytes.length === 0) {
+      this.unnamed = null; // the station publishes none any more
+      return true;
+    }
     const size = payloads.jpegSize(bytes);
     if (size === null || eventId === "" || eventId.length > 200) return false;
     if (eventId === "last") this.unnamed = { bytes, size, verdict: null };

@@ -147,9 +147,10 @@ def test_options_and_units_do_not_contradict_each_other(message: dict[str, Any])
             assert not {"state_class", "unit_of_measurement"} & set(entity)
 
 
-def test_what_the_station_does_not_have_has_no_entity() -> None:
+def test_what_the_station_does_not_have_is_named_by_its_platform_alone_and_so_removed() -> None:
     message = json.loads(discovery(ROOT, "press-4", "tiny", picture=False, trigger=False))
-    assert not {"trigger", "picture"} & set(message["components"])
+    assert message["components"]["trigger"] == {"platform": "button"}
+    assert message["components"]["picture"] == {"platform": "image"}
     assert "cmd/" not in json.dumps(message)
     assert "image/" not in json.dumps(message)
 

@@ -17,6 +17,7 @@ from fixtures_bundle import TinyModel
 from fixtures_camera import wait_until
 from fixtures_commands import Commander
 from fixtures_daemon import REPOSITORY, ROOT, Station
+from paho.mqtt import publish
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -390,28 +391,67 @@ def _client(port: int, user: str, heard: list[str], topics: str | None) -> Clien
 
 # ---- Home Assistant
 
+INTRODUCTION = "homeassistant/device/press-4/config"
+INTRODUCED = '[trigger]\nkind = "interval"\ninterval_s = 0.1\n[home_assistant]\nenabled = true\n' + COMMANDS
 
-def test_the_station_introduces_itself_again_when_home_assistant_comes_on(
-    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+
+def test_the_station_introduces_itself_again_when_home_assistant_comes_on_and_repeats_nothing_else(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, commander: Commander
 ) -> None:
-    more = '[trigger]\nkind = "interval"\ninterval_s = 0.1\n[home_assistant]\nenabled = true\n' + COMMANDS
-    make_station(broker.port, "o", camera=LOOP, more=more).start()
-    topic = "homeassistant/device/press-4/config"
-    subscriber.wait(lambda _: subscriber.payloads(topic), "the introduction")
-    message = json.loads(subscriber.payloads(topic)[0])
-    assert "trigger" in message["components"]
+    make_station(broker.port, "o", camera="loop = true", more=INTRODUCED).start()
+    subscriber.wait(lambda _: subscriber.payloads(INTRODUCTION), "the introduction")
+    message = json.loads(subscriber.payloads(INTRODUCTION)[0])
+    assert message["components"]["trigger"]["command_topic"] == f"{ROOT}/cmd/trigger"
     subscriber.wait(lambda _: _inspections(subscriber), "a verdict")
     subscriber.forget()
-    client = Client(CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", broker.port)
-    client.publish("homeassistant/status", "online", 1)
-    client.loop_start()
-    subscriber.wait(lambda _: subscriber.payloads(topic), "the introduction once more")
-    client.disconnect()
-    client.loop_stop()
-    newcomer = Subscriber(broker.port, topic)
+    publish.single("homeassistant/status", "online", qos=1, hostname="127.0.0.1", port=broker.port)
+    subscriber.wait(lambda _: subscriber.payloads(INTRODUCTION), "the introduction once more")
+    assert commander.ask("review", {"event_id": "nobody-00000001", "label": "ok"})["ok"] is False
+    assert not subscriber.payloads(f"{ROOT}/birth")
+    assert not subscriber.payloads(f"{ROOT}/model")
+    newcomer = Subscriber(broker.port, INTRODUCTION)
     newcomer.wait(lambda messages: messages and messages[0].retain, "the retained introduction")
     newcomer.close()
+
+
+def test_what_an_earlier_configuration_has_published_is_taken_back(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    pictures = "[archive]\nmin_free_bytes = 0\npublish_image_max_bytes = 20000\n"
+    station = make_station(broker.port, "n", camera="loop = true", more=INTRODUCED + pictures)
+    picture = f"{ROOT}/image/last"
+    station.start()
+    for topic in (INTRODUCTION, picture):
+        subscriber.wait(lambda messages, topic=topic: topic in {m.topic for m in messages}, topic)
+    assert {INTRODUCTION, picture} <= kept_topics(broker.port)
+    stop(station)
+    station.configure(camera=LOOP)
+    subscriber.forget()
+    station.start()
+    for topic in (INTRODUCTION, picture):
+        subscriber.wait(lambda _, topic=topic: subscriber.payloads(topic) == [""], f"nothing on {topic}")
+    assert not {INTRODUCTION, picture} & kept_topics(broker.port)
+
+
+def test_a_station_that_has_introduced_itself_to_nobody_writes_on_no_topic_of_others(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation
+) -> None:
+    make_station(broker.port, "o", camera=LOOP).start()
+    subscriber.wait(lambda _: len(_inspections(subscriber)) >= 2, "verdicts")
+    assert {message.topic.split("/")[0] for message in subscriber.messages} == {"edgevision"}
+
+
+def stop(station: Station) -> None:
+    station.processes[-1].terminate()
+    assert station.processes[-1].wait(DEADLINE_S) == 0
+
+
+def kept_topics(port: int) -> set[str]:
+    """Where a newcomer is told something at once."""
+    newcomer = Subscriber(port)
+    newcomer.catch_up()
+    newcomer.close()
+    return {m.topic for m in newcomer.messages if m.retain}
 
 
 def wait_for(condition: Callable[[], object]) -> None:
