@@ -427,12 +427,37 @@ def gate(parts_behind: int) -> OutputsConfig:
     )
 
 
-@settings(max_examples=40, deadline=None)
-@given(parts_behind=st.integers(0, 3), acts=st.lists(st.sampled_from(("NG", "OK", "command")), max_size=12))
-def test_commands_between_the_parts_of_a_line_leave_its_pulses_as_they_are(
+def passed_gate(acts: list[str], parts_behind: int) -> tuple[int, int]:
+    """(parts on their way, parts thrown out) after these acts, if commands move nothing."""
+    words: dict[int, str | None] = {}  # of the line's parts by their numbers
+    unjudged: list[tuple[int, bool]] = []  # what waits for a verdict: its number, and whether it is a part
+    gone: set[int] = set()
+    rejected = 0
+    for number, act in enumerate(acts):
+        if act in ("part", "command"):
+            unjudged.append((number, act == "part"))
+            if act == "part":
+                words[number] = None
+        elif unjudged:
+            first, is_part = unjudged.pop(0)
+            if is_part:
+                words[first] = act
+        for part in list(words)[: max(0, len(words) - parts_behind)]:
+            if part not in gone and (parts_behind or words[part]):
+                gone.add(part)
+                rejected += words[part] == "NG"
+    return len(words) - len(gone), rejected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    parts_behind=st.integers(0, 3),
+    acts=st.lists(st.sampled_from(("part", "part", "command", "NG", "OK")), max_size=16),
+)
+def test_commands_anywhere_among_parts_and_verdicts_leave_the_pulses_as_they_are(
     parts_behind: int, acts: list[str]
 ) -> None:
-    """A part is thrown out by its own verdict, when so many parts more have passed the sensor."""
+    """A part is thrown out by its own verdict, if it has one when so many parts more have passed."""
     pins = MockFactory()
     outputs = Outputs(gate(parts_behind), pins)
     outputs.open()
@@ -440,53 +465,24 @@ def test_commands_between_the_parts_of_a_line_leave_its_pulses_as_they_are(
     capture = Capture(Scripted(*[frame] * len(acts)), trigger, 5.0, outputs=outputs)
     capture.open()
     capture.start()
-    words: list[str] = []  # of the line's parts
+    unjudged: list[int] = []
     try:
-        for act in acts:
-            if act == "command":
-                assert trigger.fire("one more look")
+        for count, act in enumerate(acts, 1):
+            if act in ("NG", "OK"):
+                if unjudged:
+                    outputs.judged(unjudged.pop(0), act)
             else:
-                words.append(act)
-                pins.pin(SENSOR).drive_low()
-                pins.pin(SENSOR).drive_high()
-            taken = capture.take(DEADLINE_S)
-            assert taken is not None
-            assert taken.trigger == ("mqtt" if act == "command" else "gpio")
-            outputs.judged(taken.seq, "NG" if act == "command" else act)
-            passed = words[: max(0, len(words) - parts_behind)]
-            wait_until(lambda passed=passed: outputs.rejected == passed.count("NG"))
+                if act == "command":
+                    assert trigger.fire("one more look")
+                else:
+                    pins.pin(SENSOR).drive_low()
+                    pins.pin(SENSOR).drive_high()
+                taken = capture.take(DEADLINE_S)
+                assert taken is not None
+                assert taken.trigger == ("mqtt" if act == "command" else "gpio")
+                unjudged.append(taken.seq)
+            expected = passed_gate(acts[:count], parts_behind)
+            wait_until(lambda expected=expected: (len(outputs._parts), outputs.rejected) == expected)
     finally:
         capture.stop()
         outputs.close(0)
-    assert outputs.late == 0
-
-
-def test_commands_take_no_room_from_the_parts_of_a_line() -> None:
-    pins = MockFactory()
-    trigger = GpioEdge(SENSED, pins)
-    trigger.open()
-    assert [trigger.fire(f"look {number}") for number in range(4)] == [True, True, False, False]
-    for _ in range(2):
-        pins.pin(SENSOR).drive_low()
-        pins.pin(SENSOR).drive_high()
-    assert [event.kind for event in trigger.lost()] == ["mqtt", "mqtt"]
-    assert [trigger.wait(0).kind for _ in range(4)] == ["mqtt", "mqtt", "gpio", "gpio"]
-    handed = HandOver(live=True, most_waiting=2)
-    for kind in ("mqtt", "mqtt", "gpio", "gpio", "gpio"):
-        handed.put(make_frame(trigger=kind))
-    taken = [handed.take(0) for _ in range(5)]
-    assert [isinstance(item, Frame) for item in taken] == [True] * 4 + [False]
-    trigger.close()
-
-
-def test_why_there_is_no_frame_is_told_apart(make_capture: Callable[..., Capture]) -> None:
-    first = make_capture(Scripted(bad), commanded("A")).take(DEADLINE_S)
-    assert isinstance(first, BadFrame)
-    assert first.cause == "unreadable"
-    handed = HandOver(live=True, most_waiting=1)
-    for _ in range(2):
-        handed.put(make_frame(trigger="mqtt"))
-    handed.take(0)
-    second = handed.take(0)
-    assert isinstance(second, BadFrame)
-    assert second.cause == "overload"
