@@ -40,10 +40,9 @@ def resolved(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
 def payload_schema(document: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
     """The JSON Schema of a message's payload, with the file that it refers to in it. {}: anything goes."""
     payload = resolved(document, message).get("payload", {})
-    schema = payload.get("schema", payload)
-    if "$ref" not in schema:
-        return schema
-    name, _, fragment = schema["$ref"].partition("#")
+    if "$ref" not in payload:
+        return payload
+    name, _, fragment = payload["$ref"].partition("#")
     content = json.loads((DOCUMENT.parent / name).read_text())
     return {**content, "$ref": f"#{fragment}"} if fragment else content
 
@@ -105,6 +104,25 @@ def test_every_schema_is_a_schema_and_every_schema_of_the_device_is_used(documen
         for path in (REPOSITORY / "device" / "schemas").glob("*.schema.json")
     }
     assert shipped - {"calibration", "manifest"} == used
+
+
+def test_what_generators_make_of_it_keeps_its_fields_and_has_names(document: dict[str, Any]) -> None:
+    """A reference inside {schemaFormat, schema} costs `required`; titles become the names of classes."""
+    titles = []
+    for name, message in document["components"]["messages"].items():
+        payload = message.get("payload", {})
+        assert "schema" not in payload, name
+        if "$ref" in payload:
+            schema = payload_schema(document, message)
+            titles.append(_fragment(schema, schema.get("$ref", "#"))["title"])
+    assert len(titles) == len(set(titles)) == 17
+    assert all(re.fullmatch(r"[A-Z][a-z]+( command)?", title) for title in titles), titles
+
+
+def _fragment(schema: dict[str, Any], reference: str) -> Any:
+    for name in filter(None, reference.removeprefix("#").split("/")):
+        schema = schema[name]
+    return schema
 
 
 # ---- a running station
