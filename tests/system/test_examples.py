@@ -1,98 +1,20 @@
-"""The ready-made examples: the flow in a real Node-RED, and paths that lead to what stations publish."""
+"""The ready-made examples: paths that lead to what stations publish. The flow: test_node_red.py."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
 from fixtures_daemon import REPOSITORY
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 
-from benchmarks.simulated import SimulatedStation, compact
+from benchmarks.simulated import SimulatedStation
 
 EXAMPLES = REPOSITORY / "deploy" / "examples"
-FLOW = EXAMPLES / "node-red" / "reject.json"
 HISTORY = EXAMPLES / "history"
-
-
-@pytest.fixture
-def node_red(broker: Broker, tmp_path: Path) -> Iterator[None]:
-    """The flow as it is, deployed and running."""
-    program = shutil.which("node-red")
-    if program is None:
-        pytest.skip("node-red is not on PATH (npm install -g node-red)")
-    environment = {**os.environ, "MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(broker.port)}
-    with (tmp_path / "node-red.log").open("wb") as log:
-        process = subprocess.Popen(
-            (program, "-p", str(free_port()), "-u", str(tmp_path / "node-red"), str(FLOW)),
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        yield
-        process.terminate()
-        process.wait(DEADLINE_S)
-
-
-@pytest.fixture
-def say(broker: Broker) -> Iterator[Callable[..., None]]:
-    client = Client(CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", broker.port)
-    client.loop_start()
-    yield lambda topic, payload, retain=False: client.publish(topic, payload, 1, retain).wait_for_publish(
-        DEADLINE_S
-    )
-    client.disconnect()
-    client.loop_stop()
-
-
-def test_what_is_not_ok_is_rejected_once(
-    node_red: None, subscriber: Subscriber, say: Callable[..., None]
-) -> None:
-    station = SimulatedStation("press-4")
-    say(station.topic("status"), "online", retain=True)
-    subscriber.wait_payload("line/press-4/hold", "0")
-
-    def rejects() -> list[str]:
-        return subscriber.payloads("line/press-4/reject")
-
-    def judge(verdict: dict[str, Any]) -> None:
-        say(station.topic("inspection"), compact(verdict))
-
-    defect = station.verdict("NG")
-    for verdict in (station.verdict("OK"), station.verdict("NG", historical=True), defect):
-        judge(verdict)
-    subscriber.wait(lambda _: rejects() == ["1", "0"], "a pulse")
-    judge(defect)  # a repetition
-    say(station.topic("inspection"), "no verdict")
-    judge(station.verdict("ERROR"))
-    subscriber.wait(lambda _: rejects() == ["1", "0", "1", "0"], "a pulse for the part that nobody saw")
-    say(station.topic("status"), "offline", retain=True)
-    subscriber.wait_payload("line/press-4/hold", "1")
-    assert rejects() == ["1", "0", "1", "0"]
-
-
-def test_the_flow_is_whole_and_carries_no_secret() -> None:
-    nodes = {node["id"]: node for node in json.loads(FLOW.read_text())}
-    for node in nodes.values():
-        assert all(target in nodes for wire in node.get("wires", ()) for target in wire), node["id"]
-        assert not {"credentials", "user", "password"} & set(node), node["id"]
-    [tab] = [node for node in nodes.values() if node["type"] == "tab"]
-    names = {variable["name"] for variable in tab["env"]} | {"MQTT_HOST", "MQTT_PORT"}
-    assert set(re.findall(r'\$\{(\w+)\}|env\.get\(\\"(\w+)\\"\)', FLOW.read_text())) <= {
-        pair for name in names for pair in ((name, ""), ("", name))
-    }
 
 
 def consumers() -> dict[str, Any]:
