@@ -56,7 +56,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 from device import config, service
 from device.bundle import bundle as bundles
-from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
+from device.bundle import store
+from device.bundle.bundle import Bundle, Contents, GoldenSpec, GoldenVector
 from device.camera.replay import image_files
 from device.config import Config
 from device.errors import BrokerError, EdgeVisionError
@@ -345,7 +346,8 @@ def _tiled(loaded: Bundle, folder: Path) -> Path:
     changed = replace(calibration, preprocess=spec, golden=golden)
     extra = {"reference.npz": (loaded.path / "reference.npz").read_bytes()} if _has_reference(loaded) else {}
     content = loaded.model_path.read_bytes()
-    return bundles.write(folder, "tiled", content, changed, {shown.file: path.read_bytes()}, extra)
+    contents = Contents(content, changed, {shown.file: path.read_bytes()}, extra)
+    return store.lead_to(store.publish(folder, "tiled", contents))
 
 
 def _has_reference(loaded: Bundle) -> bool:

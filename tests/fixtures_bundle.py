@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 from device.bundle import bundle as bundles
+from device.bundle import store
 from device.bundle.bundle import (
     Bundle,
     Calibration,
+    Contents,
     DriftReference,
     GoldenSpec,
     GoldenVector,
@@ -128,13 +131,34 @@ class TinyModel:
     def write(self, parent: Path, name: str = "tiny", **changes: Any) -> Path:
         """A bundle of it beside others in `parent`, with fields of its calibration replaced."""
         calibration = replace(self.calibration, **changes)
-        return bundles.write(parent, name, self.content, calibration, {GOLDEN: self.golden}, {})
+        return make_bundle(parent, name, self.content, calibration, {GOLDEN: self.golden}, {})
 
     def bundle(self, folder: Path, **changes: Any) -> Bundle:
         """Only what a Detector needs, unchecked: for models and calibrations that do not fit each other."""
         folder.mkdir(exist_ok=True)
         (folder / "model.tflite").write_bytes(self.content)
         return Bundle(folder, replace(self.calibration, **changes), folder.name)
+
+
+def make_bundle(
+    parent: Path,
+    name: str,
+    model: bytes,
+    calibration: Calibration,
+    golden: Mapping[str, bytes],
+    extra: Mapping[str, bytes],
+) -> Path:
+    """A bundle beside others in `parent`, in use as where a trainer has made it."""
+    return store.lead_to(store.publish(parent, name, Contents(model, calibration, golden, extra)))
+
+
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """Everything under a folder."""
+    return {
+        str(path.relative_to(folder)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from device.bundle import bundle as bundles
 from device.bundle import reference as references
-from device.bundle.bundle import Calibration
+from device.bundle import store
+from device.bundle.bundle import Calibration, Contents
 from device.errors import StorageError
-from device.inspection.pipeline import Pipeline
+from device.inspection.pipeline import prove
 from trainer import command
 from trainer import config as configs
 from trainer.bundle import model_card, provenance
@@ -110,8 +111,8 @@ def _tell(strategy: Strategy[Model], options: FitOptions, config: Config) -> Pat
             **({references.FILE: reference[0].to_bytes()} if reference else {}),
         }
         images = {name: calibrations.png(sample, model.preprocess) for name, sample in golden.items()}
-        path = bundles.write(options.out, calibration.model_id, model.content, calibration, images, extra)
-        Pipeline(bundles.load(path), "trainer", "fit")  # opens it as the device does, golden images and all
+        contents = Contents(model.content, calibration, images, extra)
+        path = store.lead_to(store.publish(options.out, calibration.model_id, contents, prove))
     _report(calibration)
     for line in decision.lines:
         log.info("%s", line)

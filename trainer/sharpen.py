@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from device.bundle import bundle as bundles
 from device.bundle import memory as memories
 from device.bundle import reference as references
-from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, Pooling
+from device.bundle import store
+from device.bundle.bundle import Bundle, Contents, GoldenSpec, GoldenVector, Pooling
 from device.bundle.memory import Memory, Scale
 from device.errors import BundleError
 from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
-from device.inspection.pipeline import Pipeline
+from device.inspection.pipeline import prove
 from device.learning.familiarity import LEAST, natural
 from device.learning.features import Seen, Sight
 from device.learning.learn import drift_reference, pictures, remember
@@ -144,16 +144,14 @@ def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: in
         training=_training(start, dataset, config, choice, seed),
         metrics=_metrics(ground, choice),
     )
-    path = bundles.write(
-        out,
-        config.bundle.name or start.calibration.model_id,
+    contents = Contents(
         start.model_path.read_bytes(),
         calibration,
         {name: calibrations.png(sample, spec) for name, sample in golden.items()},
         {memories.FILE: memory.good.to_bytes(), **_extra(start, dataset)},
     )
-    Pipeline(bundles.load(path), "trainer", "sharpen")  # opens it as the device does, golden images and all
-    return path
+    name = config.bundle.name or start.calibration.model_id
+    return store.lead_to(store.publish(out, name, contents, prove))
 
 
 # ---- what is known

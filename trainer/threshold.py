@@ -28,11 +28,11 @@ import numpy as np
 from device import config as stations
 from device.bundle import bundle as bundles
 from device.bundle import calibration as calibrations
-from device.bundle import manifest
-from device.bundle.bundle import Bundle, ScoreCalibration, Thresholds
+from device.bundle import manifest, store
+from device.bundle.bundle import Bundle, Contents, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
-from device.inspection.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline, prove
 from device.system import clock
 from trainer import command
 from trainer import config as configs
@@ -89,10 +89,8 @@ def retune(
         **others,
         thresholds.SWEEP_FILE: thresholds.sweep(judged.labels, _logits(judged, scores), scores),
     }
-    content = bundle.model_path.read_bytes()
-    path = bundles.write(out, _name(bundle), content, calibration, golden, extra)
-    Pipeline(bundles.load(path), "trainer", "threshold")  # opens it as the device does, golden images and all
-    return path
+    contents = Contents(bundle.model_path.read_bytes(), calibration, golden, extra)
+    return store.lead_to(store.publish(out, _name(bundle), contents, prove))
 
 
 # ---- scores
@@ -200,7 +198,7 @@ def _name(bundle: Bundle) -> str:
 
 
 def _other_files(bundle: Bundle) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-    """(golden images by name, every other file by its path) of a bundle, as bundle.write takes them.
+    """(golden images by name, every other file by its path) of a bundle, as Contents takes them.
 
     Without its report, which is about the thresholds that it had.
     """

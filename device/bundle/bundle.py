@@ -7,26 +7,20 @@
       memory.npz         features of good parts, see memory.py; only where the model gives features
       reference.npz      what good parts look like, see reference.py; only where parts sit still
       manifest.json      see manifest.py; written last, so a folder without it is no bundle
-    current              a link beside the bundles, to the one in use
-    previous             a link to the one that was in use before it
 
-A bundle is checked as a whole before anything of it is used, and never changed after it was written.
+A bundle is checked as a whole before anything of it is used, and never changed after it was written. Where
+bundles lie beside each other, and which is in use: store.py.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import re
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from device.bundle import calibration as calibrations
-from device.bundle import manifest, memory, reference, trial
+from device.bundle import manifest, memory, reference
 from device.bundle.calibration import (
     Calibration,
     Colour,
@@ -47,14 +41,14 @@ from device.bundle.calibration import (
 )
 from device.bundle.memory import Memory
 from device.bundle.reference import GoldenReference
-from device.bundle.trial import Trial
-from device.errors import BundleError, StorageError
+from device.errors import BundleError
 from device.system import durable
 
 __all__ = [
     "Bundle",
     "Calibration",
     "Colour",
+    "Contents",
     "DriftReference",
     "GoldenSpec",
     "GoldenVector",
@@ -69,19 +63,14 @@ __all__ = [
     "ScoreCalibration",
     "ThresholdRow",
     "Thresholds",
-    "activate",
     "check_golden",
-    "go_back",
-    "keep",
     "load",
-    "rollback",
     "write",
 ]
 
 MODEL_FILE = "model.tflite"
 GOLDEN_FOLDER = "golden"
-CURRENT = "current"
-PREVIOUS = "previous"
+CURRENT = "current"  # a link beside bundles, to the one in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,165 +195,42 @@ def check_golden(bundle: Bundle, score: Callable[[Path], float]) -> None:
             )
 
 
-# ---- in use
-
-
-def activate(models: Path, name: str, *, begun: bool = False, gate_s: float | None = None) -> str:
-    """Make `current` lead to the bundle `name` in the folder `models`, and `previous` to the one before it.
-
-    The bundle is checked from end to end first, and then on trial (trial.py), `begun` and `gate_s` as there:
-    cut at any point, `current` leads to a whole bundle, and what was tried, what was in use before it and
-    what was before that are known. Activating what is in use changes nothing.
-    Returns the name of the bundle that was in use, or "" where there was none.
-    Raises BundleError, and StorageError where a link cannot be written.
-    """
-    _require_models(models)
-    if Path(name).name != name or name in {"", CURRENT, PREVIOUS}:
-        raise BundleError(f"bundle: must be the name of a folder in {models}, got {name!r}")
-    load(models / name)
-    before = _target(models / CURRENT)
-    if before == name:
-        return before
-    if before:
-        trial.note(models, Trial(name, before, _target(models / PREVIOUS), begun, gate_s))
-    try:
-        _switch(models / CURRENT, name)
-        if before:
-            _switch(models / PREVIOUS, before)
-        durable.sync_folder(models)
-    except OSError as error:
-        raise StorageError(f"{models}: cannot be switched to {name}: {error.strerror}") from error
-    return before
-
-
-def rollback(models: Path, *, begun: bool = False) -> str:
-    """Activate the bundle that `previous` leads to. Returns its name. Raises BundleError, StorageError."""
-    _require_models(models)
-    previous = _target(models / PREVIOUS)
-    if not previous:
-        raise BundleError(f"{models / PREVIOUS}: no bundle was in use before this one")
-    if previous == _target(models / CURRENT):
-        raise BundleError(f"{models / PREVIOUS}: leads to {previous}, which is in use already")
-    activate(models, previous, begun=begun)
-    return previous
-
-
-def go_back(models: Path) -> Trial | None:
-    """End a trial, failed: both links lead to what they led to before it. The trial; None without one.
-
-    A `current` that somebody has led elsewhere since stays. Raises StorageError.
-    """
-    found = trial.read(models)
-    if found is None:
-        return None
-    try:
-        if _target(models / CURRENT) == found.bundle:
-            _switch(models / CURRENT, found.before)
-        if _target(models / PREVIOUS) == found.before == _target(models / CURRENT):
-            if found.older:
-                _switch(models / PREVIOUS, found.older)
-            else:
-                (models / PREVIOUS).unlink()
-        durable.sync_folder(models)
-    except OSError as error:
-        reason = f"cannot be switched back to {found.before}: {error.strerror}"
-        raise StorageError(f"{models}: {reason}") from error
-    trial.end(models, found.bundle)
-    return found
-
-
-def keep(models: Path, running: str, rejected: str) -> None:
-    """Let `current` lead to the bundle `running` again, if it leads to `rejected`, which was found unfit.
-
-    So that the next start, after a power cut for one, does not meet the unfit one. `previous` stays, or leads
-    to what it led to before the trial of `rejected`. Raises StorageError.
-    """
-    found = trial.read(models)
-    if found is not None and (found.bundle, found.before) == (rejected, running):
-        go_back(models)
-    if not rejected or rejected == running or _target(models / CURRENT) != rejected:
-        return
-    try:
-        _switch(models / CURRENT, running)
-        durable.sync_folder(models)
-    except OSError as error:
-        raise StorageError(f"{models}: cannot be switched back to {running}: {error.strerror}") from error
-
-
-def current_name(models: Path) -> str:
-    """The name of the bundle that `current` leads to, or "" where there is none."""
-    return _target(models / CURRENT)
-
-
-def previous_name(models: Path) -> str:
-    """The name of the bundle that a roll-back leads to, or "" where there is none."""
-    previous = _target(models / PREVIOUS)
-    return previous if previous != _target(models / CURRENT) else ""
-
-
-def _require_models(models: Path) -> None:
-    if (models / manifest.FILE).exists():
-        raise BundleError(f"{models}: is one bundle; a folder of bundles with a link `{CURRENT}` is needed")
-    if not models.is_dir():
-        raise BundleError(f"{models}: must be a folder of bundles, does not exist")
-
-
-def _target(link: Path) -> str:
-    """The name of the folder beside it that a link leads to; "" where there is no such link."""
-    try:
-        return link.readlink().name
-    except OSError:
-        return ""
-
-
 # ---- writing
 
 
-def write(
-    folder_parent: str | Path,
-    name: str,
-    model_bytes: bytes,
-    calibration: Calibration,
-    golden: Mapping[str, bytes],
-    extra: Mapping[str, bytes],
-) -> Path:
-    """Write a bundle beside the others in `folder_parent` and make `current` lead to it; its path.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a bundle is written from. `golden`: PNG files by name; `extra`: any other files by their path."""
 
-    `golden` is {name: PNG bytes} for golden/, `extra` {path in the bundle: bytes}. The folder is named
-    <name>-<calibration.version>. It appears under that name complete and checked, or not at all.
+    model: bytes
+    calibration: Calibration
+    golden: Mapping[str, bytes]
+    extra: Mapping[str, bytes] = field(default_factory=dict)
 
-    Raises StorageError where the disk does not take it (what was there before is untouched), BundleError
-    where the content would be refused by `load`.
+    def __post_init__(self) -> None:
+        """Raises BundleError."""
+        if self.calibration.model_sha256 != hashlib.sha256(self.model).hexdigest():
+            raise BundleError(f"{calibrations.FILE}: model_sha256: must be that of the model to write")
+
+    def files(self) -> dict[str, bytes]:
+        """All of the bundle by path; the manifest, which lists the others, last. Raises BundleError."""
+        files = {
+            MODEL_FILE: self.model,
+            calibrations.FILE: self.calibration.to_json().encode(),
+            **{f"{GOLDEN_FOLDER}/{file}": content for file, content in self.golden.items()},
+        }
+        if taken := files.keys() & self.extra.keys():
+            raise BundleError(f"{min(taken)}: must not be among the extra files")
+        files.update(self.extra)
+        return {**files, manifest.FILE: manifest.of_contents(files).encode()}
+
+
+def write(folder: Path, contents: Contents) -> Bundle:
+    """Write a bundle into a folder that is not there yet, and check it; all of it is on the disk then.
+
+    Raises BundleError where `load` refuses the content, OSError where the disk does; what was written stays.
     """
-    parent = Path(folder_parent)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise BundleError(f"bundle name: must be 1..64 letters, digits, '.', '_' or '-', got {name!r}")
-    if calibration.model_sha256 != hashlib.sha256(model_bytes).hexdigest():
-        raise BundleError(f"{calibrations.FILE}: model_sha256: must be that of the model to write")
-    files = {
-        MODEL_FILE: model_bytes,
-        calibrations.FILE: calibration.to_json().encode(),
-        **{f"{GOLDEN_FOLDER}/{file}": content for file, content in golden.items()},
-    }
-    if taken := files.keys() & extra.keys():
-        raise BundleError(f"{min(taken)}: must not be among the extra files")
-    files.update(extra)
-    listing = manifest.of_contents(files)
-    final = parent / f"{name}-{calibration.version}"
-    draft = parent / f".{name}-{secrets.token_hex(4)}.draft"
-    try:
-        _write_all(draft, {**files, manifest.FILE: listing.encode()})
-        load(draft)
-        _publish(draft, final)
-    except OSError as error:
-        raise StorageError(f"{final}: cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return final
-
-
-def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
-    """The files in this order, and all of them on the disk when this returns."""
+    files = contents.files()
     folder.mkdir(parents=True)
     for file, content in files.items():
         path = folder / file
@@ -372,26 +238,4 @@ def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
         durable.create(path, content)
     for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
         durable.sync_folder(inner)
-
-
-def _publish(draft: Path, final: Path) -> None:
-    """Give the draft its name and switch `current`; where the switch fails the name is taken back."""
-    if final.exists():  # rename would put up with an empty folder
-        raise FileExistsError(errno.EEXIST, "exists already", str(final))
-    draft.rename(final)
-    try:
-        _switch(final.parent / CURRENT, final.name)
-    except BaseException:
-        final.rename(draft)
-        raise
-    durable.sync_folder(final.parent)
-
-
-def _switch(link: Path, target: str) -> None:
-    """Make `link` lead to `target` in one step: a reader sees the old bundle or the new, never none."""
-    fresh = link.with_name(f".{link.name}-{secrets.token_hex(4)}")
-    try:
-        fresh.symlink_to(target)
-        os.replace(fresh, link)  # noqa: PTH105 - named as in the manual page rename(2)
-    finally:
-        fresh.unlink(missing_ok=True)
+    return load(folder)

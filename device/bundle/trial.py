@@ -3,7 +3,7 @@
     <models>/.trial     {"bundle": "<new>", "before": "<old>", "older": "...", "begun": true, "gate_s": 60.0}
 
 Whoever starts next and finds a trial that was begun knows that its process ended in the middle, by a kill, a
-power cut or a crash of the interpreter, and goes back: see bundle.go_back. One that was not begun waits for
+power cut or a crash of the interpreter, and goes back: see store.go_back. One that was not begun waits for
 the service that will open the bundle first, as after `activate` while none runs.
 """
 

@@ -238,6 +238,11 @@ def _tiles(model_input: ModelInput, prediction: Prediction) -> tuple[Tile, ...]:
     return tuple(Tile(inverse(tile.tile), tile.score) for tile in prediction.tiles)
 
 
+def prove(bundle: Bundle, threads: int | None = None) -> None:
+    """Open a new bundle as the service will, golden images and all. Raises BundleError, InterpreterError."""
+    Pipeline(bundle, "proof", "proof", threads)
+
+
 class _StopWatch:
     """Milliseconds of one stage after the other, to the microsecond; `before`: of stages done elsewhere."""
 

@@ -26,16 +26,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median, stdev
 
 import numpy as np
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here
+from device.bundle import learned_here, store
 from device.bundle.bundle import (
     Bundle,
     Calibration,
+    Contents,
     DriftReference,
     GoldenVector,
     ScoreCalibration,
@@ -50,7 +52,7 @@ from device.inspection.checks import Checks
 from device.inspection.detector import mean_evidence
 from device.inspection.framing import counted_cells
 from device.inspection.localizer import above_level
-from device.inspection.pipeline import Pipeline
+from device.inspection.pipeline import Pipeline, prove
 from device.inspection.verdict import Word, decide
 from device.learning import learn
 from device.learning.collect import Fitness, Plan
@@ -247,11 +249,11 @@ class _OfScores:
             training=_training(before, wanted, limits, gate, [part.sha256 for part in self._parts]),
         )
         images = {vector.file: before.golden_path(vector).read_bytes() for vector in frames}
-        content = before.model_path.read_bytes()
         kept = ("reference.npz", "split.csv", "thresholds.csv")
         extra = {name: (before.path / name).read_bytes() for name in kept if (before.path / name).is_file()}
-        threads = self._config.model.threads
-        return learn.written(models, old.model_id, content, calibration, images, extra, threads)
+        contents = Contents(before.model_path.read_bytes(), calibration, images, extra)
+        proof = partial(prove, threads=self._config.model.threads)
+        return store.publish(models, old.model_id, contents, proof)
 
 
 def recentred(old: Calibration, pooled: Sequence[float], false_rejects: float) -> Limits:

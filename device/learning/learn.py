@@ -22,11 +22,11 @@ import re
 import resource
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here, manifest
+from device.bundle import learned_here, manifest, store
 from device.bundle import memory as memories
 from device.bundle.bundle import (
     Bundle,
     Calibration,
+    Contents,
     DriftReference,
     GoldenSpec,
     GoldenVector,
@@ -55,11 +56,11 @@ from device.bundle.memory import Memory
 from device.camera.camera import make_camera
 from device.camera.replay import image_files
 from device.config import Config
-from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError, StorageError
+from device.errors import BundleError, ConfigError, DataError, FrameError, SignatureError
 from device.image.frame import Frame
 from device.inspection.checks import Checks
 from device.inspection.detector import pooled_tiles
-from device.inspection.pipeline import Pipeline
+from device.inspection.pipeline import prove
 from device.learning import coreset
 from device.learning.collect import Collection, Fitness, Plan, Progress
 from device.learning.confidence import LEAST, Rate, limit
@@ -253,8 +254,8 @@ class Teacher:
         name = wanted.name or f"{self._config.station.lstrip('._-')[:56] or 'station'}-learned"
         extra = {memories.FILE: taught.memory.good.to_bytes(), "split.csv": _split_csv(seen)}
         images = {file: _png(self.sight.read(one.path)) for file, one in golden.items()}
-        content = self._starter.model_path.read_bytes()
-        return written(models, name, content, calibration, images, extra, self._config.model.threads)
+        contents = Contents(self._starter.model_path.read_bytes(), calibration, images, extra)
+        return store.publish(models, name, contents, partial(prove, threads=self._config.model.threads))
 
     def _score(self, golden: Seen, taught: Taught) -> float:
         return self.sight.score(self.sight.read(golden.path), taught.memory, taught.scores)
@@ -288,31 +289,6 @@ class Teacher:
                 "good": asdict(taught.rate),
             },
         )
-
-
-def written(
-    models: Path,
-    name: str,
-    model: bytes,
-    calibration: Calibration,
-    golden: Mapping[str, bytes],
-    extra: Mapping[str, bytes],
-    threads: int | None,
-) -> Path:
-    """Where a bundle lies that was written beside the others, once it has given its golden scores.
-
-    Raises BundleError, InterpreterError, StorageError; then there is none.
-    """
-    with tempfile.TemporaryDirectory(prefix=".learn-", suffix=".draft", dir=models) as draft:
-        made = bundles.write(draft, name, model, calibration, golden, extra)
-        Pipeline(bundles.load(made), "learn", "learn", threads)
-        final = models / made.name
-        try:
-            made.rename(final)
-            durable.sync_folder(models)
-        except OSError as error:
-            raise StorageError(f"{final}: cannot be written: {error.strerror}") from None
-    return final
 
 
 def teach(

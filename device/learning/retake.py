@@ -14,7 +14,6 @@ and golden images, checked to these; it is used when `activate` says so, and `ro
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,21 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here
+from device.bundle import learned_here, store
 from device.bundle import reference as references
-from device.bundle.bundle import Bundle
+from device.bundle.bundle import Bundle, Contents
 from device.bundle.calibration import FILE as CALIBRATION_FILE
 from device.bundle.calibration import Calibration, DriftReference
 from device.camera.replay import image_files
 from device.config import Config
-from device.errors import ConfigError, DataError, FrameError, StorageError
+from device.errors import ConfigError, DataError, FrameError
 from device.image.frame import Frame, frame_from_file
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
 from device.learning.collect import Fitness, Plan
 from device.learning.golden_reference import Unfit, from_images
 from device.learning.learn import INTERRUPTED, collect, reference_of, require_place, say
-from device.system import clock, durable
+from device.system import clock
 
 LEAST = 20
 MOST_NG = 0.1  # share of the frames
@@ -198,16 +197,8 @@ def _publish(
     """Write it beside the others, once it has given its golden scores; where it lies."""
     golden = {vector.file: bundle.golden_path(vector).read_bytes() for vector in calibration.golden.vectors}
     name = bundle.name.removesuffix(f"-{bundle.calibration.version}")
-    with tempfile.TemporaryDirectory(prefix=".retake-", suffix=".draft", dir=models) as draft:
-        made = bundles.write(draft, name, bundle.model_path.read_bytes(), calibration, golden, files)
-        _pipeline(bundles.load(made), config)
-        final = models / made.name
-        try:
-            made.rename(final)
-            durable.sync_folder(models)
-        except OSError as error:
-            raise StorageError(f"{final}: cannot be written: {error.strerror}") from None
-    return final
+    contents = Contents(bundle.model_path.read_bytes(), calibration, golden, files)
+    return store.publish(models, name, contents, lambda made: _pipeline(made, config))
 
 
 def _report(old: DriftReference, new: DriftReference, count: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from device import config
-from device.bundle import bundle
+from device.bundle import bundle, store
 from device.bundle.accepted import Trust
 from device.config import Config
 from device.errors import BundleError
@@ -24,9 +24,9 @@ def activate(config_path: Path, wanted: str) -> int:
     station = config.load(config_path)
     models = station.bundle
     name = _name(models, wanted)
-    if bundle.current_name(models) != name:
+    if store.current_name(models) != name:
         _require_trusted(station, name)
-    before = bundle.activate(models, name)
+    before = store.activate(models, name)
     if before == name:
         print(f"{name} is in use already")
     else:
@@ -38,10 +38,10 @@ def rollback(config_path: Path) -> int:
     """Make the bundle before this one the one in use. Returns 0. Raises as activate."""
     station = config.load(config_path)
     models = station.bundle
-    before = bundle.current_name(models)
-    if previous := bundle.previous_name(models):
+    before = store.current_name(models)
+    if previous := store.previous_name(models):
         _require_trusted(station, previous)
-    name = bundle.rollback(models)
+    name = store.rollback(models)
     print(f"{name} is in use in place of {before or 'none'}; {_NEXT}")
     return 0
 

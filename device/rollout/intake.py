@@ -11,13 +11,12 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from device.bundle import manifest
+from device.bundle import manifest, store
 from device.errors import BundleError, EdgeVisionError, StorageError
 from device.system.durable import sync_folder
 
@@ -40,7 +39,7 @@ def take(incoming: Path, name: str, models: Path, vouch: Callable[[Path], object
     """
     if not re.fullmatch(NAME, name):
         raise BundleError(f"bundle name: must be 1..128 letters, digits, '.', '_' or '-', got {name!r}")
-    draft = models / f".{name}-{secrets.token_hex(4)}.draft"
+    draft = store.draft_path(models, name)
     try:
         draft.mkdir()
         _copy_bundle(incoming / name, draft, vouch)

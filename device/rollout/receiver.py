@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from device.bundle import bundle as bundles
-from device.bundle import manifest, trial
+from device.bundle import store, trial
 from device.bundle.accepted import AHEAD, AcceptedList, Trust
 from device.bundle.bundle import Bundle
 from device.config import Config
@@ -41,7 +41,6 @@ from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.inspection.pipeline import Pipeline
 from device.rollout import intake
 from device.rollout.push_log import PushLog
-from device.system import durable
 from device.system.clock import clock_synced
 from device.telemetry import status
 
@@ -100,7 +99,7 @@ class Receiver:
                 final = self._named(draft, name, loaded)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-            self._prune()
+            store.prune(self._models, self._config.keep_bundles)
             created = loaded.calibration.created
             return self._use(
                 "install", final.name, signer, gate, lambda: self._accepted.add(final, created, signer)
@@ -109,26 +108,26 @@ class Receiver:
     def rollback(self, gate: Gate) -> Outcome:
         """Back to the bundle before. Raises BundleError where there is none."""
         with self._alone(), self._logged("rollback", "previous"):
-            name = bundles.previous_name(self._models)
+            name = store.previous_name(self._models)
             if not name:
-                raise BundleError(f"{self._models / bundles.PREVIOUS}: no bundle was in use before this one")
+                raise BundleError(f"{self._models / store.PREVIOUS}: no bundle was in use before this one")
             signer = self._trust.vouch_again(bundles.load(self._models / name))
             return self._use("rollback", name, signer, gate)
 
     def listing(self) -> dict[str, Any]:
         """Every bundle that is there, the newest first, and the role it has: current, previous or none."""
         roles = {
-            bundles.previous_name(self._models): "previous",
-            bundles.current_name(self._models): "current",
+            store.previous_name(self._models): "previous",
+            store.current_name(self._models): "current",
         }
-        found = [{"bundle": name, "role": roles.get(name)} for name in self._names()]
+        found = [{"bundle": name, "role": roles.get(name)} for name in store.names(self._models)]
         lines = (f"{entry['bundle']}{' (' + entry['role'] + ')' if entry['role'] else ''}" for entry in found)
         return {"bundles": found, "text": ", ".join(lines) or "no bundle"}
 
     def verify(self) -> dict[str, Any]:
         """Look through every bundle that is there. Raises BundleError with a line for each bad one."""
         found, problems = [], []
-        for name in self._names():
+        for name in store.names(self._models):
             try:
                 loaded = bundles.load(self._models / name)
                 signer = self._trust.vouch_again(loaded)
@@ -168,47 +167,19 @@ class Receiver:
 
     def _active(self) -> Bundle | None:
         """The bundle in use; None where there is none, or a damaged one, which this one may mend."""
-        if not bundles.current_name(self._models):
+        if not store.current_name(self._models):
             return None
         try:
-            return bundles.load(self._models / bundles.current_name(self._models))
+            return bundles.load(self._models / store.current_name(self._models))
         except BundleError as problem:
             log.warning("the bundle in use says nothing: %s", problem)
             return None
 
     def _named(self, draft: Path, name: str, loaded: Bundle) -> Path:
-        """The draft under its lasting name; one that is there already, whole and the same, stays."""
+        """The draft under its lasting name."""
         if not name.endswith(f"-{loaded.calibration.version}"):
             raise BundleError(f"{name}: must end with its version, -{loaded.calibration.version}")
-        final = self._models / name
-        try:
-            if not final.exists():
-                draft.rename(final)
-            elif (damage := _damage(final)) is None:
-                _require_same(final, draft)
-            else:
-                log.warning("%s; it is replaced", damage)
-                durable.exchange(draft, final)
-            durable.sync_folder(self._models)
-        except OSError as error:
-            raise StorageError(f"{final}: cannot be written: {error.strerror}") from error
-        return final
-
-    def _names(self) -> list[str]:
-        """The bundles that are there, the newest first."""
-        folders = (path.parent for path in self._models.glob(f"[!.]*/{manifest.FILE}"))
-        own = [folder for folder in folders if not folder.is_symlink()]
-        return [folder.name for folder in sorted(own, key=lambda folder: _time_of(folder.name), reverse=True)]
-
-    def _prune(self) -> None:
-        """Remove drafts that a power cut left, and all but the newest `keep`, current and previous."""
-        for draft in self._models.glob(".*.draft"):
-            shutil.rmtree(draft, ignore_errors=True)
-        kept = {bundles.current_name(self._models), bundles.previous_name(self._models)}
-        for name in self._names()[self._config.keep_bundles :]:
-            if name not in kept:
-                log.info("bundle %s is removed: %d newer ones are kept", name, self._config.keep_bundles)
-                shutil.rmtree(self._models / name, ignore_errors=True)
+        return store.accept(draft, name)
 
     # ---- the running service
 
@@ -222,9 +193,7 @@ class Receiver:
     ) -> Outcome:
         """`current` leads to the bundle, the service has taken it, and it is accepted; or nothing of it."""
         known = self._model_state()
-        before = bundles.activate(
-            self._models, name, begun=bool(known), gate_s=gate.wait_s if known else None
-        )
+        before = store.activate(self._models, name, begun=bool(known), gate_s=gate.wait_s if known else None)
         running = self._tell()
         try:
             reason = self._refusal(name, known, gate) if running else None
@@ -242,7 +211,7 @@ class Receiver:
 
     def _go_back(self) -> None:
         """What is on trial has failed: to what was in use before it."""
-        if bundles.go_back(self._models) is not None:
+        if store.go_back(self._models) is not None:
             self._tell()
 
     def _tell(self) -> bool:
@@ -369,27 +338,6 @@ def _status(runtime: Path) -> dict[str, Any]:
 
 def _told(outcome: Outcome) -> dict[str, Any]:
     return {**asdict(outcome), "text": outcome.describe()}
-
-
-def _damage(bundle: Path) -> str | None:
-    """Why a bundle that is here does not verify; None where it is whole."""
-    try:
-        manifest.verify(bundle)
-    except BundleError as problem:
-        return str(problem)
-    return None
-
-
-def _require_same(final: Path, draft: Path) -> None:
-    """A bundle is never changed: what is there under this name must be what has come."""
-    here, come = ((folder / manifest.FILE).read_bytes() for folder in (final, draft))
-    if here != come:
-        raise BundleError(f"{final}: is there already, and is not the same bundle")
-
-
-def _time_of(name: str) -> str:
-    """The time in a bundle's name, <name>-<UTC>-<sha8>, to sort by."""
-    return name.rsplit("-", 2)[1] if name.count("-") >= 2 else ""
 
 
 def _now() -> str:

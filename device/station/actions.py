@@ -14,7 +14,7 @@ from typing import Any
 
 from device.archive.archive import small_copy
 from device.archive.review import review
-from device.bundle import bundle
+from device.bundle import store
 from device.bundle.calibration import Thresholds
 from device.line.asked import Asked, Told
 from device.line.trigger import Trigger
@@ -77,12 +77,10 @@ class StationActions:
         return self._change_model(None)
 
     def activate(self, version: str) -> Change:
-        return self._change_model(
-            partial(bundle.activate, self._models, self._bundle_of(version), begun=True)
-        )
+        return self._change_model(partial(store.activate, self._models, self._bundle_of(version), begun=True))
 
     def rollback(self) -> Change:
-        return self._change_model(partial(bundle.rollback, self._models, begun=True))
+        return self._change_model(partial(store.rollback, self._models, begun=True))
 
     def set_threshold(self, ng: float | None, marginal: float | None) -> Change:
         model, own = self._swap.running.model, self._swap.running.thresholds

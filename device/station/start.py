@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from device.bundle import bundle, trial
+from device.bundle import bundle, store, trial
 from device.bundle.bundle import Bundle
 from device.bundle.trial import Trial
 from device.errors import BundleError, InterpreterError, StorageError
@@ -47,7 +47,7 @@ def first_pipeline(models: Path, open_bundle: Open) -> Pipeline:
 def _before(models: Path, found: Trial, open_bundle: Open) -> Pipeline:
     """What was in use before a trial; the links lead to it again where the disk takes that."""
     try:
-        bundle.go_back(models)
+        store.go_back(models)
     except StorageError as error:
         log.error("%s; the next start comes back here", error)  # noqa: TRY400
         return open_bundle(bundle.load(models / found.before))

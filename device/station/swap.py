@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from device.bundle import bundle, trial
+from device.bundle import bundle, store, trial
 from device.bundle.trial import Trial
 from device.errors import BundleError, EdgeVisionError, StorageError
 from device.image.frame import Frame, frame_from_file
@@ -109,7 +109,7 @@ class ModelSwap:
             "active",
             running.bundle.name,
             running.model,
-            previous=bundle.previous_name(models) or None,
+            previous=store.previous_name(models) or None,
             reason=None,
             latency_ms=None,
             since_ns=time.time_ns(),
@@ -168,7 +168,7 @@ class ModelSwap:
     def _change(self, job: Job) -> None:
         if job.step is not None:
             job.step()
-        job.wanted = bundle.current_name(self._models)
+        job.wanted = store.current_name(self._models)
         loaded = bundle.load(self._models)
         if loaded.path == self._running.bundle.path:
             log.info("model: %s is at work already", loaded.name)
@@ -197,7 +197,7 @@ class ModelSwap:
         if found is None or found.bundle != wanted:
             if wanted == self.state.previous:
                 return None
-            older = bundle.previous_name(self._models)
+            older = store.previous_name(self._models)
             found = Trial(wanted, self._running.bundle.name, older, begun=False)
         if not found.begun:
             found = replace(found, begun=True)
@@ -221,7 +221,7 @@ class ModelSwap:
         """The verdict on what is at work has not come."""
         if (found := trial.read(self._models)) is not None and found.bundle == self._running.bundle.name:
             log.error("model: nobody gave a verdict on %s: %s is used again", found.bundle, found.before)
-            bundle.go_back(self._models)
+            store.go_back(self._models)
 
     def _latency_ms(self, fresh: Pipeline) -> float:
         """Of one inspection: the fastest of a few, the least disturbed by the model that is at work."""
@@ -233,7 +233,7 @@ class ModelSwap:
         kept = self._running.bundle.name
         log.error("model: rejected, %s stays at work: %s", kept, reason)
         try:
-            bundle.keep(self._models, kept, job.wanted)
+            store.keep(self._models, kept, job.wanted)
         except StorageError as problem:
             log.error("model: `current` still leads to what was rejected: %s", problem)  # noqa: TRY400
         self._become("rejected", reason)

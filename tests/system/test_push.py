@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_bundle import TinyModel
+from fixtures_bundle import TinyModel, make_bundle
 from fixtures_daemon import REPOSITORY, write_images
 from fixtures_signature import make_key, sign
 from fixtures_systemd import SOURCE, WHEELS, Machine, ssh_config
@@ -53,10 +53,9 @@ class Site:
         created = self.created.isoformat().replace("+00:00", "Z")
         extra = changes.pop("extra", {})
         calibration = replace(self.model.calibration, created=created, **changes)
-        from device.bundle import bundle as bundles
 
         golden = {"golden-0.png": self.model.golden}
-        return bundles.write(self.folder / "made", "tiny", self.model.content, calibration, golden, extra)
+        return make_bundle(self.folder / "made", "tiny", self.model.content, calibration, golden, extra)
 
     def command(self, action: str, *arguments: str | Path, signed: bool = True) -> tuple[str, ...]:
         key = ("--key", str(self.key)) if action == "push" and signed else ()

@@ -17,7 +17,7 @@ from fixtures_bundle import TinyModel
 from fixtures_camera import wait_until
 from fixtures_daemon import REPOSITORY, Station, command_line
 
-from device.bundle import bundle, trial
+from device.bundle import store, trial
 
 # Trials that are killed. More of them: EDGEVISION_CUTS=200 tests/run.sh -k trial_killed
 CUTS = int(os.environ.get("EDGEVISION_CUTS", "6"))
@@ -63,7 +63,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.timeout(1800)
 def test_after_every_kill_it_runs_what_it_ran_before(station: Station) -> None:
     chance = random.Random(SEED)  # noqa: S311 - reproducible, not secret
-    first = bundle.current_name(station.bundle)
+    first = store.current_name(station.bundle)
     [second] = [path.name for path in (station.folder / "incoming").iterdir()]
     tried = 0
     for cut in range(CUTS):
@@ -79,8 +79,8 @@ def test_after_every_kill_it_runs_what_it_ran_before(station: Station) -> None:
     service = station.start()
     wait_until(lambda: at_work(station) == first, DEADLINE_S)
     assert tried
-    assert bundle.current_name(station.bundle) == first
-    assert bundle.previous_name(station.bundle) == ""
+    assert store.current_name(station.bundle) == first
+    assert store.previous_name(station.bundle) == ""
     assert trial.read(station.bundle) is None
     wait_until(lambda: len(lines(station)) % 2 == 0, DEADLINE_S)
     results = [line["result"] for line in lines(station)]

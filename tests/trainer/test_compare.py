@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_bundle import GOLDEN, TinyModel
+from fixtures_bundle import GOLDEN, TinyModel, make_bundle
 from fixtures_data import make_dagm
 
 from device.bundle import bundle as bundles
@@ -23,7 +23,7 @@ def bundle_of(tiny_model: TinyModel, parent: Path, *, ng: float = 0.6, data: Pat
     calibration = tiny_model.calibration
     thresholds = replace(calibration.thresholds, ng=ng, marginal=min(ng, calibration.thresholds.marginal))
     extra = {"split.csv": split_csv(load(data))} if data else {}
-    path = bundles.write(
+    path = make_bundle(
         parent,
         "made",
         tiny_model.content,
@@ -127,7 +127,7 @@ def test_bundles_that_were_trained_on_each_others_test(tiny_model, tmp_path) -> 
     sides = load(root)
     swapped = replace(sides, samples=tuple(replace(s, split=turned[s.split]) for s in sides.samples))
     extra = {"split.csv": split_csv(swapped)}
-    path = bundles.write(
+    path = make_bundle(
         tmp_path / "b", "made", tiny_model.content, tiny_model.calibration, {GOLDEN: tiny_model.golden}, extra
     )
     with pytest.raises(DataError, match=r"no image was held out by both bundles.*pass --split all"):

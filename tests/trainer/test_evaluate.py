@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_bundle import GOLDEN, TinyModel, make_image
+from fixtures_bundle import GOLDEN, TinyModel, make_bundle, make_image
 from fixtures_data import make_dagm, make_manifest, make_mvtec, write_image, write_mask
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -60,7 +60,7 @@ def bundle_of(tiny_model: TinyModel, parent: Path, dataset: Dataset) -> bundles.
     """A bundle that says it was made from the data set."""
     extra = {"split.csv": split_csv(dataset)}
     golden = {GOLDEN: tiny_model.golden}
-    path = bundles.write(parent, "made", tiny_model.content, tiny_model.calibration, golden, extra)
+    path = make_bundle(parent, "made", tiny_model.content, tiny_model.calibration, golden, extra)
     return bundles.load(path)
 
 

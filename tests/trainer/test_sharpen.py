@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
+from fixtures_bundle import TinyModel, make_bundle, make_frame, make_image, make_memory, png_bytes
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
@@ -34,7 +34,7 @@ def start(tiny_model: TinyModel, tmp_path: Path) -> Bundle:
         FILE: MEMORY.good.to_bytes(),
         "split.csv": b"path,label,group,split,sha256\nold.png,0,old.png,train,aa\n",
     }
-    path = bundles.write(
+    path = make_bundle(
         tmp_path / "models", "good", tiny_model.content, calibration, {vector.file: tiny_model.golden}, files
     )
     return bundles.load(path)

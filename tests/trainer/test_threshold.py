@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_bundle import GOLDEN, TinyModel, make_image
+from fixtures_bundle import GOLDEN, TinyModel, make_bundle, make_image
 from fixtures_daemon import REPOSITORY
 from fixtures_data import make_dagm, write_image
 from fixtures_trainer import wish
@@ -41,7 +41,7 @@ def bundle(tiny_model: TinyModel, tmp_path: Path) -> Bundle:
         page.FILE: b"of the old thresholds",
     }
     golden = {GOLDEN: tiny_model.golden}
-    path = bundles.write(
+    path = make_bundle(
         tmp_path / "models", "press", tiny_model.content, tiny_model.calibration, golden, extra
     )
     return bundles.load(path)

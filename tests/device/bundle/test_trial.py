@@ -11,7 +11,7 @@ import pytest
 from fixtures_bundle import TinyModel
 
 from device.bundle import bundle as bundles
-from device.bundle import trial
+from device.bundle import store, trial
 from device.bundle.trial import Trial
 
 
@@ -22,7 +22,7 @@ def models(tiny_model: TinyModel, tmp_path: Path) -> Path:
         tiny_model.write(tmp_path, created=f"2026-03-0{day}T05:06:07Z")
     first, second, _ = names(tmp_path)
     for name in (first, second):
-        bundles.activate(tmp_path, name)
+        store.activate(tmp_path, name)
     trial.end(tmp_path, second)
     return tmp_path
 
@@ -32,30 +32,30 @@ def names(models: Path) -> list[str]:
 
 
 def links(models: Path) -> tuple[str, str]:
-    return bundles.current_name(models), bundles.previous_name(models)
+    return store.current_name(models), store.previous_name(models)
 
 
 def test_a_switch_is_on_record_with_all_that_it_replaces(models: Path) -> None:
     first, second, third = names(models)
-    bundles.activate(models, third, begun=True, gate_s=60.0)
+    store.activate(models, third, begun=True, gate_s=60.0)
     assert trial.read(models) == Trial(third, second, first, begun=True, gate_s=60.0)
     assert links(models) == (third, second)
-    assert bundles.go_back(models) == Trial(third, second, first, begun=True, gate_s=60.0)
+    assert store.go_back(models) == Trial(third, second, first, begun=True, gate_s=60.0)
     assert links(models) == (second, first)
     assert trial.read(models) is None
-    assert bundles.go_back(models) is None
+    assert store.go_back(models) is None
 
 
 def test_the_first_bundle_of_all_has_nothing_to_go_back_to(tiny_model: TinyModel, tmp_path: Path) -> None:
     made = tiny_model.write(tmp_path)
     (tmp_path / "current").unlink()
-    bundles.activate(tmp_path, made.name, begun=True)
+    store.activate(tmp_path, made.name, begun=True)
     assert trial.read(tmp_path) is None
 
 
 def test_a_verdict_ends_the_trial_of_its_own_bundle_alone(models: Path) -> None:
     _, second, third = names(models)
-    bundles.activate(models, third)
+    store.activate(models, third)
     trial.end(models, second)
     assert trial.read(models) is not None
     trial.end(models, third)
@@ -66,7 +66,7 @@ def test_a_verdict_ends_the_trial_of_its_own_bundle_alone(models: Path) -> None:
 def test_a_record_that_cannot_be_read_counts_as_none(models: Path, content: str) -> None:
     (models / trial.FILE).write_text(content)
     assert trial.read(models) is None
-    assert bundles.go_back(models) is None
+    assert store.go_back(models) is None
 
 
 class PowerCut(BaseException):
@@ -99,12 +99,12 @@ def test_cut_anywhere_in_a_switch_nothing_is_forgotten(
     with monkeypatch.context() as power:
         cut_before(step, power)
         try:
-            bundles.activate(models, third, begun=True)
+            store.activate(models, third, begun=True)
         except PowerCut:
             pass
         else:
             assert links(models) == (third, second)
-    bundles.go_back(models)
+    store.go_back(models)
     assert links(models) == (second, first)
     assert trial.read(models) is None
 
@@ -114,12 +114,12 @@ def test_cut_anywhere_on_the_way_back_the_next_one_gets_there(
     models: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = names(models)
-    bundles.activate(models, third, begun=True)
+    store.activate(models, third, begun=True)
     with monkeypatch.context() as power:
         cut_before(step, power)
         try:
-            bundles.go_back(models)
+            store.go_back(models)
         except PowerCut:
             assert bundles.load(models).name in (second, third)
-    bundles.go_back(models)
+    store.go_back(models)
     assert links(models) == (second, first)

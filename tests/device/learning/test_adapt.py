@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
+from fixtures_bundle import TinyModel, make_bundle, make_frame, make_image, make_memory, png_bytes
 from fixtures_daemon import run_device
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here
+from device.bundle import learned_here, store
 from device.bundle.bundle import Reference, Thresholds
 from device.bundle.calibration import GoodMaps, LocalizationSpec
 from device.bundle.memory import FILE
@@ -52,7 +52,7 @@ def config(tiny_model: TinyModel, tmp_path: Path) -> Path:
     )
     [vector] = calibration.golden.vectors
     golden = {vector.file: tiny_model.golden}
-    bundles.write(tmp_path / "models", "tiny", tiny_model.content, calibration, golden, {})
+    make_bundle(tmp_path / "models", "tiny", tiny_model.content, calibration, golden, {})
     write(tmp_path / "images", 30)
     path = tmp_path / "config.toml"
     path.write_text(
@@ -69,14 +69,14 @@ def words(bundle: Path, spot: bool) -> list[str]:
 
 def test_from_the_camera_to_a_bundle_for_todays_light_and_back(config: Path) -> None:
     models = config.parent / "models"
-    before = models / bundles.current_name(models)
+    before = models / store.current_name(models)
     assert words(before, spot=False).count("NG") == 30
     write(config.parent / "state" / "known" / "bad", 10, spot=True, start=900)
     write(config.parent / "state" / "known" / "good", 10, start=800)
     done = run_device("adapt", "--config", config, "--count", "24", "--interval", "0")
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
-    assert (path.parent, bundles.current_name(models)) == (models, before.name)
+    assert (path.parent, store.current_name(models)) == (models, before.name)
     assert words(path, spot=False).count("NG") <= 1
     assert words(path, spot=True).count("NG") == 30
     for said in (
@@ -96,7 +96,7 @@ def test_from_the_camera_to_a_bundle_for_todays_light_and_back(config: Path) -> 
     assert learned_here.learned_here(config.parent / "state", path)
     assert run_device("activate", path.name, "--config", config).returncode == 0
     assert run_device("rollback", "--config", config).returncode == 0
-    assert bundles.current_name(models) == before.name
+    assert store.current_name(models) == before.name
 
 
 def test_parts_that_are_too_strange_ask_for_new_training(config: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_memory_remembers_todays_parts_beside_the_old(
     content = {FILE: memory.good.to_bytes()}
     models = config.parent / "models"
     images = {vector.file: tiny_model.golden}
-    bundles.write(models, "with-memory", tiny_model.content, calibration, images, content)
+    make_bundle(models, "with-memory", tiny_model.content, calibration, images, content)
     assert adapt.adapt(load(config), Wanted(images=tmp_path / "images")) == 0
     path = Path(capsys.readouterr().out.strip())
     assert words(path, spot=False).count("NG") <= 1

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures_broker import DEADLINE_S
-from fixtures_bundle import TinyModel, make_frame, make_image, make_memory, png_bytes
+from fixtures_bundle import TinyModel, make_bundle, make_frame, make_image, make_memory, png_bytes
 from fixtures_daemon import REPOSITORY, command_line, errors, run_device
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here
+from device.bundle import learned_here, store
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import PreprocessSpec
 from device.bundle.memory import FILE
@@ -37,7 +37,7 @@ def write_starter(model: TinyModel, models: Path) -> Path:
     golden = replace(draft.golden, vectors=(replace(vector, score=1.0),), tolerance=0.9)
     content = {FILE: MEMORY.good.to_bytes()}
     calibration = replace(draft, golden=golden)
-    return bundles.write(models, "starter", model.content, calibration, {vector.file: model.golden}, content)
+    return make_bundle(models, "starter", model.content, calibration, {vector.file: model.golden}, content)
 
 
 def write_good(folder: Path, count: int, start: int = 0) -> Path:
@@ -78,7 +78,7 @@ def test_from_the_camera_to_a_bundle_that_is_activated_and_rolled_back(config: P
     assert path.parent == models
     assert path.name.startswith("press-4-learned-20")
     assert names(models) == sorted([starter, path.name])
-    assert bundles.current_name(models) == starter
+    assert store.current_name(models) == starter
     [folder] = (config.parent / "state" / "learned").iterdir()
     assert len(list(folder.glob("*.png"))) == 20
     for said in (
@@ -89,9 +89,9 @@ def test_from_the_camera_to_a_bundle_that_is_activated_and_rolled_back(config: P
     ):
         assert said in done.stderr
     assert run_device("activate", path.name, "--config", config).returncode == 0
-    assert bundles.current_name(models) == path.name
+    assert store.current_name(models) == path.name
     assert run_device("rollback", "--config", config).returncode == 0
-    assert bundles.current_name(models) == starter
+    assert store.current_name(models) == starter
 
 
 def test_what_was_learned_tells_good_from_bad(config: Path, tmp_path: Path) -> None:

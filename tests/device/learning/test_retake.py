@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fixtures_bundle import TinyModel, make_image, png_bytes
+from fixtures_bundle import TinyModel, make_bundle, make_image, png_bytes
 from fixtures_daemon import errors, run_device
 
 from device.bundle import bundle as bundles
+from device.bundle import store
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import ReferenceSpec
 from device.bundle.reference import FILE, GoldenReference
@@ -46,7 +47,7 @@ def write_bundle(model: TinyModel, models: Path) -> Path:
     calibration = replace(model.calibration, localization=localization)
     files = {FILE: GoldenReference(flat, flat * 0).to_bytes(), "report.html": b"<p>"}
     [vector] = calibration.golden.vectors
-    return bundles.write(models, "tiny", model.content, calibration, {vector.file: model.golden}, files)
+    return make_bundle(models, "tiny", model.content, calibration, {vector.file: model.golden}, files)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_from_the_camera_to_references_that_are_activated_and_undone(config: Pat
     done = run_device("retake", "--config", config, "--count", "20", "--interval", "0")
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
     made = bundles.load(Path(done.stdout.strip()))
-    assert bundles.current_name(models) == before.name, "it is not in use yet"
+    assert store.current_name(models) == before.name, "it is not in use yet"
     assert made.name != before.name
     assert "references of 20 good pictures" in done.stderr
 
@@ -85,9 +86,9 @@ def test_from_the_camera_to_references_that_are_activated_and_undone(config: Pat
     assert reference.sd.mean() < 10, "of a part that lies still"
 
     assert run_device("activate", made.name, "--config", config).returncode == 0
-    assert bundles.current_name(models) == made.name
+    assert store.current_name(models) == made.name
     assert run_device("rollback", "--config", config).returncode == 0
-    assert bundles.current_name(models) == before.name
+    assert store.current_name(models) == before.name
 
 
 def test_defective_parts_make_no_reference(config: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import errors, run_device
 
-from device.bundle import bundle
+from device.bundle import store
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def test_by_name_by_path_and_back(config: Path) -> None:
     done = run_device("activate", first, "--config", config)
     assert (done.returncode, errors(done)) == (0, [])
     assert f"{first} is in use in place of {second}; a service that runs takes it with" in done.stdout
-    assert bundle.current_name(models) == first
+    assert store.current_name(models) == first
     done = run_device("activate", models / first, "--config", config)
     assert done.stdout == f"{first} is in use already\n"
     done = run_device("rollback", "--config", config)
     assert f"{second} is in use in place of {first}" in done.stdout
-    assert bundle.current_name(models) == second
+    assert store.current_name(models) == second
     done = run_device("rollback", "--config", config)
-    assert bundle.current_name(models) == first
+    assert store.current_name(models) == first
 
 
 def test_what_is_not_there_or_not_whole_is_refused(config: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_is_not_there_or_not_whole_is_refused(config: Path, tmp_path: Path)
     (models / first / "model.tflite").write_bytes(b"")
     done = run_device("activate", first, "--config", config)
     assert done.returncode == 4
-    assert bundle.current_name(models) == second
+    assert store.current_name(models) == second
     done = run_device("rollback", "--config", config)
     assert done.returncode == 4
     assert "no bundle was in use before" in errors(done)[0]

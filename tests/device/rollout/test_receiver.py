@@ -16,7 +16,7 @@ from fixtures_daemon import run_device
 from fixtures_signature import make_key, sign
 
 from device import config
-from device.bundle import accepted, learned_here, trial
+from device.bundle import accepted, learned_here, store, trial
 from device.bundle import bundle as bundles
 from device.bundle.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
@@ -172,7 +172,7 @@ def test_old_ones_go_but_never_the_previous_one(site: Site) -> None:
     names = [site.install(f"2026-0{month}-01T00:00:00Z") for month in range(1, 6)]
     draft = site.models / ".tiny-00000000.draft"
     draft.mkdir()
-    bundles.rollback(site.models)
+    store.rollback(site.models)
     names.append(site.install("2026-06-01T00:00:00Z"))
     assert not draft.exists()
     there = {path.name for path in site.models.iterdir() if not path.is_symlink()} - {LOCK_FILE, trial.FILE}
@@ -215,7 +215,7 @@ def test_a_withdrawn_version_stays_withdrawn_after_a_rollback(site: Site) -> Non
     site.receiver.rollback(Gate())
     with pytest.raises(BundleError, match=f"must not be older than {third}, which was taken before"):
         site.install(SECOND)
-    assert site.install("2026-06-06T00:00:00Z") == bundles.current_name(site.models)
+    assert site.install("2026-06-06T00:00:00Z") == store.current_name(site.models)
 
 
 def test_a_date_that_a_wrong_clock_made(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_a_date_that_a_wrong_clock_made(site: Site, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("device.rollout.receiver.clock_synced", lambda: False)
     site.receiver.install(name, Gate())
     monkeypatch.setattr("device.rollout.receiver.clock_synced", lambda: True)
-    assert site.install(SECOND) == bundles.current_name(site.models)
+    assert site.install(SECOND) == store.current_name(site.models)
 
 
 def test_a_key_whose_time_is_over_does_not_bar_the_way_back(site: Site) -> None:
@@ -297,9 +297,9 @@ def test_what_an_earlier_one_left_undone_is_undone_first(site: Site) -> None:
     shutil.copytree(site.incoming / third, site.models / third)
     log = push_log.PushLog(site.folder / "state")
     log.begin("anna", "install", third)
-    bundles.activate(site.models, third, begun=True, gate_s=60.0)  # and then the power went
-    assert bundles.current_name(site.models) == third
+    store.activate(site.models, third, begun=True, gate_s=60.0)  # and then the power went
+    assert store.current_name(site.models) == third
     with pytest.raises(BundleError):
         site.receiver.install("no-such-20260101T000000Z-00000000", Gate())
-    assert (bundles.current_name(site.models), bundles.previous_name(site.models)) == (second, first)
+    assert (store.current_name(site.models), store.previous_name(site.models)) == (second, first)
     assert [line["result"] for line in site.log()[-4:-2]] == ["begun", "cut off"]

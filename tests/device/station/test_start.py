@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 
-from device.bundle import bundle as bundles
-from device.bundle import trial
+from device.bundle import store, trial
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import GoldenSpec
 from device.errors import BundleError
@@ -29,7 +28,7 @@ def models(tiny_model: TinyModel, tmp_path: Path) -> Path:
     first = tiny_model.write(tmp_path, created="2026-03-01T00:00:00Z")
     tiny_model.write(tmp_path, created="2026-03-02T00:00:00Z")
     tiny_model.write(tmp_path, created="2026-03-03T00:00:00Z", golden=wrong)
-    bundles.activate(tmp_path, first.name)
+    store.activate(tmp_path, first.name)
     trial.end(tmp_path, first.name)
     (tmp_path / "previous").unlink()
     return tmp_path
@@ -41,14 +40,14 @@ def names(models: Path) -> list[str]:
 
 def test_a_trial_that_was_cut_off_is_over(models: Path) -> None:
     first, second, _ = names(models)
-    bundles.activate(models, second, begun=True, gate_s=60.0)
+    store.activate(models, second, begun=True, gate_s=60.0)
     assert first_pipeline(models, build).bundle.name == first
-    assert (bundles.current_name(models), trial.read(models)) == (first, None)
+    assert (store.current_name(models), trial.read(models)) == (first, None)
 
 
 def test_one_that_waits_for_a_service_is_tried_by_it(models: Path) -> None:
     _, second, _ = names(models)
-    bundles.activate(models, second)
+    store.activate(models, second)
     seen = []
 
     def look(loaded: Bundle) -> Pipeline:
@@ -57,20 +56,20 @@ def test_one_that_waits_for_a_service_is_tried_by_it(models: Path) -> None:
 
     assert first_pipeline(models, look).bundle.name == second
     assert [one is not None and one.begun for one in seen] == [True]
-    assert (bundles.current_name(models), trial.read(models)) == (second, None)
+    assert (store.current_name(models), trial.read(models)) == (second, None)
 
 
 def test_one_that_fails_gives_way_to_the_one_before(models: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, _, third = names(models)
-    bundles.activate(models, third)
+    store.activate(models, third)
     assert first_pipeline(models, build).bundle.name == first
-    assert (bundles.current_name(models), trial.read(models)) == (first, None)
+    assert (store.current_name(models), trial.read(models)) == (first, None)
     assert f"{first} is used again" in caplog.text
 
 
 def test_a_bad_bundle_without_a_trial_waits_for_a_person(models: Path) -> None:
     _, _, third = names(models)
-    bundles.activate(models, third)
+    store.activate(models, third)
     trial.end(models, third)
     with pytest.raises(BundleError, match="must score"):
         first_pipeline(models, build)
@@ -80,7 +79,7 @@ def test_a_bad_bundle_without_a_trial_waits_for_a_person(models: Path) -> None:
 def test_a_disk_that_cannot_be_written(models: Path, begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was in use before is used, whatever the links say."""
     first, second, _ = names(models)
-    bundles.activate(models, second, begun=begun)
+    store.activate(models, second, begun=begun)
 
     def read_only(*words: object, **more: object) -> None:
         raise OSError(30, "Read-only file system")

@@ -14,6 +14,7 @@ from fixtures_broker import DEADLINE_S
 from fixtures_bundle import TinyModel, make_frame, make_image
 
 from device.bundle import bundle as bundles
+from device.bundle import store
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector
 from device.errors import BundleError, EdgeVisionError
 from device.image.frame import Frame
@@ -32,7 +33,7 @@ def models(tiny_model: TinyModel, tmp_path: Path) -> Path:
     """A folder with two bundles, the first of them in use."""
     first = tiny_model.write(tmp_path, created=FIRST)
     tiny_model.write(tmp_path, created=SECOND)
-    bundles.activate(tmp_path, first.name)
+    store.activate(tmp_path, first.name)
     return tmp_path
 
 
@@ -78,7 +79,7 @@ def test_the_new_model_is_exchanged_when_the_loop_takes_it(
         name_of(models, FIRST),
         name_of(models, SECOND),
     )
-    job = swap.request(partial(bundles.activate, models, name_of(models, SECOND)))
+    job = swap.request(partial(store.activate, models, name_of(models, SECOND)))
     fresh = take(swap, job)
     job.wait(DEADLINE_S)
     assert fresh.bundle.name == name_of(models, SECOND)
@@ -95,10 +96,10 @@ def test_the_new_model_is_exchanged_when_the_loop_takes_it(
 
 def test_back_again(make_swap: Callable[..., ModelSwap], models: Path) -> None:
     swap = make_swap()
-    take(swap, swap.request(partial(bundles.activate, models, name_of(models, SECOND))))
-    fresh = take(swap, swap.request(partial(bundles.rollback, models)))
+    take(swap, swap.request(partial(store.activate, models, name_of(models, SECOND))))
+    fresh = take(swap, swap.request(partial(store.rollback, models)))
     assert fresh.bundle.name == name_of(models, FIRST)
-    assert bundles.current_name(models) == name_of(models, FIRST)
+    assert store.current_name(models) == name_of(models, FIRST)
 
 
 def test_what_is_at_work_already_is_no_change(make_swap: Callable[..., ModelSwap]) -> None:
@@ -116,12 +117,12 @@ def wrong_golden(tiny_model: TinyModel, models: Path) -> str:
 def truncated(tiny_model: TinyModel, models: Path) -> str:
     path = models / name_of(models, SECOND)
     (path / "model.tflite").write_bytes(b"")
-    bundles._switch(models / "current", path.name)
+    store._switch(models / "current", path.name)
     return path.name
 
 
 def gone(tiny_model: TinyModel, models: Path) -> str:
-    bundles._switch(models / "current", "gone")
+    store._switch(models / "current", "gone")
     return "gone"
 
 
@@ -142,14 +143,14 @@ def test_whatever_fails_the_old_one_stays_and_the_reason_is_named(
 ) -> None:
     swap = make_swap()
     bad = spoil(tiny_model, models)
-    assert bundles.current_name(models) == bad
+    assert store.current_name(models) == bad
     job = swap.request()
     with pytest.raises(EdgeVisionError, match=reason):
         take(swap, job)
     assert swap.state.state == "rejected"
     assert reason in swap.state.reason
     assert swap.state.bundle == name_of(models, FIRST)
-    assert bundles.current_name(models) == name_of(models, FIRST)  # what the next start will find
+    assert store.current_name(models) == name_of(models, FIRST)  # what the next start will find
     bundles.load(models)
     assert swap.take() is None
 
@@ -160,7 +161,7 @@ def test_an_unforeseen_fault_is_a_rejection_too(models: Path, caplog: pytest.Log
 
     swap = ModelSwap(models, explode, build(bundles.load(models)), lambda: None)
     swap.start()
-    job = swap.request(partial(bundles.activate, models, name_of(models, SECOND)))
+    job = swap.request(partial(store.activate, models, name_of(models, SECOND)))
     with pytest.raises(ZeroDivisionError):
         take(swap, job)
     assert swap.state.reason == "ZeroDivisionError: bug"
@@ -172,12 +173,12 @@ def test_a_model_that_is_too_slow_for_the_line_is_rejected(
     make_swap: Callable[..., ModelSwap], models: Path
 ) -> None:
     swap = make_swap(budget_ms=0.001)
-    job = swap.request(partial(bundles.activate, models, name_of(models, SECOND)))
+    job = swap.request(partial(store.activate, models, name_of(models, SECOND)))
     with pytest.raises(
         BundleError, match=r"must take at most 0.001 ms \(\[model\] latency_budget_ms\), takes"
     ):
         take(swap, job)
-    assert bundles.current_name(models) == name_of(models, FIRST)
+    assert store.current_name(models) == name_of(models, FIRST)
 
 
 def test_the_latency_is_that_of_the_newest_frame(models: Path) -> None:
@@ -192,14 +193,14 @@ def test_the_latency_is_that_of_the_newest_frame(models: Path) -> None:
     running = build(bundles.load(models))
     swap = ModelSwap(models, lambda b: Watching(b, "press-4", "5e55", threads=1), running, lambda: newest)
     swap.start()
-    take(swap, swap.request(partial(bundles.activate, models, name_of(models, SECOND))))
+    take(swap, swap.request(partial(store.activate, models, name_of(models, SECOND))))
     assert set(seen) == {640}
 
 
 def test_requests_are_served_one_after_the_other(make_swap: Callable[..., ModelSwap], models: Path) -> None:
     swap = make_swap()
     jobs = [
-        swap.request(partial(bundles.activate, models, name_of(models, created)))
+        swap.request(partial(store.activate, models, name_of(models, created)))
         for created in (SECOND, FIRST, SECOND)
     ]
     taken = [take(swap, job).bundle.name for job in jobs]
@@ -217,7 +218,7 @@ def test_the_verdicts_of_the_two_models_are_of_one_each(
     """A frame that is inspected while the new model is built and timed has the old one's verdict."""
     swap = make_swap()
     old = swap._running
-    job = swap.request(partial(bundles.activate, models, name_of(models, SECOND)))
+    job = swap.request(partial(store.activate, models, name_of(models, SECOND)))
     stop = threading.Event()
     seen = set()
     while not stop.is_set():

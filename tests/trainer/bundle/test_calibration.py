@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from fixtures_bundle import TinyModel
+from fixtures_bundle import TinyModel, make_bundle
 from fixtures_trainer import learned_spots, make_sample, wish, with_mask
 
 from device.bundle import bundle as bundles
@@ -42,7 +42,7 @@ def contract_of(learned, count=3):
 def test_the_device_accepts_the_bundle(tmp_path, learned):
     calibration, golden = contract_of(learned)
     images = {name: calibrations.png(sample, learned.preprocess) for name, sample in golden.items()}
-    path = bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
+    path = make_bundle(tmp_path / "out", "spots", learned.content, calibration, images, {})
     pipeline = Pipeline(bundles.load(path), "press-4", "s")  # it lets the model score the golden images
     assert pipeline.bundle.calibration == calibration
 
@@ -117,7 +117,7 @@ def test_a_kind_of_any_name_gives_a_file_that_a_bundle_may_hold(tmp_path, learne
     calibration, golden = contract_of(replace(learned, judged=named), count=2)
     assert list(golden) == [name, f"1{name[1:]}"]
     images = {file: calibrations.png(sample, learned.preprocess) for file, sample in golden.items()}
-    bundles.write(tmp_path / "out", "spots", learned.content, calibration, images, {})
+    make_bundle(tmp_path / "out", "spots", learned.content, calibration, images, {})
 
 
 @pytest.mark.parametrize("coloured", [False, True])
