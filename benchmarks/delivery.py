@@ -541,7 +541,7 @@ def read(port: int) -> None:
 
 def make_publisher(folder: Path, port: int, session_id: str = "away") -> Publisher:
     """The service's own, with its outbox in the folder."""
-    mqtt = MqttConfig("127.0.0.1", port, "edgevision", "bench", "auto", 30, None, None, None, 0)
+    mqtt = MqttConfig(host="127.0.0.1", port=port, client_id="bench")
     limits = OutboxConfig(10_000_000_000, 30.0)
     return Publisher(mqtt, STATION, session_id, lambda _protocol: "{}", limits, folder / "state")
 

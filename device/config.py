@@ -13,7 +13,21 @@ from device.bundle import manifest
 from device.errors import ConfigError
 from device.image.geometry import Polygon
 from device.image.region_of_interest import RegionOfInterest
-from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables, read_toml
+from device.settings import (
+    Matching,
+    OneOf,
+    Tables,
+    Within,
+    from_folder,
+    from_folder_or_none,
+    frozen,
+    key,
+    keys,
+    limits,
+    load_tables,
+    or_none,
+    section,
+)
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
 CREDENTIAL = "mqtt-password"  # its name in systemd's LoadCredential=
@@ -43,144 +57,69 @@ COMMANDS = (
     "picture",
     "acknowledge",
 )
-_KINDS_OF = {  # what only some cameras can do
-    "loop": ("replay",),
-    "faults": ("replay",),
-    "fault_seed": ("replay",),
-    "width_px": ("opencv", "picamera2"),
-    "height_px": ("opencv", "picamera2"),
-    "exposure_us": ("opencv", "picamera2"),
-    "latency_ms": ("opencv",),
-    "reopen_s": ("opencv",),
-    **dict.fromkeys(
-        (
-            *("number", "stream", "lores_width_px", "lores_height_px"),
-            *("gain_ratio", "colour_gains", "mirror", "flip"),
-        ),
-        ("picamera2",),
-    ),
-}
 _FAULT_SECONDS = r"(?:stall|slow):\d{1,4}(?:\.\d{1,3})?"
 _FAULT_SIZE = r"size:[1-9]\d{0,4}x[1-9]\d{0,4}"
 FAULT = rf"(\d{{1,9}}|\d{{1,3}}(?:\.\d{{1,4}})?%):({_FAULT_SECONDS}|drop|fail|die|black|{_FAULT_SIZE})"
 FAULT_EXPECTED = '"WHEN:WHAT" as "120:stall:2.0", "7:drop" or "1.5%:fail" (device/camera/faults.py)'
 _PIN = Within(0, 27)  # GPIO0 to GPIO27 lead to the header of every Pi
 _PIN_OR_NONE = Within(-1, 27)
-LIMITS: Limits = {
-    ("station", "name"): Matching(f"({_NAME})?", 'empty, or 1..64 letters, digits, ".", "_" or "-"'),
-    ("station", "state"): _PATH,
-    ("station", "runtime"): _PATH,
-    ("bundle", "path"): _PATH,
-    ("bundle", "signers"): _PATH_OR_NONE,
-    ("bundle", "keep"): Within(2, 100),
-    ("model", "threads"): Within(1, 64, or_zero=True),
-    ("model", "runtime"): OneOf(("auto", "ai-edge-litert", "tflite-runtime")),
-    ("inspection", "roi"): Within(0, 65535),
-    ("inspection", "ignore"): Within(0, 65535),
-    ("model", "latency_budget_ms"): Within(0.001, 60_000, or_zero=True),
-    ("verdict", "votes_needed"): Within(1, 100),
-    ("verdict", "votes_of"): Within(1, 100),
-    ("verdict", "hysteresis_ratio"): Within(0, 0.9),
-    ("verdict", "unfamiliar"): OneOf(("marginal", "judge")),
-    ("camera", "kind"): OneOf(("replay", "opencv", "picamera2")),
-    ("camera", "source"): Matching(_PATH.pattern, f"an address, or {_PATH.expected}"),
-    ("camera", "number"): Within(0, 7),
-    ("camera", "width_px"): Within(16, 16384, or_zero=True),
-    ("camera", "height_px"): Within(16, 16384, or_zero=True),
-    ("camera", "stream"): OneOf(("main", "lores")),
-    ("camera", "lores_width_px"): Within(16, 16384),
-    ("camera", "lores_height_px"): Within(16, 16384),
-    ("camera", "exposure_us"): Within(1, 200_000_000, or_zero=True),
-    ("camera", "gain_ratio"): Within(1, 64, or_zero=True),
-    ("camera", "colour_gains"): Within(0.1, 32, or_zero=True),
-    ("camera", "latency_ms"): Within(0, 10_000),
-    ("camera", "reopen_s"): Within(1, 86_400, or_zero=True),
-    ("camera", "mode_change"): OneOf(("ERROR", "MARGINAL")),
-    ("camera", "faults"): Matching(FAULT, FAULT_EXPECTED),
-    ("camera", "fault_seed"): Within(0, 2**31),
-    ("camera", "rate_hz"): Within(0.05, 1000, or_zero=True),
-    ("camera", "timeout_s"): Within(0.1, 60),
-    ("camera", "max_failures"): Within(1, 1000),
-    ("trigger", "kind"): OneOf(("free-run", "interval", "gpio", "mqtt")),
-    ("trigger", "interval_s"): Within(0.01, 86_400),
-    ("trigger", "pin"): _PIN,
-    ("trigger", "edge"): OneOf(("rising", "falling")),
-    ("trigger", "pull"): OneOf(("up", "down", "none")),
-    ("trigger", "debounce_ms"): Within(0, 10_000),
-    ("trigger", "queue_limit"): Within(1, 1000),
-    ("trigger", "timeout_s"): Within(0.05, 60),
-    ("outputs", "reject_pin"): _PIN_OR_NONE,
-    ("outputs", "reject_active"): OneOf(("high", "low")),
-    ("outputs", "reject_on"): OneOf(("NG", "MARGINAL", "ERROR")),
-    ("outputs", "reject_after_parts"): Within(0, 1000),
-    ("outputs", "reject_delay_ms"): Within(0, 600_000),
-    ("outputs", "reject_pulse_ms"): Within(1, 10_000),
-    ("outputs", "busy_pin"): _PIN_OR_NONE,
-    ("outputs", "busy_active"): OneOf(("high", "low")),
-    ("outputs", "ready_pin"): _PIN_OR_NONE,
-    ("outputs", "ready_active"): OneOf(("high", "low")),
-    ("mqtt", "host"): _HOST,
-    ("mqtt", "port"): Within(1, 65535),
-    ("mqtt", "prefix"): _LEVELS,
-    ("mqtt", "username"): Matching(r"[^\x00]{0,1024}", "1024 characters at most"),
-    ("mqtt", "password_file"): _PATH_OR_NONE,
-    ("mqtt", "ca_file"): _PATH_OR_NONE,
-    ("mqtt", "cert_file"): _PATH_OR_NONE,
-    ("mqtt", "key_file"): _PATH_OR_NONE,
-    ("mqtt", "client_id"): Matching(r"[^\x00\s]{0,128}", "at most 128 characters without spaces"),
-    ("mqtt", "protocol"): OneOf(("auto", "5", "3.1.1")),
-    ("mqtt", "keepalive_s"): Within(5, 3600),
-    ("mqtt", "message_expiry_s"): Within(1, 4_294_967_295, or_zero=True),
-    ("outbox", "max_bytes"): Within(1_000_000, 1_000_000_000_000),
-    ("outbox", "max_days"): Within(0.01, 3650),
-    ("commands", "allow"): OneOf(COMMANDS),
-    ("commands", "rate_hz"): Within(0.01, 1000),
-    ("home_assistant", "prefix"): _LEVELS,
-    ("archive", "max_bytes"): Within(1_000_000, 1e15, or_zero=True),
-    ("archive", "max_days"): Within(1, 36_500),
-    ("archive", "min_free_bytes"): Within(0, 1e15),
-    ("archive", "ok_ratio"): Within(0, 1),
-    ("archive", "format"): OneOf(("jpeg", "png")),
-    ("archive", "jpeg_quality"): Within(1, 100),
-    ("archive", "queue_bytes"): Within(0, 1e10),
-    ("archive", "publish_image_max_bytes"): Within(1000, 1_000_000, or_zero=True),
-    ("health", "dark_ratio"): Within(0, 1),
-    ("health", "bright_ratio"): Within(0, 1),
-    ("health", "focus_ratio"): Within(0, 1),
-    ("health", "frozen_frames"): Within(2, 1000, or_zero=True),
-    ("health", "moved_ratio"): Within(0.002, 0.5, or_zero=True),
-    ("health", "drift_limit"): Within(4, 100, or_zero=True),
-    ("health", "skipped_ratio"): Within(0, 1),
-    ("health", "temperature_warn_c"): Within(30, 120),
-    ("health", "temperature_alert_c"): Within(30, 120),
-    ("health", "disk_warn_ratio"): Within(0, 1),
-    ("health", "disk_alert_ratio"): Within(0, 1),
-    ("health", "memory_warn_mib"): Within(0, 100_000),
-    ("health", "resident_warn_mib"): Within(0, 100_000),
-    ("health", "broker_warn_s"): Within(1, 1_000_000),
-    ("health", "broker_alert_s"): Within(1, 1_000_000),
-    ("health", "clock_warn_s"): Within(0, 1_000_000),
-    ("log", "level"): OneOf(("debug", "info", "warning", "error")),
-}
+_REPLAY, _OPENCV, _PICAMERA = ("replay",), ("opencv",), ("picamera2",)  # what only some cameras can do
+_LIVE = (*_OPENCV, *_PICAMERA)
+
+
+def _polygons(value: Any, folder: Path) -> tuple[Polygon, ...]:
+    """Raises ValueError naming the first that is none."""
+    polygons = []
+    for number, corners in enumerate(value, start=1):
+        try:
+            polygons.append(Polygon(tuple((x, y) for x, y in corners)))
+        except (TypeError, ValueError) as error:
+            found = f"polygon {number} must be a list of 3 corners [x, y] or more, got {corners}"
+            raise ValueError(found) from error
+    return tuple(polygons)
+
+
+def _source(value: Any, folder: Path) -> str:
+    """What has a scheme ("rtsp://...") is an address, anything else a path."""
+    return value if "://" in value else str(folder / value)
+
+
+@dataclass(frozen=True, slots=True)
+class StationConfig:
+    """[station]"""
+
+    name: str = key("", Matching(f"({_NAME})?", 'empty, or 1..64 letters, digits, ".", "_" or "-"'))
+    state: Path = key("/var/lib/edgevision", _PATH, from_folder)
+    runtime: Path = key("/run/edgevision", _PATH, from_folder)
+
+
+@dataclass(frozen=True, slots=True)
+class BundlesConfig:
+    """[bundle]; `signers` None: nobody has to sign."""
+
+    path: Path = key("/var/lib/edgevision/models", _PATH, from_folder)
+    signers: Path | None = key("", _PATH_OR_NONE, from_folder_or_none)
+    allow_learned: bool = key(False)
+    keep: int = key(5, Within(2, 100))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """[model]; `threads` None: see interpreter.py."""
 
-    threads: int | None
-    runtime: str
-    latency_budget_ms: float
+    threads: int | None = key(0, Within(1, 64, or_zero=True), or_none)
+    runtime: str = key("auto", OneOf(("auto", "ai-edge-litert", "tflite-runtime")))
+    latency_budget_ms: float = key(0.0, Within(0.001, 60_000, or_zero=True))
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictConfig:
     """[verdict]"""
 
-    votes_needed: int = 1
-    votes_of: int = 1
-    hysteresis_ratio: float = 0.0
-    unfamiliar: str = "marginal"
+    votes_needed: int = key(1, Within(1, 100))
+    votes_of: int = key(1, Within(1, 100))
+    hysteresis_ratio: float = key(0.0, Within(0, 0.9))
+    unfamiliar: str = key("marginal", OneOf(("marginal", "judge")))
 
     @property
     def doubts(self) -> bool:
@@ -192,108 +131,117 @@ class VerdictConfig:
 class InspectionConfig:
     """[inspection]"""
 
-    region: RegionOfInterest
+    roi: tuple[Polygon, ...] = key([], Within(0, 65535), _polygons)
+    ignore: tuple[Polygon, ...] = key([], Within(0, 65535), _polygons)
+
+    @property
+    def region(self) -> RegionOfInterest:
+        """What is looked at."""
+        return RegionOfInterest(self.roi, self.ignore)
 
 
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
     """[camera]"""
 
-    kind: str
-    source: str
-    number: int
-    width_px: int
-    height_px: int
-    rate_hz: float
-    loop: bool
-    timeout_s: float
-    max_failures: int
-    stream: str
-    lores_width_px: int
-    lores_height_px: int
-    exposure_us: int
-    gain_ratio: float
-    colour_gains: tuple[float, ...]
-    mirror: bool
-    flip: bool
-    latency_ms: float
-    reopen_s: float
-    mode_change: str
-    faults: tuple[str, ...]
-    fault_seed: int
+    kind: str = key("replay", OneOf(("replay", "opencv", "picamera2")))
+    source: str = key(
+        "/var/lib/edgevision/images", Matching(_PATH.pattern, f"an address, or {_PATH.expected}"), _source
+    )
+    number: int = key(0, Within(0, 7), only=_PICAMERA)
+    width_px: int = key(0, Within(16, 16384, or_zero=True), only=_LIVE)
+    height_px: int = key(0, Within(16, 16384, or_zero=True), only=_LIVE)
+    rate_hz: float = key(0.0, Within(0.05, 1000, or_zero=True))
+    loop: bool = key(False, only=_REPLAY)
+    timeout_s: float = key(5.0, Within(0.1, 60))
+    max_failures: int = key(5, Within(1, 1000))
+    stream: str = key("main", OneOf(("main", "lores")), only=_PICAMERA)
+    lores_width_px: int = key(640, Within(16, 16384), only=_PICAMERA)
+    lores_height_px: int = key(480, Within(16, 16384), only=_PICAMERA)
+    exposure_us: int = key(0, Within(1, 200_000_000, or_zero=True), only=_LIVE)
+    gain_ratio: float = key(0.0, Within(1, 64, or_zero=True), only=_PICAMERA)
+    colour_gains: tuple[float, ...] = key([0.0, 0.0], Within(0.1, 32, or_zero=True), frozen, only=_PICAMERA)
+    mirror: bool = key(False, only=_PICAMERA)
+    flip: bool = key(False, only=_PICAMERA)
+    latency_ms: float = key(100.0, Within(0, 10_000), only=_OPENCV)
+    reopen_s: float = key(60.0, Within(1, 86_400, or_zero=True), only=_OPENCV)
+    mode_change: str = key("ERROR", OneOf(("ERROR", "MARGINAL")))
+    faults: tuple[str, ...] = key([], Matching(FAULT, FAULT_EXPECTED), frozen, only=_REPLAY)
+    fault_seed: int = key(0, Within(0, 2**31), only=_REPLAY)
 
 
 @dataclass(frozen=True, slots=True)
 class TriggerConfig:
     """[trigger]"""
 
-    kind: str
-    interval_s: float
-    pin: int
-    edge: str
-    pull: str
-    debounce_ms: float
-    queue_limit: int
-    timeout_s: float
+    kind: str = key("free-run", OneOf(("free-run", "interval", "gpio", "mqtt")))
+    interval_s: float = key(1.0, Within(0.01, 86_400))
+    pin: int = key(17, _PIN)
+    edge: str = key("falling", OneOf(("rising", "falling")))
+    pull: str = key("up", OneOf(("up", "down", "none")))
+    debounce_ms: float = key(20.0, Within(0, 10_000))
+    queue_limit: int = key(16, Within(1, 1000))
+    timeout_s: float = key(1.0, Within(0.05, 60))
 
 
 @dataclass(frozen=True, slots=True)
 class OutputsConfig:
     """[outputs]; a pin of -1 is not used"""
 
-    reject_pin: int
-    reject_active: str
-    reject_on: tuple[str, ...]
-    reject_after_parts: int
-    reject_delay_ms: float
-    reject_pulse_ms: float
-    busy_pin: int
-    busy_active: str
-    ready_pin: int
-    ready_active: str
+    reject_pin: int = key(-1, _PIN_OR_NONE)
+    reject_active: str = key("high", OneOf(("high", "low")))
+    reject_on: tuple[str, ...] = key(["NG", "MARGINAL", "ERROR"], OneOf(("NG", "MARGINAL", "ERROR")), frozen)
+    reject_after_parts: int = key(0, Within(0, 1000))
+    reject_delay_ms: float = key(0.0, Within(0, 600_000))
+    reject_pulse_ms: float = key(50.0, Within(1, 10_000))
+    busy_pin: int = key(-1, _PIN_OR_NONE)
+    busy_active: str = key("high", OneOf(("high", "low")))
+    ready_pin: int = key(-1, _PIN_OR_NONE)
+    ready_active: str = key("high", OneOf(("high", "low")))
 
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
     """How to trust the broker, and how to be trusted. `ca_file` None: the authorities of the system."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    insecure: bool = False
+    ca_file: Path | None = key("", _PATH_OR_NONE, from_folder_or_none)
+    cert_file: Path | None = key("", _PATH_OR_NONE, from_folder_or_none)
+    key_file: Path | None = key("", _PATH_OR_NONE, from_folder_or_none)
+    insecure: bool = key(False)
 
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """[mqtt], with the password in place of its file; `tls` None: in clear. `message_expiry_s` 0: never."""
+    """[mqtt], and the password that is in its file; `tls` None: in clear. `message_expiry_s` 0: never."""
 
-    host: str
-    port: int
-    prefix: str
-    client_id: str
-    protocol: str
-    keepalive_s: int
-    username: str | None
-    password: str | None = field(repr=False)
-    tls: TlsConfig | None
-    message_expiry_s: int
+    host: str = key("localhost", _HOST)
+    port: int = key(1_883, Within(1, 65535))
+    prefix: str = key("edgevision", _LEVELS)
+    client_id: str = key("", Matching(r"[^\x00\s]{0,128}", "at most 128 characters without spaces"))
+    protocol: str = key("auto", OneOf(("auto", "5", "3.1.1")))
+    keepalive_s: int = key(30, Within(5, 3600))
+    username: str | None = key("", Matching(r"[^\x00]{0,1024}", "1024 characters at most"), or_none)
+    password_file: Path | None = key("", _PATH_OR_NONE, from_folder_or_none)
+    password: str | None = field(default=None, repr=False)
+    tls: TlsConfig | None = key(False, read=or_none)
+    message_expiry_s: int = key(0, Within(1, 4_294_967_295, or_zero=True))
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxConfig:
     """[outbox]"""
 
-    max_bytes: int
-    max_days: float
+    max_bytes: int = key(1_000_000_000, Within(1_000_000, 1_000_000_000_000))
+    max_days: float = key(14.0, Within(0.01, 3650))
 
 
 @dataclass(frozen=True, slots=True)
 class CommandsConfig:
     """[commands]"""
 
-    enabled: bool
-    allow: tuple[str, ...]
-    rate_hz: float
+    enabled: bool = key(False)
+    allow: tuple[str, ...] = key([], OneOf(COMMANDS), frozen)
+    rate_hz: float = key(5.0, Within(0.01, 1000))
 
     @property
     def taken(self) -> tuple[str, ...]:
@@ -305,44 +253,51 @@ class CommandsConfig:
 class HomeAssistantConfig:
     """[home_assistant]"""
 
-    enabled: bool
-    prefix: str
+    enabled: bool = key(False)
+    prefix: str = key("homeassistant", _LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveConfig:
     """[archive]"""
 
-    max_bytes: int
-    max_days: int
-    min_free_bytes: int
-    ok_ratio: float
-    format: str
-    jpeg_quality: int
-    queue_bytes: int
-    publish_image_max_bytes: int
+    max_bytes: int = key(2_000_000_000, Within(1_000_000, 1e15, or_zero=True))
+    max_days: int = key(90, Within(1, 36_500))
+    min_free_bytes: int = key(500_000_000, Within(0, 1e15))
+    ok_ratio: float = key(0.01, Within(0, 1))
+    format: str = key("jpeg", OneOf(("jpeg", "png")))
+    jpeg_quality: int = key(95, Within(1, 100))
+    queue_bytes: int = key(6_000_000, Within(0, 1e10))
+    publish_image_max_bytes: int = key(0, Within(1000, 1_000_000, or_zero=True))
 
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
     """[health]"""
 
-    dark_ratio: float
-    bright_ratio: float
-    focus_ratio: float
-    frozen_frames: int
-    moved_ratio: float
-    drift_limit: float
-    skipped_ratio: float
-    temperature_warn_c: float
-    temperature_alert_c: float
-    disk_warn_ratio: float
-    disk_alert_ratio: float
-    memory_warn_mib: float
-    resident_warn_mib: float
-    broker_warn_s: float
-    broker_alert_s: float
-    clock_warn_s: float
+    dark_ratio: float = key(0.5, Within(0, 1))
+    bright_ratio: float = key(0.5, Within(0, 1))
+    focus_ratio: float = key(0.5, Within(0, 1))
+    frozen_frames: int = key(10, Within(2, 1000, or_zero=True))
+    moved_ratio: float = key(0.03, Within(0.002, 0.5, or_zero=True))
+    drift_limit: float = key(12.0, Within(4, 100, or_zero=True))
+    skipped_ratio: float = key(0.9, Within(0, 1))
+    temperature_warn_c: float = key(75.0, Within(30, 120))
+    temperature_alert_c: float = key(80.0, Within(30, 120))
+    disk_warn_ratio: float = key(0.1, Within(0, 1))
+    disk_alert_ratio: float = key(0.03, Within(0, 1))
+    memory_warn_mib: float = key(100.0, Within(0, 100_000))
+    resident_warn_mib: float = key(300.0, Within(0, 100_000))
+    broker_warn_s: float = key(30.0, Within(1, 1_000_000))
+    broker_alert_s: float = key(600.0, Within(1, 1_000_000))
+    clock_warn_s: float = key(300.0, Within(0, 1_000_000))
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """[log]"""
+
+    level: str = key("info", OneOf(("debug", "info", "warning", "error")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +324,6 @@ class Config:
     home_assistant: HomeAssistantConfig
     archive: ArchiveConfig
     health: HealthConfig
-    password_file: Path | None
     log_level: str
 
     @property
@@ -392,6 +346,26 @@ class Config:
         return f"{self.mqtt.prefix}/{self.station}"
 
 
+SECTIONS: dict[str, tuple[type, ...]] = {
+    "station": (StationConfig,),
+    "bundle": (BundlesConfig,),
+    "model": (ModelConfig,),
+    "verdict": (VerdictConfig,),
+    "inspection": (InspectionConfig,),
+    "camera": (CameraConfig,),
+    "trigger": (TriggerConfig,),
+    "outputs": (OutputsConfig,),
+    "mqtt": (MqttConfig, TlsConfig),
+    "outbox": (OutboxConfig,),
+    "commands": (CommandsConfig,),
+    "home_assistant": (HomeAssistantConfig,),
+    "archive": (ArchiveConfig,),
+    "health": (HealthConfig,),
+    "log": (LogConfig,),
+}
+LIMITS = limits(SECTIONS)
+
+
 def load(path: Path) -> Config:
     """The configuration in a file. Raises ConfigError with every problem of the file, one a line."""
     tables = load_tables(DEFAULT_PATH, path, LIMITS, lambda tables: _conflicts(tables, path.parent))
@@ -407,15 +381,15 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
         problems.append("[mqtt] password_file: needs a username beside it")
     problems += _tls_conflicts(tables["mqtt"], folder)
-    for read in (
-        lambda: _read_password(tables["mqtt"], folder),
-        lambda: _polygons(tables, "roi"),
-        lambda: _polygons(tables, "ignore"),
-    ):
+    try:
+        _read_password(tables["mqtt"], folder)
+    except ConfigError as error:
+        problems.append(str(error))
+    for name in keys(InspectionConfig):
         try:
-            read()
-        except ConfigError as error:
-            problems.append(str(error))
+            _polygons(tables["inspection"][name], folder)
+        except ValueError as error:
+            problems.append(f"[inspection] {name}: {error}")
     return problems
 
 
@@ -431,10 +405,10 @@ def _camera_conflicts(camera: dict[str, Any]) -> list[str]:
         problems.append(
             f"[camera] timeout_s: must be more than 1/rate_hz = {1 / rate_hz:g}, got {timeout_s:g}"
         )
-    default = read_toml(DEFAULT_PATH)["camera"]
-    for key, kinds in _KINDS_OF.items():
-        if camera[key] != default[key] and camera["kind"] not in kinds:
-            problems.append(f"[camera] {key}: is for kind {' and '.join(kinds)}, got kind {camera['kind']}")
+    for name, one in keys(CameraConfig).items():
+        if one.only and camera[name] != one.default and camera["kind"] not in one.only:
+            kinds = " and ".join(one.only)
+            problems.append(f"[camera] {name}: is for kind {kinds}, got kind {camera['kind']}")
     if rate_hz and camera["exposure_us"] * rate_hz > 1e6:
         problems.append(
             f"[camera] exposure_us: must be at most 1e6/rate_hz = {1e6 / rate_hz:g}, "
@@ -479,37 +453,25 @@ def _unordered(health: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _polygons(tables: Tables, key: str) -> tuple[Polygon, ...]:
-    """Raises ConfigError naming the first that is none."""
-    polygons = []
-    for number, corners in enumerate(tables["inspection"][key], start=1):
-        where = f"[inspection] {key}: polygon {number}"
-        try:
-            polygons.append(Polygon(tuple((x, y) for x, y in corners)))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where} must be a list of 3 corners [x, y] or more, got {corners}") from error
-    return tuple(polygons)
-
-
 def _tls_conflicts(mqtt: dict[str, Any], folder: Path) -> list[str]:
     """Keys that mean nothing without another one, and files that cannot be read."""
     problems = []
     files = ("ca_file", "cert_file", "key_file")
-    needs = [(key, "tls") for key in (*files, "insecure")]
+    needs = [(name, "tls") for name in (*files, "insecure")]
     needs += [("cert_file", "key_file"), ("key_file", "cert_file")]
     problems += [
-        f"[mqtt] {key}: needs {'tls = true' if other == 'tls' else f'a {other}'} beside it"
-        for key, other in needs
-        if mqtt[key] and not mqtt[other]
+        f"[mqtt] {name}: needs {'tls = true' if other == 'tls' else f'a {other}'} beside it"
+        for name, other in needs
+        if mqtt[name] and not mqtt[other]
     ]
     if mqtt["ca_file"] and mqtt["insecure"]:
         problems.append("[mqtt] insecure: believes every broker, and ca_file only some: take one of them out")
-    for key in files:
+    for name in files:
         try:
-            if mqtt[key]:
-                (folder / mqtt[key]).read_bytes()
+            if mqtt[name]:
+                (folder / mqtt[name]).read_bytes()
         except OSError as error:
-            problems.append(f"[mqtt] {key}: {folder / mqtt[key]}: {error.strerror}")
+            problems.append(f"[mqtt] {name}: {folder / mqtt[name]}: {error.strerror}")
     return problems
 
 
@@ -548,64 +510,28 @@ def _read_password(mqtt: dict[str, Any], folder: Path) -> str | None:
 
 def _config(path: Path, tables: Tables) -> Config:
     folder = path.parent
-    station = tables["station"]["name"] or _host_name()
-    model, camera, mqtt = tables["model"], tables["camera"], tables["mqtt"]
+    made = {"mqtt": {"password": _read_password(tables["mqtt"], folder), "tls": _tls(tables["mqtt"], folder)}}
+    sections: dict[str, Any] = {
+        name: section(kind, tables[name], folder, **made.get(name, {}))
+        for name, (kind, *_) in SECTIONS.items()
+    }
+    station, bundles, log = (sections.pop(name) for name in ("station", "bundle", "log"))
     return Config(
         path=path,
-        station=station,
-        state=folder / tables["station"]["state"],
-        runtime=folder / tables["station"]["runtime"],
-        bundle=folder / tables["bundle"]["path"],
-        signers=folder / tables["bundle"]["signers"] if tables["bundle"]["signers"] else None,
-        allow_learned=tables["bundle"]["allow_learned"],
-        keep_bundles=tables["bundle"]["keep"],
-        inspection=InspectionConfig(
-            RegionOfInterest(*(_polygons(tables, key) for key in ("roi", "ignore"))),
-        ),
-        model=ModelConfig(**{**model, "threads": model["threads"] or None}),
-        verdict=VerdictConfig(**tables["verdict"]),
-        camera=_camera(camera, folder),
-        trigger=TriggerConfig(**tables["trigger"]),
-        outputs=OutputsConfig(**_frozen(tables["outputs"])),
-        mqtt=MqttConfig(
-            host=mqtt["host"],
-            port=mqtt["port"],
-            prefix=mqtt["prefix"],
-            client_id=mqtt["client_id"],
-            protocol=mqtt["protocol"],
-            keepalive_s=mqtt["keepalive_s"],
-            username=mqtt["username"] or None,
-            password=_read_password(mqtt, folder),
-            tls=_tls(mqtt, folder),
-            message_expiry_s=mqtt["message_expiry_s"],
-        ),
-        outbox=OutboxConfig(**tables["outbox"]),
-        commands=CommandsConfig(**{**tables["commands"], "allow": tuple(tables["commands"]["allow"])}),
-        home_assistant=HomeAssistantConfig(**tables["home_assistant"]),
-        archive=ArchiveConfig(**tables["archive"]),
-        health=HealthConfig(**tables["health"]),
-        password_file=folder / mqtt["password_file"] if mqtt["password_file"] else None,
-        log_level=tables["log"]["level"],
+        station=station.name or _host_name(),
+        state=station.state,
+        runtime=station.runtime,
+        bundle=bundles.path,
+        signers=bundles.signers,
+        allow_learned=bundles.allow_learned,
+        keep_bundles=bundles.keep,
+        log_level=log.level,
+        **sections,
     )
-
-
-def _camera(camera: dict[str, Any], folder: Path) -> CameraConfig:
-    """A source with a scheme ("rtsp://...") is an address, any other a path."""
-    source = camera["source"]
-    return CameraConfig(
-        **{**_frozen(camera), "source": source if "://" in source else str(folder / source)},
-    )
-
-
-def _frozen(table: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
 def _tls(mqtt: dict[str, Any], folder: Path) -> TlsConfig | None:
-    if not mqtt["tls"]:
-        return None
-    files = {key: folder / mqtt[key] if mqtt[key] else None for key in ("ca_file", "cert_file", "key_file")}
-    return TlsConfig(**files, insecure=mqtt["insecure"])
+    return section(TlsConfig, mqtt, folder) if mqtt["tls"] else None
 
 
 def _name_conflicts(tables: Tables) -> list[str]:

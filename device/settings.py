@@ -1,7 +1,8 @@
 """Reading a TOML file against a default one: the default is the documentation and the schema.
 
 A key that the default file lacks is unknown, and a value must have the type of the default's. What a type
-cannot say (ranges, choices) is said by `Limits`. All problems of a file are reported at once, one a line:
+cannot say (ranges, choices) is said by the key's limit, which stands with its default at the field of the
+section's dataclass that holds it (`key`). All problems of a file are reported at once, one a line:
 
     config.toml: [mqtt] keepalive_s: must be 5..3600, got -1
 """
@@ -14,9 +15,9 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from device.errors import ConfigError
 
@@ -76,6 +77,85 @@ class Matching:
 
     def allows(self, value: Any) -> bool:
         return re.fullmatch(self.pattern, value) is not None
+
+
+# ---- the keys of a section, as a dataclass
+
+
+def as_it_is(value: Any, folder: Path) -> Any:
+    """What is in the file is what is wanted."""
+    return value
+
+
+def frozen(value: Any, folder: Path) -> tuple[Any, ...]:
+    """An array."""
+    return tuple(value)
+
+
+def or_none(value: Any, folder: Path) -> Any:
+    """Empty, or 0, is None."""
+    return value or None
+
+
+def from_folder(value: Any, folder: Path) -> Path:
+    """A path, which counts from the folder of the file unless it is absolute."""
+    return folder / str(value)
+
+
+def from_folder_or_none(value: Any, folder: Path) -> Path | None:
+    """The same, and None where it is empty."""
+    return folder / str(value) if value else None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a section: its value in the default file, what is legal, and what a program makes of a value.
+
+    `only`: the values of the section's key `kind` that it is for; empty: all.
+    """
+
+    default: Any
+    limit: Limit | None
+    read: Callable[[Any, Path], Any]
+    only: tuple[str, ...]
+
+
+def key(
+    default: Any,
+    limit: Limit | None = None,
+    read: Callable[[Any, Path], Any] = as_it_is,
+    only: tuple[str, ...] = (),
+) -> Any:
+    """A field of a section's dataclass. A relative path of the default counts from the working folder."""
+    described = {"key": Key(default, limit, read, only)}
+    return field(default_factory=lambda: read(default, Path()), metadata=described)
+
+
+def keys(*kinds: type) -> dict[str, Key]:
+    """The keys that dataclasses hold, by name; a field that was not made by `key` is none."""
+    return {one.name: one.metadata["key"] for kind in kinds for one in fields(kind) if "key" in one.metadata}
+
+
+def limits(sections: Mapping[str, tuple[type, ...]]) -> Limits:
+    """What is legal in each section: {(section, key): limit}, without keys that their type says all of."""
+    return {
+        (section, name): one.limit
+        for section, kinds in sections.items()
+        for name, one in keys(*kinds).items()
+        if one.limit is not None
+    }
+
+
+Section = TypeVar("Section")
+
+
+def section(kind: type[Section], table: Mapping[str, Any], folder: Path = Path(), **made: Any) -> Section:
+    """A section's dataclass from its table. `made`: fields that are no keys, or that need more than one."""
+    read = {name: one.read(table[name], folder) for name, one in keys(kind).items() if name not in made}
+    return kind(**read, **made)
+
+
+# ---- reading
 
 
 def no_conflicts(tables: Tables) -> list[str]:

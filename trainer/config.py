@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from device.image.geometry import ResizeMode
-from device.settings import Limits, Matching, OneOf, Within, load_tables
+from device.settings import Matching, OneOf, Within, key, limits, load_tables, section
 
 DEFAULT = Path(__file__).with_name("default.toml")
 WHEN = ("auto", "always", "never")
@@ -18,196 +18,196 @@ ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that MobileNetV2 is publ
 class InputConfig:
     """How large the model's input is, and how an image is brought to it."""
 
-    max_size: int
-    scales: list[float]
-    min_defect_px: float
-    tile_size: int
-    tile_overlap: float
-    resize: ResizeMode
-    max_macs: float
-    cache_bytes: int
+    max_size: int = key(1024, Within(32, 4096))
+    scales: list[float] = key([1.0, 0.5], Within(0.05, 1.0))
+    min_defect_px: float = key(6.0, Within(0.0, 256.0))
+    tile_size: int = key(512, Within(32, 4096, or_zero=True))
+    tile_overlap: float = key(0.2, Within(0.0, 0.5))
+    resize: ResizeMode = key("stretch", OneOf(get_args(ResizeMode)))
+    max_macs: float = key(0.0, Within(0.0, 1e13))
+    cache_bytes: int = key(4_000_000_000, Within(0, 10**13))
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentConfig:
     """What copies of an image are made to train a network on."""
 
-    flip_horizontal: str
-    flip_vertical: str
-    quarter_turns: str
-    rotation_deg: float
-    zoom: float
-    shift: float
-    brightness: float
-    contrast: float
-    fill: str
+    flip_horizontal: str = key("auto", OneOf(WHEN))
+    flip_vertical: str = key("auto", OneOf(WHEN))
+    quarter_turns: str = key("auto", OneOf(WHEN))
+    rotation_deg: float = key(0.0, Within(0.0, 180.0))
+    zoom: float = key(0.0, Within(0.0, 1.0))
+    shift: float = key(0.0, Within(0.0, 0.5))
+    brightness: float = key(0.05, Within(0.0, 0.5))
+    contrast: float = key(0.1, Within(0.0, 0.9))
+    fill: str = key("zoom", OneOf(("zoom", "edge", "level")))
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
     """Which images are trained on how often, and what they weigh."""
 
-    defective_share: float
-    class_weights: str
+    defective_share: float = key(0.5, Within(0.01, 0.99, or_zero=True))
+    class_weights: str = key("none", OneOf(("none", "balanced")))
 
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
     """How much of the data is used."""
 
-    limit: int
+    limit: int = key(0, Within(0, 10**9))
 
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig:
     """Who is held out, and who judges whom."""
 
-    test_share: float
-    folds: int
+    test_share: float = key(0.3, Within(0.0, 0.9))
+    folds: int = key(5, Within(2, 20))
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeConfig:
     """What the probe tries."""
 
-    max_megapixels: float
-    strengths: list[float]
-    pooling_shares: list[float]
-    finalists: int
-    mask_weights: list[float]
+    max_megapixels: float = key(600.0, Within(1.0, 1e6))
+    strengths: list[float] = key([0.1, 1.0], Within(1e-6, 1e6))
+    pooling_shares: list[float] = key([1.0, 0.1, 0.03, 0.01], Within(1e-4, 1.0))
+    finalists: int = key(2, Within(1, 50))
+    mask_weights: list[float] = key([0.0, 0.1, 1.0], Within(0.0, 100.0))
 
 
 @dataclass(frozen=True, slots=True)
 class ScratchConfig:
     """How a network is trained from random weights."""
 
-    alpha: float
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    mask_weight: float
+    alpha: float = key(0.35, OneOf(ALPHAS))
+    epochs: int = key(20, Within(1, 10000))
+    batch_size: int = key(8, Within(1, 1024))
+    learning_rate: float = key(0.004, Within(1e-7, 1.0))
+    mask_weight: float = key(1.0, Within(0.0, 100.0))
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
     """Whether and how a decoder is taught in place of the probe's linear head."""
 
-    when: str
-    folds: int
-    steps: int
-    batch_size: int
-    learning_rate: float
-    image_weight: float
-    varied: float
-    made: float
+    when: str = key("auto", OneOf(("auto", "never")))
+    folds: int = key(3, Within(2, 20))
+    steps: int = key(300, Within(1, 100_000))
+    batch_size: int = key(3, Within(1, 64))
+    learning_rate: float = key(0.002, Within(1e-7, 1.0))
+    image_weight: float = key(0.3, Within(0.0, 100.0))
+    varied: float = key(0.6, Within(0.0, 1.0))
+    made: float = key(0.0, Within(0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
     """Whether and how the network is trained on from the probe's result."""
 
-    when: str
-    epochs: int
-    head_epochs: int
-    from_block: int
-    learning_rate: float
-    head_learning_rate: float
-    warm_up_share: float
-    batch_size: int
-    gamma: float
-    alpha: float
-    mask_weight: float
-    monitor: str
-    patience: int
+    when: str = key("gpu", OneOf(("gpu", "always", "never")))
+    epochs: int = key(8, Within(1, 10000))
+    head_epochs: int = key(1, Within(0, 10000))
+    from_block: int = key(6, Within(0, 18))
+    learning_rate: float = key(1e-05, Within(1e-9, 1.0))
+    head_learning_rate: float = key(0.0001, Within(1e-9, 1.0))
+    warm_up_share: float = key(0.1, Within(0.0, 1.0))
+    batch_size: int = key(8, Within(1, 4096))
+    gamma: float = key(2.0, Within(0.0, 10.0))
+    alpha: float = key(0.5, Within(0.0, 1.0))
+    mask_weight: float = key(0.1, Within(0.0, 100.0))
+    monitor: str = key("ap", OneOf(("ap", "f1")))
+    patience: int = key(3, Within(1, 10000))
 
 
 @dataclass(frozen=True, slots=True)
 class DenseConfig:
     """How --head dense is trained."""
 
-    alpha: float
-    epochs: int
-    learning_rate: float
-    dropout: float
-    patience: int
+    alpha: float = key(1.0, OneOf(ALPHAS))
+    epochs: int = key(40, Within(1, 10000))
+    learning_rate: float = key(0.001, Within(1e-9, 1.0))
+    dropout: float = key(0.3, Within(0.0, 0.9))
+    patience: int = key(10, Within(1, 10000))
 
 
 @dataclass(frozen=True, slots=True)
 class QatConfig:
     """How --qat trains on."""
 
-    epochs: int
-    learning_rate: float
+    epochs: int = key(3, Within(1, 10000))
+    learning_rate: float = key(1e-05, Within(1e-9, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class HardwareConfig:
     """What the training may use of what is there."""
 
-    devices: int
-    precision: str
+    devices: int = key(0, Within(0, 64))
+    precision: str = key("auto", OneOf(("auto", "float32", "mixed_bfloat16", "mixed_float16")))
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdConfig:
     """Where NG and MARGINAL begin, and what must be known of it."""
 
-    choose: str
-    precision: float
-    false_reject_rate: float
-    cost_of_miss: float
-    cost_of_false_reject: float
-    defect_rate: float
-    confidence: float
-    marginal_share: float
+    choose: str = key("f1", OneOf(("f1", "precision", "false_reject_rate", "cost")))
+    precision: float = key(0.99, Within(0.01, 0.999999))
+    false_reject_rate: float = key(0.01, Within(0.000001, 0.99))
+    cost_of_miss: float = key(100.0, Within(0.0, 1e12))
+    cost_of_false_reject: float = key(1.0, Within(0.0, 1e12))
+    defect_rate: float = key(0.0, Within(0.0, 0.999))
+    confidence: float = key(0.95, Within(0.5, 0.9999))
+    marginal_share: float = key(0.02, Within(0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class FamiliarConfig:
     """Which pictures the model may judge."""
 
-    rate: float
+    rate: float = key(0.01, Within(0.0001, 0.5, or_zero=True))
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationConfig:
     """What sets the ranges of the int8 numbers."""
 
-    images: int
+    images: int = key(40, Within(2, 10000))
 
 
 @dataclass(frozen=True, slots=True)
 class BundleConfig:
     """What the bundle is called, and what travels with it."""
 
-    name: str
-    golden: int
+    name: str = key("", Matching(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", "letters, digits, '.', '_' or '-'"))
+    golden: int = key(3, Within(1, 100))
 
 
 @dataclass(frozen=True, slots=True)
 class ReportConfig:
     """How much the report shows."""
 
-    images: int
-    thumbnail_px: int
-    map_images: int
-    gradient: bool
-    max_bytes: int
+    images: int = key(6, Within(0, 100))
+    thumbnail_px: int = key(320, Within(64, 1024))
+    map_images: int = key(16, Within(0, 100_000))
+    gradient: bool = key(True, OneOf((True, False)))
+    max_bytes: int = key(1_500_000, Within(0, 50_000_000))
 
 
 @dataclass(frozen=True, slots=True)
 class GoodOnlyConfig:
     """How a memory of good parts is made, with --mode good-only."""
 
-    input_px: int
-    images: int
-    made_defects: int
-    folds: int
-    max_bytes: int
-    search_macs_per_px: float
-    pooling_shares: list[float]
-    sigmas: list[float]
-    image_weights: list[float]
+    input_px: int = key(512, Within(32, 4096))
+    images: int = key(500, Within(10, 10000))
+    made_defects: int = key(100, Within(4, 10000))
+    folds: int = key(5, Within(2, 20))
+    max_bytes: int = key(8_388_608, Within(100_000, 1_000_000_000))
+    search_macs_per_px: float = key(700.0, Within(1.0, 1e6))
+    pooling_shares: list[float] = key([0.1, 0.03, 0.01, 0.003], Within(1e-4, 1.0))
+    sigmas: list[float] = key([0.0, 1.0], Within(0.0, 8.0))
+    image_weights: list[float] = key([0.0, 1.0], Within(0.0, 100.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,121 +234,14 @@ class Config:
     good_only: GoodOnlyConfig
 
 
-LIMITS: Limits = {
-    ("input", "max_size"): Within(32, 4096),
-    ("input", "scales"): Within(0.05, 1.0),
-    ("input", "min_defect_px"): Within(0.0, 256.0),
-    ("input", "tile_size"): Within(32, 4096, or_zero=True),
-    ("input", "tile_overlap"): Within(0.0, 0.5),
-    ("input", "resize"): OneOf(get_args(ResizeMode)),
-    ("input", "max_macs"): Within(0.0, 1e13),
-    ("data", "limit"): Within(0, 10**9),
-    ("input", "cache_bytes"): Within(0, 10**13),
-    ("augment", "flip_horizontal"): OneOf(WHEN),
-    ("augment", "flip_vertical"): OneOf(WHEN),
-    ("augment", "quarter_turns"): OneOf(WHEN),
-    ("augment", "rotation_deg"): Within(0.0, 180.0),
-    ("augment", "zoom"): Within(0.0, 1.0),
-    ("augment", "shift"): Within(0.0, 0.5),
-    ("augment", "brightness"): Within(0.0, 0.5),
-    ("augment", "contrast"): Within(0.0, 0.9),
-    ("augment", "fill"): OneOf(("zoom", "edge", "level")),
-    ("sampling", "defective_share"): Within(0.01, 0.99, or_zero=True),
-    ("sampling", "class_weights"): OneOf(("none", "balanced")),
-    ("split", "test_share"): Within(0.0, 0.9),
-    ("split", "folds"): Within(2, 20),
-    ("probe", "max_megapixels"): Within(1.0, 1e6),
-    ("probe", "strengths"): Within(1e-6, 1e6),
-    ("probe", "pooling_shares"): Within(1e-4, 1.0),
-    ("probe", "finalists"): Within(1, 50),
-    ("probe", "mask_weights"): Within(0.0, 100.0),
-    ("scratch", "alpha"): OneOf(ALPHAS),
-    ("scratch", "epochs"): Within(1, 10000),
-    ("scratch", "batch_size"): Within(1, 1024),
-    ("scratch", "learning_rate"): Within(1e-7, 1.0),
-    ("scratch", "mask_weight"): Within(0.0, 100.0),
-    ("decoder", "when"): OneOf(("auto", "never")),
-    ("decoder", "folds"): Within(2, 20),
-    ("decoder", "steps"): Within(1, 100_000),
-    ("decoder", "batch_size"): Within(1, 64),
-    ("decoder", "learning_rate"): Within(1e-7, 1.0),
-    ("decoder", "image_weight"): Within(0.0, 100.0),
-    ("decoder", "varied"): Within(0.0, 1.0),
-    ("decoder", "made"): Within(0.0, 1.0),
-    ("finetune", "when"): OneOf(("gpu", "always", "never")),
-    ("finetune", "epochs"): Within(1, 10000),
-    ("finetune", "head_epochs"): Within(0, 10000),
-    ("finetune", "from_block"): Within(0, 18),
-    ("finetune", "learning_rate"): Within(1e-9, 1.0),
-    ("finetune", "head_learning_rate"): Within(1e-9, 1.0),
-    ("finetune", "warm_up_share"): Within(0.0, 1.0),
-    ("finetune", "batch_size"): Within(1, 4096),
-    ("finetune", "gamma"): Within(0.0, 10.0),
-    ("finetune", "alpha"): Within(0.0, 1.0),
-    ("finetune", "mask_weight"): Within(0.0, 100.0),
-    ("finetune", "monitor"): OneOf(("ap", "f1")),
-    ("finetune", "patience"): Within(1, 10000),
-    ("dense", "alpha"): OneOf(ALPHAS),
-    ("dense", "epochs"): Within(1, 10000),
-    ("dense", "learning_rate"): Within(1e-9, 1.0),
-    ("dense", "dropout"): Within(0.0, 0.9),
-    ("dense", "patience"): Within(1, 10000),
-    ("qat", "epochs"): Within(1, 10000),
-    ("qat", "learning_rate"): Within(1e-9, 1.0),
-    ("hardware", "devices"): Within(0, 64),
-    ("hardware", "precision"): OneOf(("auto", "float32", "mixed_bfloat16", "mixed_float16")),
-    ("threshold", "choose"): OneOf(("f1", "precision", "false_reject_rate", "cost")),
-    ("threshold", "precision"): Within(0.01, 0.999999),
-    ("threshold", "false_reject_rate"): Within(0.000001, 0.99),
-    ("threshold", "cost_of_miss"): Within(0.0, 1e12),
-    ("threshold", "cost_of_false_reject"): Within(0.0, 1e12),
-    ("threshold", "defect_rate"): Within(0.0, 0.999),
-    ("threshold", "confidence"): Within(0.5, 0.9999),
-    ("threshold", "marginal_share"): Within(0.0, 1.0),
-    ("familiar", "rate"): Within(0.0001, 0.5, or_zero=True),
-    ("good_only", "input_px"): Within(32, 4096),
-    ("good_only", "images"): Within(10, 10000),
-    ("good_only", "made_defects"): Within(4, 10000),
-    ("good_only", "folds"): Within(2, 20),
-    ("good_only", "max_bytes"): Within(100_000, 1_000_000_000),
-    ("good_only", "search_macs_per_px"): Within(1.0, 1e6),
-    ("good_only", "pooling_shares"): Within(1e-4, 1.0),
-    ("good_only", "sigmas"): Within(0.0, 8.0),
-    ("good_only", "image_weights"): Within(0.0, 100.0),
-    ("quantization", "images"): Within(2, 10000),
-    ("bundle", "name"): Matching(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})?", "letters, digits, '.', '_' or '-'"),
-    ("bundle", "golden"): Within(1, 100),
-    ("report", "images"): Within(0, 100),
-    ("report", "thumbnail_px"): Within(64, 1024),
-    ("report", "map_images"): Within(0, 100_000),
-    ("report", "gradient"): OneOf((True, False)),
-    ("report", "max_bytes"): Within(0, 50_000_000),
-}
+SECTIONS: dict[str, type] = get_type_hints(Config)
+LIMITS = limits({name: (kind,) for name, kind in SECTIONS.items()})
 
 
 def load(path: Path | None) -> Config:
     """The settings of a TOML file over the defaults. Raises ConfigError with every problem of the file."""
-    tables: dict[str, Any] = load_tables(DEFAULT, path or DEFAULT, LIMITS, _empty_lists)
-    return Config(
-        data=DataConfig(**tables["data"]),
-        input=InputConfig(**tables["input"]),
-        augment=AugmentConfig(**tables["augment"]),
-        sampling=SamplingConfig(**tables["sampling"]),
-        split=SplitConfig(**tables["split"]),
-        probe=ProbeConfig(**tables["probe"]),
-        scratch=ScratchConfig(**tables["scratch"]),
-        decoder=DecoderConfig(**tables["decoder"]),
-        finetune=FinetuneConfig(**tables["finetune"]),
-        dense=DenseConfig(**tables["dense"]),
-        qat=QatConfig(**tables["qat"]),
-        hardware=HardwareConfig(**tables["hardware"]),
-        threshold=ThresholdConfig(**tables["threshold"]),
-        familiar=FamiliarConfig(**tables["familiar"]),
-        quantization=QuantizationConfig(**tables["quantization"]),
-        bundle=BundleConfig(**tables["bundle"]),
-        report=ReportConfig(**tables["report"]),
-        good_only=GoodOnlyConfig(**tables["good_only"]),
-    )
+    tables = load_tables(DEFAULT, path or DEFAULT, LIMITS, _empty_lists)
+    return Config(**{name: section(kind, tables[name]) for name, kind in SECTIONS.items()})
 
 
 def _empty_lists(tables: dict[str, dict[str, Any]]) -> list[str]:

@@ -40,7 +40,7 @@ async def run(config: Config) -> None:
     plant = Plant(
         config.mqtt.prefix,
         recent_events=config.http.recent_events,
-        pictures_bytes=config.http.pictures_bytes if config.http.enabled else 0,
+        pictures_bytes=config.http.pictures_mib << 20 if config.http.enabled else 0,
     )
     triggers = Triggers(plant)
     broker = Broker(

@@ -12,7 +12,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from device.errors import ConfigError
-from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables
+from device.settings import (
+    Matching,
+    OneOf,
+    Tables,
+    Within,
+    from_folder,
+    from_folder_or_none,
+    frozen,
+    key,
+    limits,
+    load_tables,
+    or_none,
+    section,
+)
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
 CREDENTIALS = {  # what systemd's LoadCredential= may give in place of a file that is named
@@ -28,99 +41,104 @@ _PORT = Within(1, 65535)
 _LEAST_TOKEN = 16
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 _PASSWORD, _TOKEN, _SECRET = CREDENTIALS
-LIMITS: Limits = {
-    ("mqtt", "host"): _HOST,
-    ("mqtt", "port"): _PORT,
-    ("mqtt", "prefix"): Matching(
-        r"[^\s/+#$][^\s/+#]*(/[^\s/+#]+)*",
-        "topic levels separated by single slashes, without spaces, +, # or a leading $",
-    ),
-    ("mqtt", "client_id"): Matching(r"[^\x00\s]{1,100}", "1..100 characters without spaces"),
-    ("mqtt", "keepalive_s"): Within(5, 3600),
-    ("modbus", "host"): _HOST,
-    ("modbus", "port"): _PORT,
-    ("modbus", "units"): Matching(rf"\d{{1,3}}={NAME}", 'a unit and a station, "1=press-4"'),
-    ("modbus", "trigger_timeout_s"): Within(0.05, 60),
-    ("http", "host"): _HOST,
-    ("http", "port"): _PORT,
-    ("http", "recent_events"): Within(1, 10_000),
-    ("http", "pictures_mib"): Within(0, 10_000),
-    ("metrics", "host"): _HOST,
-    ("metrics", "port"): _PORT,
-    ("webhooks", "urls"): Matching(r"https?://\S+", "an address, http:// or https://"),
-    ("webhooks", "events"): OneOf(EVENTS),
-    ("webhooks", "state"): Matching(r".+", "a path"),
-    ("webhooks", "max_waiting"): Within(1, 10_000_000),
-    ("webhooks", "timeout_s"): Within(0.1, 60),
-    ("log", "level"): OneOf(("debug", "info", "warning", "error")),
-}
+
+
+def _units(value: Any, folder: Path) -> dict[int, str]:
+    """The station of each unit."""
+    pairs = (entry.split("=", 1) for entry in value)
+    return {int(unit): station for unit, station in pairs}
+
+
+def _once(value: Any, folder: Path) -> tuple[str, ...]:
+    """Each of an array once, in its order."""
+    return tuple(dict.fromkeys(value))
 
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
     """How to trust the broker, and how to be trusted. `ca_file` None: the authorities of the system."""
 
-    ca_file: Path | None
-    cert_file: Path | None
-    key_file: Path | None
+    ca_file: Path | None = key("", read=from_folder_or_none)
+    cert_file: Path | None = key("", read=from_folder_or_none)
+    key_file: Path | None = key("", read=from_folder_or_none)
 
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """[mqtt], with the password in place of its file; `tls` None: in clear."""
+    """[mqtt], and the password that is in its file; `tls` None: in clear."""
 
-    host: str
-    port: int
-    prefix: str
-    client_id: str
-    keepalive_s: int
-    username: str | None
-    password: str | None = field(repr=False)
-    tls: TlsConfig | None
+    host: str = key("localhost", _HOST)
+    port: int = key(1883, _PORT)
+    prefix: str = key(
+        "edgevision",
+        Matching(
+            r"[^\s/+#$][^\s/+#]*(/[^\s/+#]+)*",
+            "topic levels separated by single slashes, without spaces, +, # or a leading $",
+        ),
+    )
+    client_id: str = key(
+        "edgevision-bridge", Matching(r"[^\x00\s]{1,100}", "1..100 characters without spaces")
+    )
+    keepalive_s: int = key(5, Within(5, 3600))
+    username: str | None = key("", read=or_none)
+    password_file: Path | None = key("", read=from_folder_or_none)
+    password: str | None = field(default=None, repr=False)
+    tls: TlsConfig | None = key(False, read=or_none)
 
 
 @dataclass(frozen=True, slots=True)
 class ModbusConfig:
     """[modbus]; `units`: the station of each unit"""
 
-    enabled: bool
-    host: str
-    port: int
-    units: dict[int, str]
-    trigger_timeout_s: float
+    enabled: bool = key(False)
+    host: str = key("127.0.0.1", _HOST)
+    port: int = key(1502, _PORT)
+    units: dict[int, str] = key(
+        [], Matching(rf"\d{{1,3}}={NAME}", 'a unit and a station, "1=press-4"'), _units
+    )
+    trigger_timeout_s: float = key(2.0, Within(0.05, 60))
 
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """[http], with the token in place of its file"""
+    """[http], and the token that is in its file"""
 
-    enabled: bool
-    host: str
-    port: int
-    token: str | None = field(repr=False)
-    recent_events: int
-    pictures_bytes: int
+    enabled: bool = key(False)
+    host: str = key("127.0.0.1", _HOST)
+    port: int = key(8100, _PORT)
+    token_file: Path | None = key("", read=from_folder_or_none)
+    token: str | None = field(default=None, repr=False)
+    recent_events: int = key(100, Within(1, 10_000))
+    pictures_mib: int = key(32, Within(0, 10_000))
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
     """[metrics]"""
 
-    enabled: bool
-    host: str
-    port: int
+    enabled: bool = key(False)
+    host: str = key("127.0.0.1", _HOST)
+    port: int = key(9108, _PORT)
 
 
 @dataclass(frozen=True, slots=True)
 class WebhooksConfig:
-    """[webhooks], with the secret's bytes in place of its file"""
+    """[webhooks], and the secret's bytes that are in its file"""
 
-    urls: tuple[str, ...]
-    events: tuple[str, ...]
-    secret: bytes = field(repr=False)
-    state: Path
-    max_waiting: int
-    timeout_s: float
+    urls: tuple[str, ...] = key([], Matching(r"https?://\S+", "an address, http:// or https://"), _once)
+    events: tuple[str, ...] = key(["NG", "MARGINAL", "ERROR", "status"], OneOf(EVENTS), frozen)
+    secret_file: Path | None = key("", read=from_folder_or_none)
+    secret: bytes = field(default=b"", repr=False)
+    state: Path = key("/var/lib/edgevision-bridge", Matching(r".+", "a path"), from_folder)
+    max_waiting: int = key(100_000, Within(1, 10_000_000))
+    timeout_s: float = key(10.0, Within(0.1, 60))
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """[log]"""
+
+    level: str = key("info", OneOf(("debug", "info", "warning", "error")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,17 @@ class Config:
     metrics: MetricsConfig
     webhooks: WebhooksConfig
     log_level: str
+
+
+SECTIONS: dict[str, tuple[type, ...]] = {
+    "mqtt": (MqttConfig, TlsConfig),
+    "modbus": (ModbusConfig,),
+    "http": (HttpConfig,),
+    "metrics": (MetricsConfig,),
+    "webhooks": (WebhooksConfig,),
+    "log": (LogConfig,),
+}
+LIMITS = limits(SECTIONS)
 
 
 def load(path: Path) -> Config:
@@ -180,11 +209,11 @@ def _unit_conflicts(modbus: dict[str, Any]) -> list[str]:
 
 def _tls_conflicts(mqtt: dict[str, Any], folder: Path) -> list[str]:
     problems = []
-    for key in ("ca_file", "cert_file", "key_file"):
-        if mqtt[key] and not mqtt["tls"]:
-            problems.append(f"[mqtt] {key}: needs tls = true")
-        elif mqtt[key] and not (folder / mqtt[key]).is_file():
-            problems.append(f"[mqtt] {key}: {folder / mqtt[key]}: no such file")
+    for name in ("ca_file", "cert_file", "key_file"):
+        if mqtt[name] and not mqtt["tls"]:
+            problems.append(f"[mqtt] {name}: needs tls = true")
+        elif mqtt[name] and not (folder / mqtt[name]).is_file():
+            problems.append(f"[mqtt] {name}: {folder / mqtt[name]}: no such file")
     if bool(mqtt["cert_file"]) != bool(mqtt["key_file"]):
         problems.append("[mqtt] cert_file, key_file: must be given together, or neither")
     return problems
@@ -243,12 +272,12 @@ def _secret(tables: Tables, folder: Path) -> bytes:
     return secret
 
 
-def _first_line(tables: Tables, key: tuple[str, str], folder: Path) -> str | None:
+def _first_line(tables: Tables, where: tuple[str, str], folder: Path) -> str | None:
     """The first line of the file that a key names, or of systemd's credential; None: there is neither."""
-    section, name = key
-    named: str = tables[section][name]
+    part, name = where
+    named: str = tables[part][name]
     given = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(given, CREDENTIALS[key]) if given else None
+    credential = Path(given, CREDENTIALS[where]) if given else None
     if named:
         path = folder / named
     elif credential is not None and credential.is_file():
@@ -258,58 +287,23 @@ def _first_line(tables: Tables, key: tuple[str, str], folder: Path) -> str | Non
     try:
         line: str = path.read_text("utf-8").partition("\n")[0].strip()
     except OSError as error:
-        raise ConfigError(f"[{section}] {name}: {path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"[{part}] {name}: {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"[{section}] {name}: {path}: must be UTF-8 text") from None
+        raise ConfigError(f"[{part}] {name}: {path}: must be UTF-8 text") from None
     if not line:
-        raise ConfigError(f"[{section}] {name}: {path}: the first line is empty")
+        raise ConfigError(f"[{part}] {name}: {path}: the first line is empty")
     return line
 
 
 def _config(tables: Tables, folder: Path) -> Config:
-    mqtt, modbus, http, webhooks = (tables[name] for name in ("mqtt", "modbus", "http", "webhooks"))
-    pairs = (entry.split("=", 1) for entry in modbus["units"])
-    return Config(
-        mqtt=MqttConfig(
-            host=mqtt["host"],
-            port=mqtt["port"],
-            prefix=mqtt["prefix"],
-            client_id=mqtt["client_id"],
-            keepalive_s=mqtt["keepalive_s"],
-            username=mqtt["username"] or None,
-            password=_password(tables, folder),
-            tls=_tls(mqtt, folder) if mqtt["tls"] else None,
-        ),
-        modbus=ModbusConfig(
-            enabled=modbus["enabled"],
-            host=modbus["host"],
-            port=modbus["port"],
-            units={int(unit): station for unit, station in pairs},
-            trigger_timeout_s=modbus["trigger_timeout_s"],
-        ),
-        http=HttpConfig(
-            enabled=http["enabled"],
-            host=http["host"],
-            port=http["port"],
-            token=_token(tables, folder),
-            recent_events=http["recent_events"],
-            pictures_bytes=http["pictures_mib"] * 2**20,
-        ),
-        metrics=MetricsConfig(**tables["metrics"]),
-        webhooks=WebhooksConfig(
-            urls=tuple(dict.fromkeys(webhooks["urls"])),
-            events=tuple(webhooks["events"]),
-            secret=_secret(tables, folder),
-            state=folder / webhooks["state"],
-            max_waiting=webhooks["max_waiting"],
-            timeout_s=webhooks["timeout_s"],
-        ),
-        log_level=tables["log"]["level"],
-    )
-
-
-def _tls(mqtt: dict[str, Any], folder: Path) -> TlsConfig:
-    def file(key: str) -> Path | None:
-        return folder / mqtt[key] if mqtt[key] else None
-
-    return TlsConfig(file("ca_file"), file("cert_file"), file("key_file"))
+    tls = section(TlsConfig, tables["mqtt"], folder) if tables["mqtt"]["tls"] else None
+    made: dict[str, dict[str, Any]] = {
+        "mqtt": {"password": _password(tables, folder), "tls": tls},
+        "http": {"token": _token(tables, folder)},
+        "webhooks": {"secret": _secret(tables, folder)},
+    }
+    sections: dict[str, Any] = {
+        name: section(kind, tables[name], folder, **made.get(name, {}))
+        for name, (kind, *_) in SECTIONS.items()
+    }
+    return Config(log_level=sections.pop("log").level, **sections)

@@ -148,7 +148,7 @@ def _try_permissions(loaded: Config) -> str:
     for path, forbidden, right in (
         (loaded.path, stat.S_IWOTH, "written"),
         (loaded.bundle, stat.S_IWOTH, "written"),
-        (loaded.password_file, stat.S_IRWXO, "read or written"),
+        (loaded.mqtt.password_file, stat.S_IRWXO, "read or written"),
     ):
         if path is not None and _mode(path) & forbidden:
             raise ConfigError(f"{path}: may be {right} by everybody")

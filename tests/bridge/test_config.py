@@ -10,7 +10,7 @@ import pytest
 from deploy.bridge import config
 from deploy.bridge.config import DEFAULT_PATH, LIMITS, load
 from device.errors import ConfigError
-from device.settings import read_toml
+from device.settings import keys, read_toml
 
 MODBUS = '[modbus]\nenabled = true\nunits = ["1=press-4"]\n'
 
@@ -43,6 +43,12 @@ def test_the_default_file_alone_has_nothing_to_do(tmp_path: Path) -> None:
 def test_every_limit_is_of_a_key_that_exists() -> None:
     tables = read_toml(DEFAULT_PATH)
     assert all(key in tables[section] for section, key in LIMITS)
+
+
+def test_a_key_has_the_same_default_at_its_field_and_in_the_file() -> None:
+    fields = {name: keys(*kinds) for name, kinds in config.SECTIONS.items()}
+    defaults = {name: {key: one.default for key, one in held.items()} for name, held in fields.items()}
+    assert defaults == read_toml(DEFAULT_PATH)
 
 
 @pytest.mark.parametrize(

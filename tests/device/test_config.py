@@ -13,6 +13,10 @@ from device import config
 from device.errors import ConfigError
 from device.image.geometry import Polygon
 from device.image.region_of_interest import EVERYTHING
+from device.settings import keys
+
+TEXT = config.DEFAULT_PATH.read_text("utf-8")
+TABLES = tomllib.loads(TEXT)
 
 
 def load(folder: Path, text: str) -> config.Config:
@@ -35,14 +39,21 @@ def test_the_default_is_legal_by_its_own_limits(tmp_path: Path) -> None:
 
 
 def test_every_limit_is_about_a_key_and_every_key_has_a_sentence() -> None:
-    text = config.DEFAULT_PATH.read_text("utf-8")
-    tables = tomllib.loads(text)
-    keys = {(section, key) for section, table in tables.items() for key in table}
-    assert set(config.LIMITS) <= keys
+    known = {(section, key) for section, table in TABLES.items() for key in table}
+    assert set(config.LIMITS) <= known
     without = [
-        key for _, key in keys if not re.search(rf"^#.*\n{key} = ", text, re.MULTILINE) and key != "port"
+        key for _, key in known if not re.search(rf"^#.*\n{key} = ", TEXT, re.MULTILINE) and key != "port"
     ]
     assert without == []
+
+
+def test_a_key_has_the_same_default_at_its_field_and_in_the_file() -> None:
+    fields = {name: keys(*kinds) for name, kinds in config.SECTIONS.items()}
+    assert {name: {key: one.default for key, one in held.items()} for name, held in fields.items()} == TABLES
+    types = {(name, key): type(one.default) for name, held in fields.items() for key, one in held.items()}
+    assert types == {
+        (name, key): type(value) for name, table in TABLES.items() for key, value in table.items()
+    }
 
 
 def test_the_station_names_the_client(tmp_path: Path) -> None:
@@ -57,7 +68,7 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     loaded = load(tmp_path, text)
     assert loaded.bundle == tmp_path / "b"
     assert loaded.camera.source == "/x/y"
-    assert loaded.password_file == tmp_path / "secret"
+    assert loaded.mqtt.password_file == tmp_path / "secret"
     assert loaded.mqtt.password == "pass word"
     assert "pass word" not in repr(loaded)
 

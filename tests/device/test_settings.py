@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from device.errors import ConfigError
-from device.settings import Limits, Matching, OneOf, Tables, Within, load_tables, read_toml
+from device.settings import (
+    Limits,
+    Matching,
+    OneOf,
+    Tables,
+    Within,
+    from_folder,
+    frozen,
+    key,
+    keys,
+    limits,
+    load_tables,
+    or_none,
+    read_toml,
+    section,
+)
 
 DEFAULT = """
 [fit]
@@ -148,3 +164,30 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbf[fit]\nrate = 1\n")
     assert read_toml(tmp_path / "config.toml") == {"fit": {"rate": 1}}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A section."""
+
+    epochs: int = key(10, Within(1, 100))
+    sizes: tuple[int, ...] = key([224, 512], Within(32, 1024), frozen)
+    images: Path = key("images", read=from_folder)
+    note: str | None = key("", read=or_none)
+    seed: int = 0  # no key
+
+
+def test_a_section_knows_its_keys_and_what_is_legal() -> None:
+    assert {name: one.default for name, one in keys(Fit).items()} == {
+        "epochs": 10,
+        "sizes": [224, 512],
+        "images": "images",
+        "note": "",
+    }
+    assert limits({"fit": (Fit,)}) == {("fit", "epochs"): Within(1, 100), ("fit", "sizes"): Within(32, 1024)}
+
+
+def test_a_section_is_read_from_its_table(tmp_path: Path) -> None:
+    table = {"epochs": 3, "sizes": [64], "images": "here", "note": ""}
+    assert section(Fit, table, tmp_path, seed=7) == Fit(3, (64,), tmp_path / "here", None, 7)
+    assert Fit() == Fit(10, (224, 512), Path("images"), None, 0)

@@ -12,6 +12,7 @@ from fixtures_daemon import REPOSITORY
 from device import config, errors
 from device.__main__ import CONFIG_PATH
 from device.mqtt.publisher import FLUSH_S
+from device.settings import read_toml
 
 UNIT = REPOSITORY / "systemd" / "edgevision.service"
 TMPFILES = UNIT.with_name("edgevision.tmpfiles")
@@ -50,7 +51,7 @@ def test_the_times_fit_those_of_the_service() -> None:
 
 
 def test_the_folders_of_the_defaults_are_made() -> None:
-    station = config.read_toml(config.DEFAULT_PATH)["station"]
+    station = read_toml(config.DEFAULT_PATH)["station"]
     assert setting("ReadWritePaths").split() == [station["state"], station["runtime"]]
     made = [line.split() for line in TMPFILES.read_text("utf-8").splitlines() if line.startswith("d ")]
     for folder in (station["state"], station["runtime"]):

@@ -12,7 +12,7 @@ import pytest
 
 from device.errors import ConfigError
 from device.image.geometry import ResizeMode
-from device.settings import Within
+from device.settings import Within, keys
 from trainer import config
 
 TEXT = config.DEFAULT.read_text("utf-8")
@@ -43,6 +43,11 @@ def test_the_dataclasses_are_the_tables_of_the_file() -> None:
     assert list(sections) == list(TABLES)
     for section, kind in sections.items():
         assert {field.name for field in fields(kind)} == set(TABLES[section]), section
+
+
+def test_a_key_has_the_same_default_at_its_field_and_in_the_file() -> None:
+    fields = {name: keys(kind) for name, kind in config.SECTIONS.items()}
+    assert {name: {key: one.default for key, one in held.items()} for name, held in fields.items()} == TABLES
 
 
 def test_a_default_has_the_type_of_its_field() -> None:
