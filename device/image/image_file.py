@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from device.image import tiff
+
 FORMATS = "a PNG, JPEG, BMP, TIFF or WebP image"
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -29,6 +31,7 @@ _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {
     0xCC,
 }  # frames of every kind
 _JPEG_FRAMES = (0xC0, 0xC1, _JPEG_PROGRESSIVE)  # in which the coefficients are Huffman-coded
+_BMP_CORE = struct.pack("<I", 12)  # the length of the oldest kind of header
 _BMP_PLAIN = (0, 3)  # compressions whose rows have a fixed length: none, bit fields
 
 
@@ -48,19 +51,36 @@ def fault_of(content: bytes) -> str | None:
 
 
 def promised_pixels(content: bytes) -> int:
-    """How many pixels the header of a whole PNG, JPEG, BMP or WebP promises; 0 where it does not tell."""
-    if content.startswith(_PNG) and content[12:16] == b"IHDR":
-        width, height = struct.unpack_from(">II", content, 16)
-    elif content.startswith(b"\xff\xd8"):
+    """How many pixels the header of a whole image file promises; 0 where it does not tell."""
+    if content.startswith(_PNG):
+        return _product(content, ">II", 16)
+    if content.startswith(b"\xff\xd8"):
         frames = (one.body for one in _jpeg_segments(content) if one.marker in _JPEG_SIZES)
-        height, width = struct.unpack_from(">HH", next(frames, b"").ljust(5, b"\0"), 1)
-    elif content.startswith(b"BM"):
-        width, height = struct.unpack_from("<ii", content, 18)
-    elif content[8:16] == b"WEBPVP8X" and len(content) >= 30:
-        width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
-    else:  # a WebP without VP8X has at most 16384 px on a side; TIFF is for its decoder to limit
+        return _product(next(frames, b""), ">HH", 1)
+    if content.startswith(b"BM"):
+        return _product(content, "<HH" if content[14:18] == _BMP_CORE else "<ii", 18)
+    return tiff.promised_pixels(content) if tiff.is_tiff(content) else _webp_pixels(content)
+
+
+def _product(content: bytes, form: str, at: int) -> int:
+    """Of the two numbers at byte `at`; 0 where the content ends before."""
+    if len(content) < at + struct.calcsize(form):
         return 0
+    width, height = struct.unpack_from(form, content, at)
     return abs(int(width) * int(height))
+
+
+def _webp_pixels(content: bytes) -> int:
+    """Of the canvas, or of the one picture where there is none."""
+    kind, header = content[12:16], content[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(header[at : at + 3], "little") + 1 for at in (4, 7))
+    elif kind == b"VP8L":
+        sides = int.from_bytes(header[1:5], "little")
+        width, height = (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", header, 6))
+    return width * height
 
 
 def _png_fault(content: bytes) -> str | None:

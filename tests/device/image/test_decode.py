@@ -156,7 +156,33 @@ def test_floats_are_named() -> None:
         decoded(encoded(".tiff", np.ones((8, 8), np.float32)), "a")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def enlarged_tiff(content: bytes) -> bytes:
+    """Its directory promises 60,000 px on each side, in strips of one row."""
+    changed, at = bytearray(content), struct.unpack_from("<I", content, 4)[0]
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", content, at)[0], 12):
+        if struct.unpack_from("<H", content, entry)[0] in (256, 257):
+            struct.pack_into("<HII", changed, entry + 2, 4, 1, 60_000)
+    return bytes(changed)
+
+
+def enlarged_webp(content: bytes) -> bytes:
+    """Of the largest size without a canvas, 16,383 px; lossless or not."""
+    changed = bytearray(content)
+    if content[12:16] == b"VP8L":
+        struct.pack_into("<I", changed, 21, 16_382 | 16_382 << 14)
+    else:
+        struct.pack_into("<HH", changed, 26, 16_383, 16_383)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("quality", [80, 101])
+def test_a_webp_that_promises_a_large_image_is_not_unpacked(quality: int) -> None:
+    content = enlarged_webp(encoded(".webp", photo(), [cv2.IMWRITE_WEBP_QUALITY, quality]))
+    with pytest.raises(FrameError, match="must have at most 134217728 pixels, its header promises 268402689"):
+        decoded(content, "x")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff"])
 def test_a_small_file_that_promises_a_large_image_is_not_unpacked(suffix: str) -> None:
     """Its header is changed: 60,000 px on each side, which would be ten gigabytes."""
     content = bytearray(encoded(suffix, photo()))
@@ -167,6 +193,8 @@ def test_a_small_file_that_promises_a_large_image_is_not_unpacked(suffix: str) -
     elif suffix == ".jpg":
         at = content.index(b"\xff\xc0") + 5
         content[at : at + 4] = struct.pack(">HH", height, width)
+    elif suffix == ".tiff":
+        content = bytearray(enlarged_tiff(bytes(content)))
     else:
         content[18:26] = struct.pack("<ii", width, height)
         content[30:34] = struct.pack("<I", 1)  # packed in runs: no length is promised
@@ -175,7 +203,11 @@ def test_a_small_file_that_promises_a_large_image_is_not_unpacked(suffix: str) -
 
 
 def test_every_kind_tells_its_own_size() -> None:
-    for suffix in (".png", ".jpg", ".bmp"):
+    for suffix in (".png", ".jpg", ".bmp", ".tiff", ".webp"):
         assert promised_pixels(encoded(suffix, photo())) == 203 * 117
     for kind in JPEG_KINDS:
         assert promised_pixels(jpeg(kind)) == 203 * 117
+    lossless = encoded(".webp", photo(), [cv2.IMWRITE_WEBP_QUALITY, 101])
+    assert promised_pixels(lossless) == promised_pixels(turned_webp(lossless, 1)) == 203 * 117
+    core = b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 203, 117, 1, 24)
+    assert promised_pixels(core) == 203 * 117
