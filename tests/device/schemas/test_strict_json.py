@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,14 @@ def test_what_the_schema_allows(validate: strict_json.Validate) -> None:
 def test_values_are_shown_shortened() -> None:
     assert strict_json.shown("ä") == '"ä"'
     assert len(strict_json.shown("x" * 1000)) == 80
+
+
+def test_the_second_of_many_keys_is_found_at_once() -> None:
+    keys = ", ".join(f'"key{number}": 0' for number in range(100_000))
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="key99999: must stand only once"):
+        strict_json.parse(f'{{{keys}, "key99999": 1}}')
+    assert time.process_time() - begin < 10  # one look at each key for each key takes minutes
 
 
 def test_a_schema_of_the_device_by_its_name() -> None:
