@@ -149,7 +149,7 @@ def activate(models: Path, name: str, *, begun: bool = False, gate_s: float | No
     Returns the name of the bundle that was in use, or "" where there was none.
     Raises BundleError, and StorageError where a link cannot be written.
     """
-    _require_models(models)
+    require_models(models)
     if Path(name).name != name or name in {"", CURRENT, PREVIOUS}:
         raise BundleError(f"bundle: must be the name of a folder in {models}, got {name!r}")
     load(models / name)
@@ -170,7 +170,7 @@ def activate(models: Path, name: str, *, begun: bool = False, gate_s: float | No
 
 def rollback(models: Path, *, begun: bool = False) -> str:
     """Activate the bundle that `previous` leads to. Returns its name. Raises BundleError, StorageError."""
-    _require_models(models)
+    require_models(models)
     previous = _target(models / PREVIOUS)
     if not previous:
         raise BundleError(f"{models / PREVIOUS}: no bundle was in use before this one")
@@ -222,7 +222,8 @@ def keep(models: Path, running: str, rejected: str) -> None:
         raise StorageError(f"{models}: cannot be switched back to {running}: {error.strerror}") from error
 
 
-def _require_models(models: Path) -> None:
+def require_models(models: Path) -> None:
+    """A folder of bundles, and not one bundle, to which nothing may be added. Raises BundleError."""
     if (models / manifest.FILE).exists():
         raise BundleError(f"{models}: is one bundle; a folder of bundles with a link `{CURRENT}` is needed")
     if not models.is_dir():

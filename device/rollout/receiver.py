@@ -279,13 +279,17 @@ class Receiver:
 
 def close_log(config: Config) -> None:
     """Give what was cut off its end in the log, unless somebody is at it now."""
-    with contextlib.suppress(BusyError, StorageError), locked(config.bundle):
+    with contextlib.suppress(BundleError, BusyError, StorageError), locked(config.bundle):
         PushLog(config.state).close()
 
 
 @contextlib.contextmanager
 def locked(models: Path) -> Iterator[TextIO]:
-    """The lock of those who change the model, open for its holder's name. Raises BusyError, StorageError."""
+    """The lock of those who change the model, open for its holder's name.
+
+    Raises BundleError, BusyError, StorageError.
+    """
+    store.require_models(models)
     path = models / LOCK_FILE
     try:
         lock = path.open("a+")

@@ -21,7 +21,7 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
 from device.rollout import intake, push_log
-from device.rollout.receiver import LOCK_FILE, Gate, Receiver
+from device.rollout.receiver import LOCK_FILE, Gate, Receiver, close_log
 
 FIRST, SECOND, THIRD = ("2026-03-04T05:06:07Z", "2026-04-04T00:00:00Z", "2026-05-05T00:00:00Z")
 
@@ -177,6 +177,16 @@ def test_old_ones_go_but_never_the_previous_one(site: Site) -> None:
     assert not draft.exists()
     there = {path.name for path in site.models.iterdir() if not path.is_symlink()} - {LOCK_FILE, trial.FILE}
     assert there == {names[-1], names[-2], names[-3]}  # the newest two, and the one that was in use
+
+
+def test_nothing_is_put_into_a_station_s_one_bundle(site: Site) -> None:
+    """Where [bundle] path is a bundle itself, a file beside its own would make the next start refuse it."""
+    first = site.install(FIRST)
+    site.config = replace(site.config, bundle=site.models / first)
+    close_log(site.config)
+    with pytest.raises(BundleError, match="is one bundle"):
+        site.receiver.rollback(Gate())
+    assert bundles.load(site.config.bundle).name == first
 
 
 def test_back_where_there_is_nothing(site: Site) -> None:
