@@ -19,9 +19,9 @@ from fixtures_daemon import REPOSITORY, Station, command_line
 
 from device.bundle import store, trial
 
-# Trials that are killed. More of them: EDGEVISION_CUTS=200 tests/run.sh -k trial_killed
+# Trials that are killed. More, and others: EDGEVISION_CUTS=200 EDGEVISION_SEED=2 tests/run.sh -k trial_killed
 CUTS = int(os.environ.get("EDGEVISION_CUTS", "6"))
-SEED = 20260101
+SEED = int(os.environ.get("EDGEVISION_SEED", "1"))
 NEVER = ("--frames", "1000000", "--wait", "3000")  # a gate that no bundle passes
 
 
