@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import BundleError
+from device.image import correlation
 from device.image.geometry import Size
 from device.schemas import strict_npz
 
@@ -60,7 +61,7 @@ class GoldenReference:
     def align(self, gray: NDArray[Any]) -> Alignment | None:
         """Of a gray image (h, w) of this size; None where it lies further off than MOST_SHIFT."""
         small = _small(gray.astype(np.float32))
-        (right, down), response = cv2.phaseCorrelate(self._small, small, self._window)
+        right, down, response = correlation.shift(self._small, small, self._window)
         right *= self.mean.shape[1] / small.shape[1]
         down *= self.mean.shape[0] / small.shape[0]
         if max(abs(right), abs(down)) > MOST_SHIFT * min(self.mean.shape):

@@ -1,9 +1,8 @@
 """Whether the camera still looks at what it looked at: the picture's shift against a remembered one.
 
-The shift is found by phase correlation (Kuglin and Hines, 1975; OpenCV's phaseCorrelate, with a Hanning
-window) of luma images of SIDE x SIDE px. It can only be told where something stands still: a fixture, an edge
-of the belt. So the first good frames are compared with each other; where they do not agree, the view is not
-watched, and says so.
+The shift is found by phase correlation, with a Hanning window, of luma images of SIDE x SIDE px. It can only
+be told where something stands still: a fixture, an edge of the belt. So the first good frames are compared
+with each other; where they do not agree, the view is not watched, and says so.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import StorageError
+from device.image import correlation
 from device.image.frame import Pixels
 from device.schemas import strict_npz
 from device.system import durable
@@ -92,7 +92,7 @@ class View:
         self._remember()
 
     def _compared(self, reference: Luma, luma: Luma) -> tuple[float, float]:
-        (x, y), response = cv2.phaseCorrelate(reference, luma, self._window)
+        x, y, response = correlation.shift(reference, luma, self._window)
         return max(abs(x), abs(y)) / SIDE, response
 
     def _recall(self) -> None:

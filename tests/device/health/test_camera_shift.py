@@ -29,6 +29,11 @@ def test_a_camera_that_stands_still_has_not_moved() -> None:
     assert max(shifts) < 0.02  # the part itself moves by 0.01
 
 
+def test_a_camera_that_stands_still_all_day_has_not_moved() -> None:
+    view = learned()
+    assert max(view.shift_ratio(scene(seed)) for seed in range(100, 200)) < 0.02
+
+
 @pytest.mark.parametrize(
     ("shift", "expected"), [((20, 0), 20 / WIDTH), ((-40, 6), 40 / WIDTH), ((0, 24), 24 / HEIGHT)]
 )
