@@ -123,7 +123,7 @@ class VerdictConfig:
 
     @property
     def doubts(self) -> bool:
-        """Whether a picture that the bundle says it cannot judge is never OK."""
+        """Whether a picture that the bundle says it cannot judge is MARGINAL."""
         return self.unfamiliar == "marginal"
 
 

@@ -218,7 +218,7 @@ class Service:
 
     def publish(self, verdict: Verdict) -> None:
         """Tell MQTT, systemd and the counters."""
-        self._outputs.judged(verdict.seq, verdict.verdict)  # first: the part is on its way
+        self._outputs.judged(verdict.seq, verdict.at_the_gate)  # first: the part is on its way
         self._publisher.publish(verdict)
         self._asked.judged(verdict)
         self._counters.add(verdict.verdict)

@@ -1,9 +1,9 @@
 """Whether a picture is one that the model can judge, and what has changed where it is not.
 
 The ranges in a bundle (bundle.calibration.Familiar) span what good training pictures looked like and the
-changes that the model was seen to bear. A picture outside is never OK: it is MARGINAL, or NG where the model
-calls it so, for a line that rejects NG alone must not let a defect pass because the light is strange too.
-What is measured is the picture as the model sees it, so what the model never gets to see does not count.
+changes that the model was seen to bear. A picture outside is MARGINAL, whatever its score: on it neither OK
+nor NG is worth anything. What is measured is the picture as the model sees it, so what the model never gets
+to see does not count.
 """
 
 from __future__ import annotations

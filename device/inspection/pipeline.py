@@ -80,7 +80,7 @@ class Pipeline:
         """Opens the model and lets it score the golden images. Raises InterpreterError, BundleError.
 
         `region`: where the station looks, beside what the bundle says. The golden images are not cut by it.
-        `doubts`: whether a picture that the bundle says it cannot judge is never OK.
+        `doubts`: whether a picture that the bundle says it cannot judge is MARGINAL.
         """
         calibration = bundle.calibration
         self.bundle = bundle
@@ -161,7 +161,7 @@ class Pipeline:
         checks = replace(seen, evidence=evidence)
         thresholds = thresholds or self._thresholds
         doubt = familiar.doubt(self._familiar, checks) if self._familiar else None
-        word = _word(prediction.score, thresholds, doubt)
+        word = self._word(prediction.score, thresholds, doubt)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
         watch.lap("localization")
         return Verdict(
@@ -189,6 +189,12 @@ class Pipeline:
             tiles=_tiles(model_input, prediction),
             camera_metadata=frame.metadata,
         )
+
+    def _word(self, score: float, thresholds: Thresholds, doubt: Doubt | None) -> Word:
+        """MARGINAL in doubt; but what a memory finds stays NG, for it knows no pictures of defects."""
+        word = decide(score, thresholds)
+        kept = word == "NG" and self.bundle.calibration.memory is not None
+        return "MARGINAL" if doubt and not kept else word
 
     def unseen(self, fault: BadFrame, thresholds: Thresholds | None = None) -> Verdict:
         """The ERROR verdict on a frame that could not be read. `thresholds`: as in inspect()."""
@@ -224,12 +230,6 @@ class Pipeline:
         if unlike := frames.unlike(Size(region.width, region.height)):
             log.warning("frames are unlike those that the model was trained on: %s", unlike)
             self._size_is_said = True
-
-
-def _word(score: float, thresholds: Thresholds, doubt: Doubt | None) -> Word:
-    """MARGINAL in doubt instead of OK. NG stays NG: a doubt must not let a defect pass."""
-    word = decide(score, thresholds)
-    return "MARGINAL" if doubt and word == "OK" else word
 
 
 def _tiles(model_input: ModelInput, prediction: Prediction) -> tuple[Tile, ...]:

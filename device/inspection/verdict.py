@@ -88,7 +88,7 @@ class Verdict:
     `captured_ns`: UTC, and not to be trusted unless `clock_synced`. `historical`: delivered later than it
     should have been. `threshold`: the score from which a frame is NG. `image_size` and `image_sha256` are
     None where unknown. `timing_ms`: duration of each stage. `reason`: why ERROR, or why a
-    picture cannot be judged, and so is MARGINAL or NG, whatever its score; else None.
+    picture cannot be judged and is MARGINAL (NG where other frames outvote it) whatever its score; else None.
     `votes`: None without voting. `tiles`: empty where the frame was looked at as a whole. `camera_metadata`:
     what the camera says of the frame (exposure_us, analogue_gain).
     """
@@ -117,6 +117,12 @@ class Verdict:
     votes: Votes | None = None
     tiles: tuple[Tile, ...] = ()
     camera_metadata: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def at_the_gate(self) -> Word:
+        """The word for the line's wires: a doubt about the picture lets no part pass that scores NG."""
+        doubted = self.verdict == "MARGINAL" and self.reason is not None
+        return "NG" if doubted and self.score is not None and self.score >= self.threshold else self.verdict
 
     def __post_init__(self) -> None:
         _require(self.verdict in get_args(Word), "verdict", "OK, NG, MARGINAL or ERROR", self.verdict)

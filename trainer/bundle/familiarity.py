@@ -1,7 +1,7 @@
 """Which pictures a model can judge: the changes of light, focus and sensor that its verdicts bear.
 
 Each change is made stronger step by step on some of the judged images, until more of the defective ones would
-be OK, or more of the good ones NG, than the model may cost. A picture that lies beyond is never OK on the
+be OK, or more of the good ones NG, than the model may cost. A picture that lies beyond is MARGINAL on the
 device. An image's logit under a change is the one that it had when a model had not seen it, moved by what the
 change does to the logit of the model that ships.
 """

@@ -112,13 +112,11 @@ def test_a_part_that_is_defective_all_over(tiny_model: TinyModel, tmp_path: Path
     assert (region.box.x, region.box.y, region.box.width, region.box.height) == (0, 0, 50, 30)
 
 
-@pytest.mark.parametrize(
-    ("spot", "own", "word"), [(None, "OK", "MARGINAL"), ((24, 24, 14, 14), "NG", "NG")], ids=["good", "bad"]
-)
-def test_a_picture_that_cannot_be_judged_is_never_ok_and_its_defect_stays_ng(
-    tiny_model: TinyModel, tmp_path: Path, spot: tuple[int, int, int, int] | None, own: str, word: str
+@pytest.mark.parametrize("spot", [None, (24, 24, 14, 14)])
+def test_a_picture_that_cannot_be_judged_is_marginal_whatever_its_score(
+    tiny_model: TinyModel, tmp_path: Path, spot: tuple[int, int, int, int] | None
 ) -> None:
-    """Darker than the bundle knows: the verdict says why. A line that rejects NG alone still does."""
+    """Darker than the bundle knows: neither OK nor NG is worth anything, and the verdict says why."""
     wide = Range(0.0, 1.0, None, None)
     brightness = Range(0.6, 0.05, 0.5, 0.7)
     known = Familiar(0.01, brightness, wide, wide, wide, wide, replace(wide, low=-1e6))
@@ -128,8 +126,9 @@ def test_a_picture_that_cannot_be_judged_is_never_ok_and_its_defect_stays_ng(
         Pipeline(bundles.load(tmp_path), "press-4", "5e55", doubts=doubts).inspect(frame)
         for doubts in (True, False)
     )
-    assert (judging.verdict, judging.reason) == (own, None)
-    assert doubting.verdict == word
+    assert judging.verdict == ("OK" if spot is None else "NG")
+    assert judging.reason is None
+    assert doubting.verdict == "MARGINAL"
     assert doubting.score == judging.score
     assert doubting.reason is not None
     assert doubting.reason.startswith("darker than the pictures of the training: brightness 0.")

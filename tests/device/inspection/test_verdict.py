@@ -50,6 +50,21 @@ def test_exactly_the_promised_keys_in_their_order() -> None:
     assert list(SCHEMA["properties"]) == list(content) == SCHEMA["required"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "NG"),
+        ({"verdict": "MARGINAL", "reason": "darker than the pictures of the training"}, "NG"),
+        ({"verdict": "MARGINAL", "reason": "darker", "score": NG.threshold / 2}, "MARGINAL"),
+        ({"verdict": "MARGINAL"}, "MARGINAL"),  # it has not the votes
+    ],
+)
+def test_a_doubt_about_the_picture_lets_no_part_pass_the_gate_that_scores_ng(
+    changes: dict[str, Any], word: str
+) -> None:
+    assert replace(NG, **changes).at_the_gate == word
+
+
 def test_a_path_that_is_not_utf8_can_be_sent() -> None:
     payload = replace(NG, image_path="caf\udce9.png").to_json().encode()
     assert b"caf\\udce9.png" in payload
