@@ -39,7 +39,9 @@ from numpy.typing import NDArray
 from device.bundle import bundle as bundles
 from device.errors import EdgeVisionError
 from device.health.camera_shift import View
-from device.image.frame import Frame
+from device.health.frame_watch import DIRT_RATIO
+from device.health.lens import LEARNED_FROM, WINDOW, Lens
+from device.image.frame import Frame, Pixels
 from device.inspection import familiar
 from device.inspection.checks import Checks
 from device.inspection.localizer import evidence_in_frame
@@ -110,12 +112,14 @@ class Today:
         self._thresholds = bundle.calibration.thresholds
         self._samples = samples
         self._view = View(None)
-        for sample in [one for one in samples if not one.label][:8]:
-            self._view.learn(self._pipeline.read(sample.path, 0).image)
+        self._usual = [self._pipeline.read(one.path, 0).image for one in samples if not one.label]
+        for image in self._usual[:8]:
+            self._view.learn(image)
 
     def under(self, tomorrow: Tomorrow) -> Row:
         """All images after a change."""
         labels, scores, words, pictures, shifts = [], [], [], [], []
+        good = []
         tally = evaluate.tally(self._pipeline.bundle)
         for number, sample in enumerate(self._samples):
             frame = _changed(self._pipeline.read(sample.path, number), tomorrow, number)
@@ -129,6 +133,7 @@ class Today:
             if not sample.label and verdict.checks is not None:
                 pictures.append(verdict.checks)
                 shifts.append(self._view.shift_ratio(frame.image))
+                good.append(frame.image)
         plain = [decide(score, self._thresholds) for score in scores]
         sorted_out = sorting.shares(labels, scores)
         return Row(
@@ -145,8 +150,17 @@ class Today:
             _share(words, labels, 0, "MARGINAL"),
             _share(plain, labels, 1, "OK"),
             _share(plain, labels, 0, "NG"),
-            self._cause(pictures, [one for one in shifts if one is not None]),
+            self._cause(pictures, [one for one in shifts if one is not None], good),
         )
+
+    def _loss(self, good: Sequence[Pixels]) -> float:
+        """Of light, at a place of the lens: learned from every second picture, and seen by the others."""
+        lens, known, seen = Lens(None), self._usual[::2], good[1::2]
+        if not known or not seen:
+            return 0.0
+        for index in range(LEARNED_FROM):
+            lens.learn(known[index % len(known)])
+        return [lens.observe(seen[index % len(seen)]) for index in range(WINDOW)][-1] or 0.0
 
     def _map(self, frame: Frame, shape: tuple[int, ...]) -> NDArray[np.float32]:
         model_input, prediction = self._pipeline.predict(frame)
@@ -154,9 +168,13 @@ class Today:
         evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
         return np.asarray(cv2.resize(evidence, shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
 
-    def _cause(self, pictures: Sequence[Checks], shifts: Sequence[float]) -> str | None:
+    def _cause(
+        self, pictures: Sequence[Checks], shifts: Sequence[float], good: Sequence[Pixels]
+    ) -> str | None:
         if shifts and float(np.median(shifts)) > MOVED:
             return "moved"
+        if self._loss(good) > DIRT_RATIO:
+            return "dirty"
         found = familiar.changed(self._known, pictures) if self._known else None
         return found.cause if found else None
 

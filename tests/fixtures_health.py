@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from fixtures_board import FakeBoard
 from fixtures_bundle import make_frame
-from fixtures_scene import scene
+from fixtures_scene import scene, spotted
 from fixtures_verdict import OK as SOME_VERDICT
 
 from device import config
 from device.bundle.calibration import DriftReference, Familiar, Range, Reference
 from device.health.health import Health
+from device.health.lens import WINDOW
 from device.health.reasons import REASONS
 from device.health.station_watch import Links
 from device.image.frame import Cause
@@ -125,6 +126,20 @@ def _moved(bench: Bench) -> None:
         bench.see(image=scene(seed + 20, (40, 0)))
 
 
+def _dirty(bench: Bench) -> None:
+    bench.restart()
+    for seed in range(WINDOW):
+        bench.see(image=scene(seed))
+    assert bench.standing() == set()
+    for seed in range(WINDOW + 6):
+        bench.see(image=spotted(scene(seed + 100)))
+
+
+def _cleaned(bench: Bench) -> None:
+    for seed in range(WINDOW + 12):
+        bench.see(image=scene(seed + 200))
+
+
 def _put_back(bench: Bench) -> None:
     for seed in range(16):
         bench.see(image=scene(seed + 40))
@@ -200,6 +215,7 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
     "too_bright": (_seen(15, brightness=0.8), "warn", _seen(100)),
     "out_of_focus": (_seen(15, focus=120.0), "warn", _seen(100)),
     "moved": (_moved, "warn", _put_back),
+    "lens_dirty": (_dirty, "warn", _cleaned),
     "picture_darker": (_seen(60, brightness=0.25), "alert", _seen(150)),
     "picture_brighter": (_seen(60, brightness=0.55), "alert", _seen(150)),
     "picture_blurred": (_seen(60, sharpness=-1.2), "alert", _seen(150)),

@@ -25,3 +25,10 @@ def scene(seed: int, shift: tuple[int, int] = (0, 0), turn: float = 0.0) -> np.n
     dx, dy = shift
     image = canvas[100 + dy : 100 + dy + HEIGHT, 100 + dx : 100 + dx + WIDTH].astype(np.int16)
     return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def spotted(image: np.ndarray, left: int = 120, keeps: float = 0.8) -> np.ndarray:
+    """The same through a lens with a soft spot on it, which lets `keeps` of the light through."""
+    light = np.ones(image.shape[:2], np.float32)
+    cv2.circle(light, (left, 200), 40, (keeps,), cv2.FILLED)
+    return (image * cv2.GaussianBlur(light, (0, 0), 10)[:, :, np.newaxis]).astype(np.uint8)

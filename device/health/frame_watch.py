@@ -10,11 +10,13 @@ from device.bundle.calibration import DriftReference, Reference
 from device.config import HealthConfig
 from device.health.camera_shift import View
 from device.health.drift import Cusum, Target
+from device.health.lens import WINDOW, Lens
 from device.health.reasons import ALERT, OK, WARN, Alarms, above, below
 from device.image.frame import Cause, Frame
 from device.inspection.verdict import Verdict
 
 VIEW_EVERY_S = 1.0  # the camera's view is compared so often at most
+DIRT_RATIO, MUCH_DIRT_RATIO = 0.05, 0.3  # of the light that a place has lost
 DRIFT_EVERY_S = 1.0  # frames that follow each other closely are not independent: one in a second counts
 BLACK_RATIO = 0.02  # of white: a picture this dark is too dark whatever the calibration says
 _SD_FLOORS = {"brightness": 0.01, "focus": 0.0, "score": 0.01, "evidence": 0.05}
@@ -36,6 +38,7 @@ class FrameWatch:
         self._alarms = alarms
         self._clock = clock
         self._view = View(folder / "view.npz" if folder is not None else None)
+        self._lens = Lens(folder / "lens.npz" if folder is not None else None)
         self._sample = b""
         self._identical = 0
         self._lost = 0
@@ -61,9 +64,11 @@ class FrameWatch:
         self._look_for_freezing(frame)
         self._look_at_light(verdict)
         now_s = self._clock()
-        if now_s >= self._view_due_s and self._config.moved_ratio:
+        if now_s >= self._view_due_s:
             self._view_due_s = now_s + VIEW_EVERY_S
-            self._look_at_view(frame, verdict)
+            self._look_at_lens(frame, verdict)
+            if self._config.moved_ratio:
+                self._look_at_view(frame, verdict)
         if now_s >= self._drift_due_s:
             self._drift_due_s = now_s + DRIFT_EVERY_S
             self._look_for_drift(verdict)
@@ -133,6 +138,18 @@ class FrameWatch:
         level = above(shift, limit, 4 * limit)
         found = "another scene" if math.isinf(shift) else f"shifted by {shift:.1%} of the picture"
         self._alarms.observe("moved", level, lambda: f"{found}, limit {limit:.1%}")
+
+    def _look_at_lens(self, frame: Frame, verdict: Verdict) -> None:
+        if not self._lens.learned:
+            if verdict.verdict == "OK":
+                self._lens.learn(frame.image)
+            return
+        loss = self._lens.observe(frame.image)
+        if loss is not None:
+            level = above(loss, DIRT_RATIO, MUCH_DIRT_RATIO)
+            self._alarms.observe(
+                "lens_dirty", level, lambda: f"a place is {loss:.0%} darker in the last {WINDOW} pictures"
+            )
 
     def _look_for_drift(self, verdict: Verdict) -> None:
         """Of what is not NG: a defect is no drift, nor are five in a row."""

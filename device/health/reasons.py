@@ -53,6 +53,9 @@ REASONS: dict[str, Reason] = {
     "too_bright": Reason("image", 10, 10, "look at the lamp, stray light and the exposure"),
     "out_of_focus": Reason("image", 10, 10, "clean the lens; focus it and lock it"),
     "moved": Reason("image", 5, 5, "put the camera back, or delete view.npz and restart after a wanted move"),
+    "lens_dirty": Reason(
+        "image", 5, 5, "clean the lens and its window, or delete lens.npz and restart after a wanted change"
+    ),
     "picture_darker": Reason("image", 3, 10, "look at the lamp and the exposure; clean the lens"),
     "picture_brighter": Reason("image", 3, 10, "look at the lamp, stray light and the exposure"),
     "picture_blurred": Reason("image", 3, 10, "clean the lens; focus it and lock it"),
