@@ -99,7 +99,7 @@ class Lens:
         if self._path is None:
             return
         file = io.BytesIO()
-        np.savez(file, brightness=np.float32(usual.brightness), mean=usual.mean, variance=usual.variance)  # type: ignore[arg-type]
+        np.savez(file, brightness=np.float32(usual.brightness), mean=usual.mean, variance=usual.variance)
         try:
             durable.write(self._path, file.getvalue())
         except StorageError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 Gray = NDArray[np.float32]
 
 
-def shift(first: Gray, second: Gray, window: Gray) -> tuple[float, float, float]:
+def shift(first: Gray, second: Gray, window: NDArray[Any]) -> tuple[float, float, float]:
     """(right, down, response) of the second against the first: px, px, and the peak's height, 0..1.
 
     All (h, w) of one size. OpenCV writes the window into what it is given where the size suits its Fourier
