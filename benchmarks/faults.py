@@ -40,9 +40,9 @@ from device.bundle import bundle
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
-from device.inspection.pipeline import Detected, Pipeline, Prepared
+from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
 from device.inspection.verdict import Verdict
-from device.line.trigger import Commanded, FreeRun, Trigger
+from device.line.trigger import CommandTrigger, FreeRun, Trigger
 from device.mqtt import publisher
 from device.station import capture
 from device.system.signals import StopSignal
@@ -157,7 +157,7 @@ class FailingPipeline(Pipeline):
     dice: random.Random
     ledger: Ledger
 
-    def detect(self, prepared: Prepared) -> Detected:
+    def detect(self, prepared: PreparedFrame) -> Detection:
         if self.dice.random() < MODEL_FAULT:
             self.ledger.faults["model"] += 1
             raise InterpreterError("the model fails")
@@ -180,7 +180,7 @@ def run_session(
     """One session to its end, and what does not hold of it."""
     ledger = Ledger()
     camera = FaultyCamera(dice, ledger, images, live=mode != "recorded")
-    trigger: Trigger = Commanded(queue_limit=8) if mode == "triggered" else FreeRun()
+    trigger: Trigger = CommandTrigger(queue_limit=8) if mode == "triggered" else FreeRun()
     FailingPipeline.dice, FailingPipeline.ledger = random.Random(dice.random()), ledger  # noqa: S311
     RecordedService.ledger = ledger
     with StopSignal() as stop:

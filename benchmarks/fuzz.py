@@ -66,10 +66,10 @@ from device.bundle import learned_here, manifest, store, trial
 from device.bundle.accepted import AcceptedList
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import Calibration
-from device.bundle.memory import DTYPES, Good
+from device.bundle.memory import DTYPES, GoodFeatures
 from device.bundle.reference import GoldenReference
 from device.errors import BundleError, EdgeVisionError, FrameError, StorageError
-from device.health.camera_shift import SIDE, View
+from device.health.camera_shift import SIDE, ReferenceView
 from device.image.decode import decoded
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Model
@@ -122,7 +122,7 @@ def _packed(**arrays: np.ndarray) -> bytes:
 def _of_memory(folder: Path, good: Bundle) -> Case:
     shapes = {"items": (50, 24), "image_mean": (48,), "image_whitening": (48, 48)}
     arrays = {name: np.zeros(shapes.get(name, (0,)), dtype) for name, dtype in DTYPES.items()}
-    return _file(folder, mutations.npz, _packed(**arrays), Good.from_file)
+    return _file(folder, mutations.npz, _packed(**arrays), GoodFeatures.from_file)
 
 
 def _of_reference(folder: Path, good: Bundle) -> Case:
@@ -136,7 +136,7 @@ def _of_view(folder: Path, good: Bundle) -> Case:
     frame = np.full((100, 120, 3), 90, np.uint8)
 
     def look(path: Path) -> None:
-        View(path).shift_ratio(frame)
+        ReferenceView(path).shift_ratio(frame)
 
     return _file(folder, mutations.npz, stored, look)
 

@@ -39,7 +39,7 @@ from patch_baselines import HEAD, METHODS, Row, auroc_figure, figures, row
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
-from device.bundle.memory import Turned
+from device.bundle.memory import TurnedFeatures
 from device.errors import DataError
 from device.image.frame import frame_from_file, read_image
 from device.inspection.interpreter import Interpreter
@@ -81,7 +81,9 @@ def measured(bundle: Bundle, samples: list[Sample]) -> tuple[float, float, float
     invoke_ms, search_ms = [], []
     for number, sample in enumerate(samples):
         tensor = preprocessor.prepare(frame_from_file(sample.path, number)).tensor
-        seen = Turned.of(tensor, lambda pixels: interpreter.run(pixels)[0], upright=memory.spec.upright)
+        seen = TurnedFeatures.of(
+            tensor, lambda pixels: interpreter.run(pixels)[0], upright=memory.spec.upright
+        )
         begin = time.perf_counter()
         interpreter.invoke()
         invoked = time.perf_counter()

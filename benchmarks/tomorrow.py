@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from device.bundle import bundle as bundles
 from device.errors import EdgeVisionError
-from device.health.camera_shift import View
+from device.health.camera_shift import ReferenceView
 from device.health.frame_watch import DIRT_RATIO
 from device.health.lens import LEARNED_FROM, WINDOW, Lens
 from device.image.frame import Frame, Pixels
@@ -111,7 +111,7 @@ class Today:
         self._known = bundle.calibration.familiar
         self._thresholds = bundle.calibration.thresholds
         self._samples = samples
-        self._view = View(None)
+        self._view = ReferenceView(None)
         self._usual = [self._pipeline.read(one.path, 0).image for one in samples if not one.label]
         for image in self._usual[:8]:
             self._view.learn(image)

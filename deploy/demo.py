@@ -92,7 +92,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ReceivedMessage:
     """What the subscriber was sent, and when it had it (UTC ns)."""
 
     topic: str
@@ -173,7 +173,7 @@ def watch(bundle: Path, images: Path, out: Path) -> None:
 @contextlib.contextmanager
 def _parties(
     bundle: Path, images: Path, out: Path, camera: str = ""
-) -> Iterator[tuple[SimpleQueue[Message], subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[SimpleQueue[ReceivedMessage], subprocess.Popen[bytes]]]:
     """Broker, subscriber, dashboard and service. Yields what the subscriber receives, and the service."""
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -241,9 +241,9 @@ def running_broker(folder: Path) -> Iterator[Ports]:
 
 
 @contextlib.contextmanager
-def listening(port: int) -> Iterator[SimpleQueue[Message]]:
+def listening(port: int) -> Iterator[SimpleQueue[ReceivedMessage]]:
     """A subscriber to all that the station says. Yields what it receives, from now on."""
-    inbox: SimpleQueue[Message] = SimpleQueue()
+    inbox: SimpleQueue[ReceivedMessage] = SimpleQueue()
     subscribed = Event()
 
     def on_connect(
@@ -252,7 +252,7 @@ def listening(port: int) -> Iterator[SimpleQueue[Message]]:
         client.subscribe(f"{TOPICS}/#", qos=1)
 
     def on_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
-        inbox.put(Message(message.topic, bytes(message.payload), time.time_ns()))
+        inbox.put(ReceivedMessage(message.topic, bytes(message.payload), time.time_ns()))
 
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
     client.on_connect = on_connect
@@ -300,7 +300,7 @@ def running_service(folder: Path, config: str, log: Path) -> Iterator[subprocess
 
 
 def arriving(
-    inbox: SimpleQueue[Message], service: subprocess.Popen[bytes], known: Mapping[str, str]
+    inbox: SimpleQueue[ReceivedMessage], service: subprocess.Popen[bytes], known: Mapping[str, str]
 ) -> Iterator[Arrival]:
     """Verdicts as they come, each once, until the station has said its last word or its process is gone."""
     seen: set[str] = set()
@@ -317,7 +317,9 @@ def arriving(
                 yield Arrival(verdict, message.arrived_ns, known.get(verdict.image_path or ""))
 
 
-def messages(inbox: SimpleQueue[Message], service: subprocess.Popen[bytes]) -> Iterator[Message]:
+def messages(
+    inbox: SimpleQueue[ReceivedMessage], service: subprocess.Popen[bytes]
+) -> Iterator[ReceivedMessage]:
     """What is received while the service lives, and what was still under way. Raises DemoError: silence."""
     heard_s = time.monotonic()
     while True:

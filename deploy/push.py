@@ -312,7 +312,7 @@ def on_every_host(options: Options, package: Package | None) -> list[Result]:
 
 def on_host(options: Options, package: Package | None, host: str) -> Result:
     """Do it on one host, and say how it ended."""
-    station = Station(options, host)
+    station = RemoteStation(options, host)
     try:
         answer = station.push(package) if package is not None else station.receive(options.action)
     except Failure as failure:
@@ -322,7 +322,7 @@ def on_host(options: Options, package: Package | None, host: str) -> Result:
     return Result(host, 0, answer, "")
 
 
-class Station:
+class RemoteStation:
     """One host, over ssh. Every method raises Failure."""
 
     def __init__(self, options: Options, host: str) -> None:
@@ -388,7 +388,7 @@ tar -x -f {part} -C {folder} --no-same-owner --no-same-permissions"""
             raise Failure(UNREACHABLE, _last_lines(done.err) or "error: the upload failed there")
         return done.out
 
-    def _tell(self, script: str, within_s: float = ASK_S, given: IO[bytes] | None = None) -> Done:
+    def _tell(self, script: str, within_s: float = ASK_S, given: IO[bytes] | None = None) -> CommandResult:
         """Run a command there that is made of constants and checked names alone."""
         done = run((*self._ssh, script), within_s, given)
         if done.code == SSH_FAILED:
@@ -414,7 +414,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommandResult:
     """How a command ended."""
 
     code: int
@@ -422,7 +422,7 @@ class Done:
     err: bytes
 
 
-def run(command: Sequence[str], within_s: float, given: IO[bytes] | None = None) -> Done:
+def run(command: Sequence[str], within_s: float, given: IO[bytes] | None = None) -> CommandResult:
     """Run a command to its end. Raises Failure: it takes longer, or says more than MOST_BYTES."""
     deadline = time.monotonic() + within_s
     with (
@@ -450,7 +450,7 @@ def run(command: Sequence[str], within_s: float, given: IO[bytes] | None = None)
             code = process.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise Failure(UNREACHABLE, f"error: no end within {within_s:g} s") from None
-    return Done(code, bytes(said[process.stdout]), bytes(said[process.stderr]))
+    return CommandResult(code, bytes(said[process.stdout]), bytes(said[process.stderr]))
 
 
 @contextlib.contextmanager

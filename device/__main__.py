@@ -327,15 +327,15 @@ def _receive(options: argparse.Namespace) -> int:
 def _learn(options: argparse.Namespace) -> int:
     from device import config
     from device.learning import learn
-    from device.learning.collect import Plan
+    from device.learning.collect import CollectionPlan
 
     _log_to_stderr("warning")
-    wanted = learn.Wanted(
+    wanted = learn.LearnOptions(
         images=options.images,
         starter=options.starter,
         out=options.out,
         name=options.name,
-        plan=Plan(options.count, options.interval),
+        plan=CollectionPlan(options.count, options.interval),
         false_rejects=options.false_rejects,
     )
     return learn.learn(config.load(options.config), wanted)
@@ -344,10 +344,10 @@ def _learn(options: argparse.Namespace) -> int:
 def _retake(options: argparse.Namespace) -> int:
     from device import config
     from device.learning import retake
-    from device.learning.collect import Plan
+    from device.learning.collect import CollectionPlan
 
     _log_to_stderr("warning")
-    asked = retake.RetakeOptions(options.images, options.out, Plan(options.count, options.interval))
+    asked = retake.RetakeOptions(options.images, options.out, CollectionPlan(options.count, options.interval))
     return retake.retake(config.load(options.config), asked)
 
 
@@ -371,14 +371,14 @@ def _snapshot(options: argparse.Namespace) -> int:
 def _adapt(options: argparse.Namespace) -> int:
     from device import config
     from device.learning import adapt
-    from device.learning.collect import Plan
+    from device.learning.collect import CollectionPlan
 
     _log_to_stderr("warning")
-    wanted = adapt.Wanted(
+    wanted = adapt.AdaptOptions(
         images=options.images,
         known=options.known,
         out=options.out,
-        plan=Plan(options.count, options.interval),
+        plan=CollectionPlan(options.count, options.interval),
         false_rejects=options.false_rejects,
     )
     return adapt.adapt(config.load(options.config), wanted)

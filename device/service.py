@@ -50,10 +50,10 @@ from device.config import Config
 from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
 from device.inspection.checks import Checks
-from device.inspection.pipeline import Detected, Pipeline, Prepared
+from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
 from device.inspection.verdict import Verdict
 from device.line import outputs
-from device.line.asked import Asked
+from device.line.asked import VerdictRequests
 from device.line.outputs import Outputs
 from device.line.trigger import Trigger, make_trigger
 from device.mqtt import subscriptions
@@ -63,7 +63,7 @@ from device.station.actions import StationActions
 from device.station.camera_mode import CameraMode
 from device.station.capture import Capture, Losses, Taken, not_inspected
 from device.station.history import History
-from device.station.inference import Inference, Undetected
+from device.station.inference import FailedFrame, Inference
 from device.station.start import first_pipeline
 from device.station.swap import ModelSwap
 from device.station.threshold_override import ThresholdOverride
@@ -109,7 +109,7 @@ class Service:
         self._config = config
         self._stop = stop
         self._trigger = trigger
-        self._asked = Asked()
+        self._asked = VerdictRequests()
         self._session_id = uuid.uuid4().hex
         self._trust = Trust(config.state, config.signers, config.allow_learned)
         self._pipeline = first_pipeline(config.bundle, self._open_first)
@@ -212,7 +212,7 @@ class Service:
             return None
         if isinstance(seen, BadFrame):
             return self._unseen(seen)
-        if isinstance(seen, Undetected):
+        if isinstance(seen, FailedFrame):
             return self._unjudged(seen.frame, seen.fault)
         return self._judge(seen)
 
@@ -259,7 +259,7 @@ class Service:
             self._archive.state,
         )
 
-    def _prepare(self, frame: Frame) -> Prepared:
+    def _prepare(self, frame: Frame) -> PreparedFrame:
         """In the capture thread."""
         return self._pipeline.prepare(frame)
 
@@ -269,7 +269,7 @@ class Service:
             exposed_ns = time.monotonic_ns() if isinstance(taken, BadFrame) else taken.monotonic_ns
             self._outputs.triggered(taken.seq, exposed_ns)
 
-    def _judge(self, detected: Detected) -> Verdict:
+    def _judge(self, detected: Detection) -> Verdict:
         """The verdict on a frame. When that cannot be, an ERROR verdict is the last; raises what it was."""
         frame = detected.frame
         thresholds = self._jury.thresholds(self._thresholds, frame.trigger)

@@ -34,7 +34,7 @@ from device.bundle.bundle import (
     Thresholds,
 )
 from device.bundle.calibration import SCHEMA_VERSION
-from device.bundle.memory import Good, Memory
+from device.bundle.memory import GoodFeatures, Memory
 from device.image.frame import Frame
 from device.image.geometry import Size
 from device.inspection.detector import Detector
@@ -108,7 +108,7 @@ def make_memory(
     """A memory with these rows, the whole image left out; `changes` to its spec."""
     count, own = items.shape
     both = 2 * (channels or own)
-    good = Good(
+    good = GoodFeatures(
         items,
         np.zeros((0, own), np.float16),
         np.zeros((0, own, own), np.float16),

@@ -13,7 +13,7 @@ from fixtures_scene import scene, spotted
 from fixtures_verdict import OK as SOME_VERDICT
 
 from device import config
-from device.bundle.calibration import DriftReference, Familiar, Range, Reference
+from device.bundle.calibration import DriftReference, FamiliarRanges, Range, Reference
 from device.health.health import Health
 from device.health.lens import WINDOW
 from device.health.reasons import REASONS
@@ -27,7 +27,7 @@ REFERENCE = DriftReference(
 )
 
 
-FAMILIAR = Familiar(
+FAMILIAR = FamiliarRanges(
     rate=0.01,
     brightness=Range(0.4, 0.02, 0.3, 0.5),
     sharpness=Range(0.0, 0.1, -1.0, 1.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device.archive.image_store import ImageStore, Picture, Quotas
+from device.archive.image_store import ImageStore, Quotas, StoredImage
 
 IMAGE = bytes(3000)
 SIZE = 3002  # with the side-car of picture()
@@ -14,8 +14,10 @@ DAY_NS = 24 * 3600 * 10**9
 PLENTY = Quotas(10**9, 90, 0)
 
 
-def picture(event_id: str, captured_ns: int = NOON, *, synced: bool = True, image: bytes = IMAGE) -> Picture:
-    return Picture(event_id, captured_ns, synced, image, ".jpg", "{}")
+def picture(
+    event_id: str, captured_ns: int = NOON, *, synced: bool = True, image: bytes = IMAGE
+) -> StoredImage:
+    return StoredImage(event_id, captured_ns, synced, image, ".jpg", "{}")
 
 
 def opened(folder: Path, quotas: Quotas = PLENTY) -> ImageStore:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
     from device.bundle.bundle import Calibration
-    from trainer.recipes.learned import Learned
+    from trainer.recipes.learned import TrainedModel
 
 NASTY = '<img src=x onerror="alert(1)">&$title'
 RECORD = {
@@ -51,13 +51,13 @@ def float_network() -> keras.Model:
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel) -> Learned:
+def reported(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel) -> TrainedModel:
     """Parts of which every other one has a bright spot; one defect is not to be seen, one good one has it."""
     from device.bundle.bundle import Pooling
     from device.inspection.detector import pool
     from trainer.network.export import Int8Model
     from trainer.network.features import inputs
-    from trainer.recipes.learned import Judges, Learned
+    from trainer.recipes.learned import Judges, TrainedModel
 
     folder = tmp_path_factory.mktemp("parts")
     samples = []
@@ -75,7 +75,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel) ->
         [pool(model.evidence(one.tensor), pooling) for one in inputs(samples, gray_input(), "testing")]
     )
     judges = Judges(float_network(), tiny_model.content, np.zeros(len(samples), np.int64))
-    return Learned(
+    return TrainedModel(
         tiny_model.content,
         judges.network,
         gray_input(),
@@ -88,7 +88,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, tiny_model: TinyModel) ->
     )
 
 
-def calibrated(learned: Learned, training: dict[str, Any]) -> Calibration:
+def calibrated(learned: TrainedModel, training: dict[str, Any]) -> Calibration:
     """What a fit would say of it."""
     from trainer.bundle import calibration as calibrations
     from trainer.scoring import thresholds
@@ -99,7 +99,7 @@ def calibrated(learned: Learned, training: dict[str, Any]) -> Calibration:
     return calibrations.calibration(learned, scores, chosen, golden, model_id="spots", training=training)
 
 
-def written(learned: Learned, **changes: Any) -> str:
+def written(learned: TrainedModel, **changes: Any) -> str:
     """The page; `changes`: of [report]."""
     from trainer import config
     from trainer.data.dataset import Dataset
@@ -114,7 +114,7 @@ def written(learned: Learned, **changes: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def report_page(reported: Learned) -> str:
+def report_page(reported: TrainedModel) -> str:
     """For reading only."""
     return written(reported, images=3)
 

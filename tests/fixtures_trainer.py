@@ -210,7 +210,7 @@ def learned_spots(folder: Path, tiny_model: TinyModel, count: int = 12) -> Any:
     """The tiny model as what a recipe learned from them; it brings TensorFlow."""
     from trainer.network.export import Int8Model
     from trainer.network.features import inputs
-    from trainer.recipes.learned import Judges, Learned
+    from trainer.recipes.learned import Judges, TrainedModel
 
     samples = spotted(folder, count)
     model, pooling = Int8Model(tiny_model.content), Pooling("top", 0.05)
@@ -219,6 +219,6 @@ def learned_spots(folder: Path, tiny_model: TinyModel, count: int = 12) -> Any:
     )
     record = {"judged_by": "12 images kept aside", "chosen": {}}
     judges = Judges(None, tiny_model.content, np.zeros(len(samples), np.int64))
-    return Learned(
+    return TrainedModel(
         tiny_model.content, None, gray_input(), pooling, samples, pooled, pooled + 0.01, judges, record
     )

@@ -37,7 +37,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class BundleResult:
     """What one bundle said of the images (n,); its median latency, the size of its model."""
 
     name: str
@@ -109,11 +109,11 @@ def _common(first: Bundle, second: Bundle, dataset: Dataset, split: str) -> tupl
     return samples
 
 
-def _judged(bundle: Bundle, samples: Sequence[Sample]) -> Judged:
+def _judged(bundle: Bundle, samples: Sequence[Sample]) -> BundleResult:
     pipeline = Pipeline(bundle, "compare", "compare")
     frames = (pipeline.read(sample.path, seq) for seq, sample in enumerate(samples))
     verdicts = [pipeline.inspect(frame) for frame in bar(frames, f"scoring by {bundle.name}", len(samples))]
-    return Judged(
+    return BundleResult(
         bundle.name,
         np.array([verdict.score for verdict in verdicts], np.float64),
         tuple(verdict.verdict for verdict in verdicts),
@@ -126,13 +126,13 @@ def _judged(bundle: Bundle, samples: Sequence[Sample]) -> Judged:
 # ---- differences, in pairs
 
 
-def differences(labels: Labels, first: Judged, second: Judged) -> dict[str, Difference]:
+def differences(labels: Labels, first: BundleResult, second: BundleResult) -> dict[str, Difference]:
     """{figure: how it differs}, of the figures that these labels define.
 
     By the bootstrap (Efron, 1979): images of either label are drawn anew, the same ones for both bundles.
     """
     members = [np.flatnonzero(labels == label) for label in (0, 1)]
-    measures: dict[str, Callable[[NDArray[np.intp], Judged], float | None]] = {}
+    measures: dict[str, Callable[[NDArray[np.intp], BundleResult], float | None]] = {}
     if all(len(one) for one in members):
         measures["auroc"] = lambda drawn, one: metrics.auroc(labels[drawn], one.scores[drawn])
         measures["ap"] = lambda drawn, one: metrics.average_precision(labels[drawn], one.scores[drawn])
@@ -168,7 +168,7 @@ WORTH = {  # of a difference that is sure: whether more is better, and what is s
 }
 
 
-def advice(found: Mapping[str, Difference], first: Judged, second: Judged) -> str:
+def advice(found: Mapping[str, Difference], first: BundleResult, second: BundleResult) -> str:
     """In a sentence."""
     praised: dict[str, list[str]] = {first.name: [], second.name: []}
     for name, (more_is_better, words) in WORTH.items():

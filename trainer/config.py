@@ -211,7 +211,7 @@ class GoodOnlyConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class TrainerConfig:
     """All of them, one field for each section of the file."""
 
     data: DataConfig
@@ -234,14 +234,14 @@ class Config:
     good_only: GoodOnlyConfig
 
 
-SECTIONS: dict[str, type] = get_type_hints(Config)
+SECTIONS: dict[str, type] = get_type_hints(TrainerConfig)
 LIMITS = limits({name: (kind,) for name, kind in SECTIONS.items()})
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None) -> TrainerConfig:
     """The settings of a TOML file over the defaults. Raises ConfigError with every problem of the file."""
     tables = load_tables(DEFAULT, path or DEFAULT, LIMITS, _empty_lists)
-    return Config(**{name: section(kind, tables[name]) for name, kind in SECTIONS.items()})
+    return TrainerConfig(**{name: section(kind, tables[name]) for name, kind in SECTIONS.items()})
 
 
 def _empty_lists(tables: dict[str, dict[str, Any]]) -> list[str]:

@@ -30,9 +30,9 @@ from device.inspection.localizer import evidence_in_frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
 from trainer import command, mistakes
-from trainer.data.dataset import Dataset, Recorded, Sample, load, read_mask, read_split_csv
+from trainer.data.dataset import Dataset, Sample, SplitRow, load, read_mask, read_split_csv
 from trainer.scoring import boxes, metrics, sorting
-from trainer.scoring.boxes import Boxed, around_parts
+from trainer.scoring.boxes import VerdictBoxes, around_parts
 from trainer.steps import bar
 
 EVIDENCE_RANGE = 256.0  # of a distance from a memory, either way: good cells lie around -4
@@ -40,7 +40,7 @@ MAP_SIDE_PX = 1024  # maps of larger images are compared with their masks at thi
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ImageResult:
     """What the bundle said of one image."""
 
     sample: Sample
@@ -52,11 +52,11 @@ class Scored:
         return self.verdict.timing_ms["total"]
 
     @property
-    def boxed(self) -> Boxed:
+    def boxed(self) -> VerdictBoxes:
         """Its boxes beside those of its mask."""
         mask = read_mask(self.sample) if self.sample.label else None
         truth = () if not self.sample.label else None if mask is None else around_parts(mask)
-        return Boxed(
+        return VerdictBoxes(
             tuple((region.box, region.score) for region in self.verdict.regions),
             truth,
             self.sample.size,
@@ -68,7 +68,7 @@ class Scored:
 
 
 def chosen(
-    dataset: Dataset, recorded: Mapping[str, Recorded], split: str
+    dataset: Dataset, recorded: Mapping[str, SplitRow], split: str
 ) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     """(samples to score, problems). `split` is "all" or "test".
 
@@ -99,12 +99,12 @@ def chosen(
     return samples, tuple(problems)
 
 
-def _side(sample: Sample, recorded: Mapping[str, Recorded]) -> str:
+def _side(sample: Sample, recorded: Mapping[str, SplitRow]) -> str:
     known = recorded.get(sample.sha256)
     return known.split if known else sample.split
 
 
-def recorded(bundle: Bundle) -> dict[str, Recorded]:
+def recorded(bundle: Bundle) -> dict[str, SplitRow]:
     """What the bundle says of the images it was made from; nothing where it does not say."""
     path = bundle.path / "split.csv"
     return read_split_csv(path.read_bytes(), str(path)) if path.is_file() else {}
@@ -115,9 +115,9 @@ def recorded(bundle: Bundle) -> dict[str, Recorded]:
 
 def score(
     pipeline: Pipeline, samples: Sequence[Sample], pixels: metrics.PixelTally
-) -> tuple[tuple[Scored, ...], tuple[str, ...]]:
+) -> tuple[tuple[ImageResult, ...], tuple[str, ...]]:
     """(scored, problems): each image inspected, its evidence map compared with its mask if one is known."""
-    scored: list[Scored] = []
+    scored: list[ImageResult] = []
     problems: list[str] = []
     for seq, sample in enumerate(bar(samples, "scoring")):
         try:
@@ -127,7 +127,7 @@ def score(
     return tuple(scored), tuple(problems)
 
 
-def _score_one(pipeline: Pipeline, sample: Sample, seq: int, pixels: metrics.PixelTally) -> Scored:
+def _score_one(pipeline: Pipeline, sample: Sample, seq: int, pixels: metrics.PixelTally) -> ImageResult:
     frame = pipeline.read(sample.path, seq)
     verdict = pipeline.inspect(frame)
     model_input, prediction = pipeline.predict(frame)  # a verdict does not carry its map
@@ -138,7 +138,7 @@ def _score_one(pipeline: Pipeline, sample: Sample, seq: int, pixels: metrics.Pix
         evidence = evidence_in_frame(prediction.evidence, model_input.placement, shift_px)
         shown = cv2.resize(evidence, (size.width, size.height), interpolation=cv2.INTER_AREA)
         pixels.add(np.asarray(shown), mask)
-    return Scored(sample, prediction.score, verdict)
+    return ImageResult(sample, prediction.score, verdict)
 
 
 def map_size(size: Size) -> Size:
@@ -204,7 +204,7 @@ def _other_sizes(bundle: Bundle, samples: Sequence[Sample]) -> list[str]:
     return [f"{len(unlike)} of {len(samples)} images are unlike those that were trained on: {unlike[0]}"]
 
 
-def _image_metrics(scored: Sequence[Scored], threshold: float) -> dict[str, Any]:
+def _image_metrics(scored: Sequence[ImageResult], threshold: float) -> dict[str, Any]:
     labels = [result.sample.label for result in scored]
     scores = [result.score for result in scored]
     at_threshold = metrics.confusion(labels, scores, threshold)
@@ -226,7 +226,7 @@ def _image_metrics(scored: Sequence[Scored], threshold: float) -> dict[str, Any]
     }
 
 
-def _rule(dataset: Dataset, recorded: Mapping[str, Recorded], samples: Sequence[Sample], split: str) -> str:
+def _rule(dataset: Dataset, recorded: Mapping[str, SplitRow], samples: Sequence[Sample], split: str) -> str:
     """How the scored images were chosen, in words."""
     if split == "all":
         return "every readable image"
@@ -234,7 +234,7 @@ def _rule(dataset: Dataset, recorded: Mapping[str, Recorded], samples: Sequence[
     return f"{known} held out by the bundle's own split.csv, {len(samples) - known} by {dataset.split_rule}"
 
 
-def _trained_on(sample: Sample, recorded: Mapping[str, Recorded]) -> bool:
+def _trained_on(sample: Sample, recorded: Mapping[str, SplitRow]) -> bool:
     return sample.sha256 in recorded and recorded[sample.sha256].split == "train"
 
 
@@ -243,7 +243,7 @@ def _latency(total_ms: Sequence[float]) -> dict[str, float]:
     return {"p50": float(p50), "p95": float(p95)}
 
 
-def _line(result: Scored) -> dict[str, Any]:
+def _line(result: ImageResult) -> dict[str, Any]:
     sample = result.sample
     word = result.verdict.verdict
     return {"path": sample.name, "label": sample.label, "score": result.score, "verdict": word}

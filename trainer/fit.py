@@ -32,7 +32,7 @@ from device.inspection.pipeline import prove
 from trainer import command
 from trainer import config as configs
 from trainer.bundle import model_card, provenance
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data import dataset as datasets
 from trainer.data import preview, splits
 from trainer.options import FitOptions
@@ -55,7 +55,7 @@ STEPS = {  # and their usual shares of the time
 }
 
 
-def fit(options: FitOptions, config: Config) -> Path:
+def fit(options: FitOptions, config: TrainerConfig) -> Path:
     """From images to a bundle; its path. Raises EdgeVisionError."""
     options.check()
     if options.start is not None:
@@ -68,7 +68,7 @@ def fit(options: FitOptions, config: Config) -> Path:
     return _tell(Supervised(options, config), options, config)
 
 
-def _tell(strategy: Strategy[Model], options: FitOptions, config: Config) -> Path:
+def _tell(strategy: Strategy[Model], options: FitOptions, config: TrainerConfig) -> Path:
     """The story that both ways share."""
     from trainer.bundle import calibration as calibrations
 
@@ -127,7 +127,7 @@ def _tell_what_counts_allow(dataset: datasets.Dataset, options: FitOptions) -> N
         log.info("%s", line)
 
 
-def _sharpen(start: Path, options: FitOptions, config: Config) -> Path:
+def _sharpen(start: Path, options: FitOptions, config: TrainerConfig) -> Path:
     """A bundle made from good images alone, with what known defects teach; its path."""
     dataset = _dataset(options, config)
     good, bad = (dataset.count(split="train", label=label) for label in (0, 1))
@@ -139,7 +139,7 @@ def _sharpen(start: Path, options: FitOptions, config: Config) -> Path:
     return sharpen.sharpen(bundles.load(start), dataset, options.out, config, options.seed)
 
 
-def _dataset(options: FitOptions, config: Config) -> datasets.Dataset:
+def _dataset(options: FitOptions, config: TrainerConfig) -> datasets.Dataset:
     return datasets.load(
         options.data,
         options.format,

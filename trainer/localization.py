@@ -65,7 +65,7 @@ Saliency = Callable[[int, ModelInput], Map]  # (h, w) over its canvas
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LocalizationFigures:
     """How well maps showed the defects of n images, each None where it is not defined.
 
     `pixel_auroc`, `aupro`: over the pixels of all images whose truth is known. `own_auroc`: the mean of each
@@ -81,15 +81,15 @@ class Place:
     box_iou: float | None
 
 
-MEASURES = ("pixel AUROC", "AUPRO", "own AUROC", "pointing", "box IoU")  # in the order of Place
+MEASURES = ("pixel AUROC", "AUPRO", "own AUROC", "pointing", "box IoU")  # as LocalizationFigures has them
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A Place, and the standard error of each of its measures over the choice of images."""
+class LocalizationEstimate:
+    """LocalizationFigures, and the standard error of each over the choice of images."""
 
-    place: Place
-    error: Place
+    place: LocalizationFigures
+    error: LocalizationFigures
 
     def words(self) -> list[str]:
         """Each measure with its error, in the order of MEASURES."""
@@ -128,20 +128,20 @@ class _Tally:
             return np.asarray(np.log10(np.maximum(values, FAINTEST)), np.float32)
         return np.asarray(np.arcsinh(values), np.float32) if self._kind == "evidence" else values
 
-    def measured(self) -> Measured:
+    def measured(self) -> LocalizationEstimate:
         parts = [tally.counts for tally in self._pixels]
         pixels = sum(parts, metrics.PixelCounts.none())
         hit, of = pixels.pointing_hit_rate, self._seen[1]
-        place = Place(pixels.auroc, pixels.aupro, _mean(self._own), hit, _mean(self._overlaps))
+        place = LocalizationFigures(pixels.auroc, pixels.aupro, _mean(self._own), hit, _mean(self._overlaps))
         left = [_without(parts, part) for part in range(min(PARTS, max(self._seen)))]
-        error = Place(
+        error = LocalizationFigures(
             _jackknifed([one.auroc for one in left]),
             _jackknifed([one.aupro for one in left]),
             _error_of_mean(self._own),
             None if hit is None else float(np.sqrt(hit * (1 - hit) / of)),
             _error_of_mean(self._overlaps),
         )
-        return Measured(place, error)
+        return LocalizationEstimate(place, error)
 
 
 def _without(parts: Sequence[metrics.PixelCounts], left_out: int) -> metrics.PixelCounts:
@@ -172,7 +172,7 @@ def compare(
     saliency: Saliency | None,
     spec: LocalizationSpec,
     reference: GoldenReference | None,
-) -> dict[str, Measured]:
+) -> dict[str, LocalizationEstimate]:
     """{kind of map: how it did} on the samples whose truth is known; without a saliency, two kinds."""
     tallies = {kind: _Tally(kind) for kind in RANGES if saliency or kind != "gradient"}
     for index, sample in enumerate(bar(samples, "maps")):
@@ -370,7 +370,7 @@ def _at(values: Map, shape: tuple[int, ...]) -> Map:
 # ---- the command
 
 
-def table(found: Mapping[str, Measured]) -> Iterator[str]:
+def table(found: Mapping[str, LocalizationEstimate]) -> Iterator[str]:
     """A Markdown row for each kind of map."""
     yield f"| | {' | '.join(MEASURES)} |"
     yield "|---" * (len(MEASURES) + 1) + "|"

@@ -22,7 +22,7 @@ GAP_PX = 8
 QUALITY = 92
 
 
-class Inspected(Protocol):
+class JudgedImage(Protocol):
     """An image and the verdict on it."""
 
     @property
@@ -31,12 +31,12 @@ class Inspected(Protocol):
     def verdict(self) -> Verdict: ...
 
 
-def is_mistake(one: Inspected) -> bool:
+def is_mistake(one: JudgedImage) -> bool:
     """A good part that is NG, or a defective one that is not; MARGINAL does not reject."""
     return (one.verdict.verdict == "NG") != bool(one.sample.label)
 
 
-def write(folder: Path, pipeline: Pipeline, inspected: Iterable[Inspected]) -> tuple[Path, ...]:
+def write(folder: Path, pipeline: Pipeline, inspected: Iterable[JudgedImage]) -> tuple[Path, ...]:
     """A JPEG for each mistake, `missed-...` or `rejected-...`; their paths. Raises StorageError."""
     mistakes = [one for one in inspected if is_mistake(one)]
     try:
@@ -46,7 +46,7 @@ def write(folder: Path, pipeline: Pipeline, inspected: Iterable[Inspected]) -> t
         raise StorageError(f"--mistakes {folder}: cannot be written: {error.strerror}") from None
 
 
-def _write(folder: Path, pipeline: Pipeline, one: Inspected) -> Path:
+def _write(folder: Path, pipeline: Pipeline, one: JudgedImage) -> Path:
     sample, verdict = one.sample, one.verdict
     frame = pipeline.read(sample.path, verdict.seq)
     word = "missed" if sample.label else "rejected"

@@ -34,12 +34,12 @@ from device.image.frame import frame_from_file
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import prove
 from device.learning.familiarity import LEAST, natural
-from device.learning.features import Seen, Sight
+from device.learning.features import FrameFeatures, Sight
 from device.learning.learn import drift_reference, pictures, remember
 from device.system import clock
 from trainer.bundle import calibration as calibrations
 from trainer.bundle import provenance
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data import dataset as datasets
 from trainer.data.dataset import Dataset, Sample
 from trainer.recipes import probe
@@ -63,7 +63,7 @@ class Ground:
     """
 
     samples: tuple[Sample, ...]
-    seen: tuple[Seen, ...]
+    seen: tuple[FrameFeatures, ...]
     fold_of: NDArray[np.int64]
     judged: tuple[tuple[tuple[Map, Scale], ...], ...]
     pooling: Pooling
@@ -85,7 +85,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class StrengthResult:
     """`share` 0: the memory alone. `pooled`: of each image, judged by what had not seen it."""
 
     strength: float
@@ -98,17 +98,17 @@ class Judged:
 class Choice:
     """The memory alone and the best of the heads; `gain`: of merit, `error`: its standard error."""
 
-    alone: Judged
-    best: Judged
+    alone: StrengthResult
+    best: StrengthResult
     gain: float
     error: float
 
     @property
-    def taken(self) -> Judged:
+    def taken(self) -> StrengthResult:
         return self.best if self.gain > self.error else self.alone
 
 
-def sharpen(start: Bundle, dataset: Dataset, out: Path, config: Config, seed: int) -> Path:
+def sharpen(start: Bundle, dataset: Dataset, out: Path, config: TrainerConfig, seed: int) -> Path:
     """Write the bundle with a head and new thresholds; its path. Raises EdgeVisionError."""
     ground = _ground(start, dataset.train, config.split.folds, seed)
     heads = Heads(ground)
@@ -193,7 +193,7 @@ def _taught(start: Bundle) -> set[str]:
     return {sha256 for sha256, line in _split(start).items() if line.split == "train"}
 
 
-def _split(start: Bundle) -> dict[str, datasets.Recorded]:
+def _split(start: Bundle) -> dict[str, datasets.SplitRow]:
     path = start.path / "split.csv"
     return datasets.read_split_csv(path.read_bytes(), str(path)) if path.is_file() else {}
 
@@ -247,9 +247,11 @@ def choose(ground: Ground, heads: Heads) -> Choice:
     return Choice(alone, best, best.quality.merit - alone.quality.merit, error)
 
 
-def _judged(ground: Ground, strength: float, share: float, maps: Sequence[Sequence[Map]] | None) -> Judged:
+def _judged(
+    ground: Ground, strength: float, share: float, maps: Sequence[Sequence[Map]] | None
+) -> StrengthResult:
     pooled = ground.pooled(maps, share)
-    return Judged(strength, share, Quality.of(ground.labels, pooled), pooled)
+    return StrengthResult(strength, share, Quality.of(ground.labels, pooled), pooled)
 
 
 # ---- what the bundle says
@@ -281,7 +283,9 @@ def _metrics(ground: Ground, choice: Choice) -> dict[str, Any]:
     return {"judged_by": judged_by, **found, "gain": choice.gain, "gain_standard_error": choice.error}
 
 
-def _training(start: Bundle, dataset: Dataset, config: Config, choice: Choice, seed: int) -> dict[str, Any]:
+def _training(
+    start: Bundle, dataset: Dataset, config: TrainerConfig, choice: Choice, seed: int
+) -> dict[str, Any]:
     before, chosen = start.calibration.training, choice.taken
     record = {
         "recipe": "sharpened",
@@ -322,5 +326,5 @@ def _report(choice: Choice) -> None:
         log.warning("no head is taken (%s): the memory stays alone, the thresholds are new", gain)
 
 
-def _described(one: Judged) -> str:
+def _described(one: StrengthResult) -> str:
     return f"AP {one.quality.ap:.4f}, d' {one.quality.separation:.2f}, by cross-validation"

@@ -18,21 +18,21 @@ from device.bundle.reference import GoldenReference
 from device.errors import ConfigError
 from trainer.bundle import calibration as calibrations
 from trainer.bundle import golden_reference
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data import preview, sizing, splits
 from trainer.data.dataset import Dataset
 from trainer.network import hardware
 from trainer.options import FitOptions
 from trainer.recipes import classic, decoder, finetune, good_decoder, good_only, learn, quantize_aware
-from trainer.recipes.good_only import Remembered
-from trainer.recipes.learned import Learned
+from trainer.recipes.good_only import MemoryModel
+from trainer.recipes.learned import TrainedModel
 from trainer.report import report
 from trainer.scoring import good_thresholds, operating_point, thresholds
 from trainer.training.logbook import Logbook
 
 CHECKPOINTS = "checkpoint"  # in --out, while a network is trained on
 
-Model = TypeVar("Model", Learned, Remembered)
+Model = TypeVar("Model", TrainedModel, MemoryModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Strategy(Protocol[Model]):
 class Supervised:
     """From good and defective images."""
 
-    def __init__(self, options: FitOptions, config: Config) -> None:
+    def __init__(self, options: FitOptions, config: TrainerConfig) -> None:
         self._options = options
         self._config = config
 
@@ -96,7 +96,7 @@ class Supervised:
         splits.require_folds(dataset.train)
         return sizing.candidates(dataset.train, self._config.input, self._options.input_size)
 
-    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> Learned:
+    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> TrainedModel:
         """In the way that was asked for. What is trained on leaves its checkpoints in --out meanwhile."""
         options, config = self._options, self._config
         logbook, seed, folder = Logbook(options.logs), options.seed, options.out / CHECKPOINTS
@@ -115,10 +115,10 @@ class Supervised:
                 learned = quantize_aware.improved(learned, config, machine, seed, folder, logbook)
         return replace(learned, record={**learned.record, "hardware": machine.describe()})
 
-    def network(self, model: Learned) -> keras.Model:
+    def network(self, model: TrainedModel) -> keras.Model:
         return model.network
 
-    def decide(self, model: Learned) -> Decision:
+    def decide(self, model: TrainedModel) -> Decision:
         wish = self._config.threshold
         scores = thresholds.calibrate(model.labels, model.pooled)
         chosen = thresholds.choose(model.labels, model.pooled, scores, wish)
@@ -128,16 +128,18 @@ class Supervised:
         lines = [_said(chosen), *operating_point.lines(described)]
         return Decision(scores, chosen, lines, {"thresholds": described}, {thresholds.SWEEP_FILE: sweep})
 
-    def reference(self, dataset: Dataset, model: Learned) -> tuple[GoldenReference, ReferenceSpec] | None:
+    def reference(
+        self, dataset: Dataset, model: TrainedModel
+    ) -> tuple[GoldenReference, ReferenceSpec] | None:
         least_px = calibrations.localization(model).min_area_px
         return golden_reference.learn(dataset.train, model.preprocess, least_px)
 
-    def files(self, model: Learned) -> Mapping[str, bytes]:
+    def files(self, model: TrainedModel) -> Mapping[str, bytes]:
         return {}
 
     def report(
         self,
-        model: Learned,
+        model: TrainedModel,
         calibration: Calibration,
         dataset: Dataset,
         reference: GoldenReference | None,
@@ -149,7 +151,7 @@ class Supervised:
 class GoodOnly:
     """From good images alone; see trainer.recipes.good_only."""
 
-    def __init__(self, options: FitOptions, config: Config) -> None:
+    def __init__(self, options: FitOptions, config: TrainerConfig) -> None:
         self._options = options
         self._config = config
 
@@ -157,7 +159,7 @@ class GoodOnly:
         whole = replace(self._config.input, tile_size=0)
         return sizing.candidates(_good(dataset), whole, self._options.input_size)
 
-    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> Remembered:
+    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> MemoryModel:
         options, config = self._options, self._config
         weights = options.weights or "imagenet"
         learned = good_only.learn(_good(dataset), specs, config.good_only, weights, options.seed)
@@ -165,24 +167,24 @@ class GoodOnly:
             learned = good_decoder.from_memory(learned, config, weights, options.seed)
         return learned
 
-    def network(self, model: Remembered) -> keras.Model:
+    def network(self, model: MemoryModel) -> keras.Model:
         raise ConfigError(
             "--keep-network: a memory has no network of its own"
         )  # FitOptions refuses it before
 
-    def decide(self, model: Remembered) -> Decision:
+    def decide(self, model: MemoryModel) -> Decision:
         scores, chosen = good_thresholds.choose(model.pooled, model.made, self._config.threshold)
         return Decision(scores, chosen, [f"thresholds: {chosen.rule}"])
 
-    def reference(self, dataset: Dataset, model: Remembered) -> tuple[GoldenReference, ReferenceSpec] | None:
+    def reference(self, dataset: Dataset, model: MemoryModel) -> tuple[GoldenReference, ReferenceSpec] | None:
         return None  # its own map tells where a part differs
 
-    def files(self, model: Remembered) -> Mapping[str, bytes]:
+    def files(self, model: MemoryModel) -> Mapping[str, bytes]:
         return {memories.FILE: model.memory.good.to_bytes()} if model.memory else {}
 
     def report(
         self,
-        model: Remembered,
+        model: MemoryModel,
         calibration: Calibration,
         dataset: Dataset,
         reference: GoldenReference | None,

@@ -52,7 +52,7 @@ _NEVER_SURE = 1e-12  # a score of exactly 0 or 1 has no logit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class ScoredImages:
     """The images that thresholds are chosen on, and what the bundle says of them."""
 
     labels: thresholds.Labels
@@ -98,7 +98,7 @@ def retune(
 
 def judge(
     bundle: Bundle, dataset: Dataset, wish: ThresholdConfig, region: RegionOfInterest = EVERYTHING
-) -> Judged:
+) -> ScoredImages:
     """Score the images that the bundle was not trained on. DataError where they cannot carry a threshold."""
     samples, problems = _unseen(bundle, dataset)
     _require_enough(dataset, [sample.label for sample in samples], wish)
@@ -116,7 +116,7 @@ def judge(
     _require_enough(dataset, labels, wish)
     for problem in problems:
         log.warning("%s", problem)
-    return Judged(np.array(labels, np.int64), np.array(scores, np.float64))
+    return ScoredImages(np.array(labels, np.int64), np.array(scores, np.float64))
 
 
 def _unseen(bundle: Bundle, dataset: Dataset) -> tuple[list[Sample], list[str]]:
@@ -145,7 +145,7 @@ def _require_enough(dataset: Dataset, labels: Sequence[int], wish: ThresholdConf
 # ---- thresholds
 
 
-def choose(judged: Judged, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
+def choose(judged: ScoredImages, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
     """By the rule of trainer.fit. DataError where that rule would reject every good image."""
     chosen = thresholds.choose(judged.labels, _logits(judged, scores), scores, wish)
     if confusion(judged.labels, judged.scores, chosen.ng).tn == 0:
@@ -157,7 +157,7 @@ def choose(judged: Judged, scores: ScoreCalibration, wish: ThresholdConfig) -> T
     return chosen
 
 
-def _logits(judged: Judged, scores: ScoreCalibration) -> thresholds.Values:
+def _logits(judged: ScoredImages, scores: ScoreCalibration) -> thresholds.Values:
     return np.array([_pooled(score, scores) for score in judged.scores])
 
 
@@ -167,7 +167,7 @@ def _pooled(score: float, scores: ScoreCalibration) -> float:
     return (math.log(sure / (1 - sure)) - scores.offset) / scores.slope
 
 
-def _report(judged: Judged, before: Thresholds, after: Thresholds, described: dict[str, Any]) -> None:
+def _report(judged: ScoredImages, before: Thresholds, after: Thresholds, described: dict[str, Any]) -> None:
     log.info("%d images, %d defective; NG is the positive", len(judged.labels), int(judged.labels.sum()))
     for word, found in (("before", before), ("after", after)):
         row = confusion(judged.labels, judged.scores, found.ng)

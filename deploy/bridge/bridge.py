@@ -22,7 +22,7 @@ from collections.abc import Callable
 from paho.mqtt.client import MQTTMessage
 
 from deploy.bridge.broker import Broker
-from deploy.bridge.config import Config
+from deploy.bridge.config import BridgeConfig
 from deploy.bridge.language import Language
 from deploy.bridge.metrics import Metrics
 from deploy.bridge.modbus import Modbus
@@ -35,7 +35,7 @@ from device.system import notify
 log = logging.getLogger(__name__)
 
 
-async def run(config: Config) -> None:
+async def run(config: BridgeConfig) -> None:
     """Until SIGTERM or SIGINT. Raises the EdgeVisionError that ended it otherwise."""
     plant = Plant(
         config.mqtt.prefix,
@@ -69,7 +69,7 @@ async def run(config: Config) -> None:
             await language.close()
 
 
-def speak(config: Config, plant: Plant, triggers: Triggers) -> list[Language]:
+def speak(config: BridgeConfig, plant: Plant, triggers: Triggers) -> list[Language]:
     """The languages that are wanted."""
     languages: list[Language] = []
     webhooks = Webhooks(config) if config.webhooks.urls else None

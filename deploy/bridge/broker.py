@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from deploy.bridge.config import MqttConfig, TlsConfig
+from deploy.bridge.config import BrokerConfig, BrokerTlsConfig
 from device.errors import BrokerError, ConfigError
 from device.mqtt.reconnect import Pauses
 
@@ -44,7 +44,7 @@ class Broker:
 
     def __init__(
         self,
-        config: MqttConfig,
+        config: BrokerConfig,
         client_id: str,
         topics: tuple[str, ...],
         handler: Handler,
@@ -285,7 +285,7 @@ class Broker:
             loop.remove_writer(channel.fileno())
 
 
-def tls_context(tls: TlsConfig) -> ssl.SSLContext:
+def tls_context(tls: BrokerTlsConfig) -> ssl.SSLContext:
     """TLS 1.2 or newer; the broker's certificate and name are verified. Raises ConfigError: a file."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)

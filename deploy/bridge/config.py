@@ -55,7 +55,7 @@ def _once(value: Any, folder: Path) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class TlsConfig:
+class BrokerTlsConfig:
     """How to trust the broker, and how to be trusted. `ca_file` None: the authorities of the system."""
 
     ca_file: Path | None = key("", read=from_folder_or_none)
@@ -64,7 +64,7 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MqttConfig:
+class BrokerConfig:
     """[mqtt], and the password that is in its file; `tls` None: in clear."""
 
     host: str = key("localhost", _HOST)
@@ -83,7 +83,7 @@ class MqttConfig:
     username: str | None = key("", read=or_none)
     password_file: Path | None = key("", read=from_folder_or_none)
     password: str | None = field(default=None, repr=False)
-    tls: TlsConfig | None = key(False, read=or_none)
+    tls: BrokerTlsConfig | None = key(False, read=or_none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +135,17 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LogConfig:
+class BridgeLogConfig:
     """[log]"""
 
     level: str = key("info", OneOf(("debug", "info", "warning", "error")))
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class BridgeConfig:
     """What bridge.toml says; see default.toml for the meaning of each value."""
 
-    mqtt: MqttConfig
+    mqtt: BrokerConfig
     modbus: ModbusConfig
     http: HttpConfig
     metrics: MetricsConfig
@@ -154,17 +154,17 @@ class Config:
 
 
 SECTIONS: dict[str, tuple[type, ...]] = {
-    "mqtt": (MqttConfig, TlsConfig),
+    "mqtt": (BrokerConfig, BrokerTlsConfig),
     "modbus": (ModbusConfig,),
     "http": (HttpConfig,),
     "metrics": (MetricsConfig,),
     "webhooks": (WebhooksConfig,),
-    "log": (LogConfig,),
+    "log": (BridgeLogConfig,),
 }
 LIMITS = limits(SECTIONS)
 
 
-def load(path: Path) -> Config:
+def load(path: Path) -> BridgeConfig:
     """The configuration in a file. Raises ConfigError with every problem of the file, one a line."""
     tables = load_tables(DEFAULT_PATH, path, LIMITS, lambda tables: _conflicts(tables, path.parent))
     return _config(tables, path.parent)
@@ -295,8 +295,8 @@ def _first_line(tables: Tables, where: tuple[str, str], folder: Path) -> str | N
     return line
 
 
-def _config(tables: Tables, folder: Path) -> Config:
-    tls = section(TlsConfig, tables["mqtt"], folder) if tables["mqtt"]["tls"] else None
+def _config(tables: Tables, folder: Path) -> BridgeConfig:
+    tls = section(BrokerTlsConfig, tables["mqtt"], folder) if tables["mqtt"]["tls"] else None
     made: dict[str, dict[str, Any]] = {
         "mqtt": {"password": _password(tables, folder), "tls": tls},
         "http": {"token": _token(tables, folder)},
@@ -306,4 +306,4 @@ def _config(tables: Tables, folder: Path) -> Config:
         name: section(kind, tables[name], folder, **made.get(name, {}))
         for name, (kind, *_) in SECTIONS.items()
     }
-    return Config(log_level=sections.pop("log").level, **sections)
+    return BridgeConfig(log_level=sections.pop("log").level, **sections)

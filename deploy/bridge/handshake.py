@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deploy.bridge.payloads import Verdict
+from deploy.bridge.payloads import VerdictPayload
 from deploy.bridge.register_map import CONTROL_BITS, ERRORS
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PlcTrigger:
     """A trigger of the PLC's."""
 
     number: int
@@ -39,13 +39,13 @@ class Handshake:
         self.error_code = ERRORS["none"]
         self.error_trigger = 0
         self.sequence = 0
-        self.result: Verdict | None = None
+        self.result: VerdictPayload | None = None
         self.result_trigger = 0
         self._number = 0  # of the trigger that is being served
         self._trigger: bool | None = None  # None: the PLC has not written yet
         self._result_ack = False
 
-    def write(self, control: int, number: int, part_id: str, *, fresh: bool) -> Asked | None:
+    def write(self, control: int, number: int, part_id: str, *, fresh: bool) -> PlcTrigger | None:
         """What the PLC wants. `fresh`: the station is there. Returns a trigger that is to be passed on."""
         acknowledged = bool(control & CONTROL_BITS["result_ack"])
         if acknowledged and not self._result_ack:
@@ -57,7 +57,7 @@ class Handshake:
         self.trigger_ack = trigger and (self.trigger_ack or edge)
         return self._begin(number, part_id, fresh=fresh) if edge else None
 
-    def show(self, verdict: Verdict, number: int = 0) -> None:
+    def show(self, verdict: VerdictPayload, number: int = 0) -> None:
         """A verdict: the answer to trigger `number`, or 0 for one that this PLC has not asked for."""
         if number:
             if number != self._number or not self.busy:
@@ -80,7 +80,7 @@ class Handshake:
             self.fail(self._number, "station_away")
         self._put(None, 0)
 
-    def _begin(self, number: int, part_id: str, *, fresh: bool) -> Asked | None:
+    def _begin(self, number: int, part_id: str, *, fresh: bool) -> PlcTrigger | None:
         if self.busy:
             self._refuse(number, "busy")
             return None
@@ -92,9 +92,9 @@ class Handshake:
             return None
         self._number = number
         self.busy = True
-        return Asked(number, part_id)
+        return PlcTrigger(number, part_id)
 
-    def _put(self, verdict: Verdict | None, number: int) -> None:
+    def _put(self, verdict: VerdictPayload | None, number: int) -> None:
         if verdict is not None or self.result is not None:
             self.sequence += 1
         self.result = verdict

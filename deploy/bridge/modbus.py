@@ -25,7 +25,7 @@ from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from deploy.bridge.config import ModbusConfig
-from deploy.bridge.handshake import Asked, Handshake
+from deploy.bridge.handshake import Handshake, PlcTrigger
 from deploy.bridge.language import PortError
 from deploy.bridge.plant import News, Plant, Station
 from deploy.bridge.register_map import (
@@ -159,7 +159,7 @@ class Unit:
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, asked: Asked) -> None:
+    async def _ask(self, asked: PlcTrigger) -> None:
         """One trigger, from the PLC to its verdict."""
         try:
             verdict = await self._triggers.ask(self.name, asked.part_id or None, self._timeout_s)

@@ -23,7 +23,7 @@ STATUSES = ("online", "stopped", "offline")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerdictPayload:
     """A verdict of verdict.schema.json; `raw` is the JSON, `total_ms` None where the station did not say."""
 
     station: str
@@ -49,25 +49,25 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerPayload:
     """An answer of answer.schema.json to a trigger. `verdict` None: refused, or not there in time."""
 
     ok: bool
     reason: str | None
     event_id: str | None
-    verdict: Verdict | None
+    verdict: VerdictPayload | None
 
 
-def verdict_of(payload: bytes) -> Verdict:
+def verdict_of(payload: bytes) -> VerdictPayload:
     """Raises ValueError, naming the first field that is not as the schema says."""
     return _verdict(_checked("verdict", payload), payload)
 
 
-def answer_of(payload: bytes) -> Answer:
+def answer_of(payload: bytes) -> AnswerPayload:
     """Raises ValueError, as `verdict_of` does."""
     content = _checked("answer", payload)
     found = content.get("verdict")
-    return Answer(
+    return AnswerPayload(
         content["ok"],
         content["reason"],
         content.get("event_id"),
@@ -88,8 +88,8 @@ def status_of(payload: bytes) -> str:
     return status
 
 
-def _verdict(content: dict[str, Any], raw: bytes) -> Verdict:
-    return Verdict(
+def _verdict(content: dict[str, Any], raw: bytes) -> VerdictPayload:
+    return VerdictPayload(
         station=content["station"],
         event_id=content["event_id"],
         session_id=content["session_id"],

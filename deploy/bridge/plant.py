@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from deploy.bridge import payloads
 from deploy.bridge.config import NAME
-from deploy.bridge.payloads import Verdict
+from deploy.bridge.payloads import VerdictPayload
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Station:
     """One station. `events`: its verdicts, the latest last; `heard_s`: when it said something, monotonic."""
 
     name: str
-    events: deque[Verdict]
+    events: deque[VerdictPayload]
     status: str | None = None
     health: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
@@ -47,11 +47,11 @@ class Station:
     seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     @property
-    def last(self) -> Verdict | None:
+    def last(self) -> VerdictPayload | None:
         """The verdict of the latest part."""
         return self.events[-1] if self.events else None
 
-    def find(self, event_id: str) -> Verdict | None:
+    def find(self, event_id: str) -> VerdictPayload | None:
         """A verdict that is still kept."""
         return next((event for event in reversed(self.events) if event.event_id == event_id), None)
 
@@ -71,7 +71,7 @@ class News:
 
     station: Station
     kind: Kind
-    verdict: Verdict | None = None
+    verdict: VerdictPayload | None = None
     live: bool = True
 
 
@@ -183,7 +183,7 @@ class Plant:
             station.stats_s = time.monotonic()
         self._tell(News(station, "state"))
 
-    def _verdict(self, name: str, verdict: Verdict, *, retained: bool) -> None:
+    def _verdict(self, name: str, verdict: VerdictPayload, *, retained: bool) -> None:
         if verdict.station != name:
             raise ValueError(f"station: must be {name}, as the topic says, got {verdict.station}")
         station = self.station(name)

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from deploy.bridge.config import HttpConfig, is_loopback
 from deploy.bridge.openapi import document
-from deploy.bridge.payloads import Verdict
+from deploy.bridge.payloads import VerdictPayload
 from deploy.bridge.plant import News, Plant, Station
 from deploy.bridge.trigger import NoVerdict, StationAway, TooLate, TriggerRefused, Triggers
 from deploy.bridge.web import REQUEST_LIMIT_BYTES, Site
@@ -146,7 +146,7 @@ class Rest:
         except KeyError:
             raise Problem(404, f"no station {strict_json.shown(name)} has been heard") from None
 
-    def _event_of(self, request: web.Request) -> Verdict:
+    def _event_of(self, request: web.Request) -> VerdictPayload:
         event_id = request.match_info["event_id"]
         event = self._named(request).find(event_id)
         if event is None:

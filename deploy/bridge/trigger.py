@@ -19,7 +19,7 @@ from paho.mqtt.client import MQTTMessage
 
 from deploy.bridge import payloads
 from deploy.bridge.broker import Broker
-from deploy.bridge.payloads import Answer, Verdict
+from deploy.bridge.payloads import AnswerPayload, VerdictPayload
 from deploy.bridge.plant import News, Plant
 from device.errors import BrokerError
 
@@ -52,7 +52,7 @@ class TooLate(NoVerdict):
 @dataclass(slots=True)
 class _Question:
     station: str
-    answered: asyncio.Future[Verdict]
+    answered: asyncio.Future[VerdictPayload]
     event_id: str | None = None
 
 
@@ -76,7 +76,7 @@ class Triggers:
         """The connection that questions go to."""
         self._broker = broker
 
-    async def ask(self, station: str, part_id: str | None, timeout_s: float) -> Verdict:
+    async def ask(self, station: str, part_id: str | None, timeout_s: float) -> VerdictPayload:
         """The verdict on the part that is in front of the station's camera now. Raises NoVerdict."""
         if not self._knows(station):
             raise StationAway(f"station {station} is away, or the broker is")
@@ -143,7 +143,7 @@ class Triggers:
             },
         )
 
-    def _take(self, question: _Question, answer: Answer) -> None:
+    def _take(self, question: _Question, answer: AnswerPayload) -> None:
         if not answer.ok:
             self._refuse(question, TriggerRefused(answer.reason or "refused"))
         elif answer.event_id is None:

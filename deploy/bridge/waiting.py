@@ -31,14 +31,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class WaitingEvent:
     """An event that waits, for remove()."""
 
     number: int
     event: Event
 
 
-class Waiting:
+class EventQueue:
     """All from the thread that made it."""
 
     def __init__(self, folder: Path, most: int) -> None:
@@ -65,14 +65,14 @@ class Waiting:
                 dropped += self._make_room(url)
         return dropped
 
-    def first(self, url: str) -> tuple[Row | None, int]:
+    def first(self, url: str) -> tuple[WaitingEvent | None, int]:
         """The oldest event for an address, and how many there are."""
         row = self._database.execute(
             "SELECT number, id, body FROM event WHERE url = ? ORDER BY number LIMIT 1", (url,)
         ).fetchone()
-        return (None if row is None else Row(row[0], Event(row[1], row[2]))), self._count(url)
+        return (None if row is None else WaitingEvent(row[0], Event(row[1], row[2]))), self._count(url)
 
-    def remove(self, row: Row) -> None:
+    def remove(self, row: WaitingEvent) -> None:
         """It is with its receiver."""
         self._database.execute("DELETE FROM event WHERE number = ?", (row.number,))
 

@@ -37,9 +37,9 @@ from prometheus_client.registry import Collector
 
 from deploy.bridge import payloads
 from deploy.bridge.broker import Broker
-from deploy.bridge.config import Config, WebhooksConfig
+from deploy.bridge.config import BridgeConfig, WebhooksConfig
 from deploy.bridge.plant import News
-from deploy.bridge.waiting import Event, Waiting
+from deploy.bridge.waiting import Event, EventQueue
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _LOUD_EVERY_S = 60.0
 class Webhooks:
     """The language. It hears nothing of the plant's news: it has its own ears, which forget nothing."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: BridgeConfig) -> None:
         """Raises ConfigError: the TLS files."""
         self._config = config.webhooks
         prefix = config.mqtt.prefix
@@ -64,19 +64,19 @@ class Webhooks:
             session_s=SESSION_S,
             acknowledge_later=True,
         )
-        self._waiting: Waiting | None = None
+        self._waiting: EventQueue | None = None
         self._disk = ThreadPoolExecutor(1, "webhooks")  # SQLite's one thread
         self._messages: list[tuple[int, MQTTMessage]] = []
         self._news = asyncio.Event()
         self._posts = [_Post(url, self._config, self._disk) for url in self._config.urls]
         self._tasks: list[asyncio.Task[None]] = []
-        self.counts = Counts(self._posts)
+        self.counts = WebhookMetrics(self._posts)
 
     async def open(self) -> None:
         """Raises StorageError."""
         loop = asyncio.get_running_loop()
         waiting = await loop.run_in_executor(
-            self._disk, Waiting, self._config.state, self._config.max_waiting
+            self._disk, EventQueue, self._config.state, self._config.max_waiting
         )
         self._waiting = waiting
         self._tasks = [loop.create_task(self._store(waiting)), loop.create_task(self._broker.run())]
@@ -100,7 +100,7 @@ class Webhooks:
         self._messages.append((self._broker.connections, message))
         self._news.set()
 
-    async def _store(self, waiting: Waiting) -> None:
+    async def _store(self, waiting: EventQueue) -> None:
         """All that has arrived onto the disk, in one step, and then tell the broker."""
         loop = asyncio.get_running_loop()
         urls = self._config.urls
@@ -136,7 +136,7 @@ class Webhooks:
         return Event(verdict.event_id, json.dumps(content, separators=(",", ":")).encode())
 
 
-class Counts(Collector):
+class WebhookMetrics(Collector):
     """For Prometheus."""
 
     def __init__(self, posts: list[_Post]) -> None:
@@ -172,7 +172,7 @@ class _Post:
         self._failures = 0
         self._random = random.Random()  # noqa: S311 not for secrets
 
-    async def run(self, waiting: Waiting) -> None:
+    async def run(self, waiting: EventQueue) -> None:
         loop = asyncio.get_running_loop()
         timeout = aiohttp.ClientTimeout(total=self._config.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:

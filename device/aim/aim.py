@@ -20,7 +20,7 @@ from typing import Any
 
 from device.aim import config_file
 from device.aim.viewfinder import Viewfinder
-from device.aim.web import Answer, Query, Server, Site, Unwanted
+from device.aim.web import AimSite, Answer, Query, Server, Unwanted
 from device.bundle import bundle as bundles
 from device.camera.camera import make_camera
 from device.config import Config
@@ -138,7 +138,7 @@ class Desk:
         self._config = config
         self._viewfinder = viewfinder
         self.done = threading.Event()
-        self.site = Site(
+        self.site = AimSite(
             get={
                 "/state": self._state,
                 "/live": self._live,

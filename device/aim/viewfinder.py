@@ -36,7 +36,7 @@ MakeCamera = Callable[[CameraConfig], Camera]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class ViewfinderPicture:
     """A picture (its own memory) and what can be said of it. `fault`: why there is no newer one, or None."""
 
     number: int
@@ -58,7 +58,7 @@ class Viewfinder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="viewfinder", daemon=True)
         self._changed = threading.Condition()  # guards all that follows
-        self._view = View(0, None, {}, "the camera is being opened")
+        self._view = ViewfinderPicture(0, None, {}, "the camera is being opened")
         self._wanted: CameraConfig | None = None
         self._refused: str | None = None
 
@@ -83,7 +83,7 @@ class Viewfinder:
     def golden_count(self) -> int:
         return len(self._goldens)
 
-    def newest(self, after: int, wait_s: float) -> View:
+    def newest(self, after: int, wait_s: float) -> ViewfinderPicture:
         """The newest view, of a number above `after` when one comes within this time."""
         with self._changed:
             self._changed.wait_for(lambda: self._view.number > after or self._stop.is_set(), wait_s)
@@ -167,7 +167,7 @@ class Viewfinder:
 
     def _show(self, frame: Frame, said: dict[str, Any]) -> None:
         with self._changed:
-            self._view = View(self._view.number + 1, frame, said, None)
+            self._view = ViewfinderPicture(self._view.number + 1, frame, said, None)
             self._changed.notify_all()
 
     def _figures(self, frame: Frame) -> dict[str, Any]:

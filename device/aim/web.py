@@ -49,7 +49,7 @@ class Unwanted(Exception):
     """A request that cannot be served: the message is the answer."""
 
 
-class Site:
+class AimSite:
     """What there is: GET {path: query -> answer}, POST {path: content -> JSON}. Each may raise Unwanted."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], site: Site) -> None:
+    def __init__(self, address: tuple[str, int], site: AimSite) -> None:
         """Raises OSError: the address cannot be had."""
         if ":" in address[0]:
             self.address_family = socket.AF_INET6

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from device.archive import image_store
 from device.archive.encode import jpeg, png, thumbnail
-from device.archive.image_store import ImageStore, Picture, Quotas
+from device.archive.image_store import ImageStore, Quotas, StoredImage
 from device.config import ArchiveConfig
 from device.errors import StorageError
 from device.image.frame import Frame, Pixels, read_image
@@ -183,9 +183,9 @@ class Archive:
             self._kept += reason is None
             self._failed += reason is not None
 
-    def _picture(self, image: Pixels, verdict: Verdict) -> Picture:
+    def _picture(self, image: Pixels, verdict: Verdict) -> StoredImage:
         is_jpeg = self._config.format == "jpeg"
-        return Picture(
+        return StoredImage(
             event_id=verdict.event_id,
             captured_ns=verdict.captured_ns,
             clock_synced=verdict.clock_synced,

@@ -51,7 +51,7 @@ class Quotas:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class StoredImage:
     """What is kept of an event: the bytes of an image file, and the text of its verdict.
 
     `captured_ns` (UTC) chooses the day; where the clock is not `clock_synced`, never one before the latest.
@@ -193,7 +193,7 @@ class ImageStore:
         for day in _days(self._folder):
             self._recount(day)
 
-    def put(self, picture: Picture) -> str | None:
+    def put(self, picture: StoredImage) -> str | None:
         """Store a picture, removing older ones as far as needed; why there is no room for it, or None."""
         if reason := self._make_room(picture.size_bytes):
             return reason
@@ -311,7 +311,7 @@ class ImageStore:
 
     # ---- writing
 
-    def _write(self, picture: Picture) -> None:
+    def _write(self, picture: StoredImage) -> None:
         day = self._day_of(picture)
         folder = self._folder / day
         if not folder.is_dir():
@@ -336,7 +336,7 @@ class ImageStore:
         counted.size_bytes += picture.size_bytes
         self._spent.discard(day)
 
-    def _day_of(self, picture: Picture) -> str:
+    def _day_of(self, picture: StoredImage) -> str:
         captured = datetime.fromtimestamp(picture.captured_ns // 1_000_000_000, UTC)
         day = str(captured.date())
         return day if picture.clock_synced else max((day, *self._index))

@@ -57,7 +57,7 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class ReviewResult:
     """What was recorded, the word before it (None: it is the first), and the image that is now pinned."""
 
     review: Review
@@ -65,7 +65,7 @@ class Reviewed:
     image: Path
 
 
-def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> Reviewed:
+def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> ReviewResult:
     """Record a word on an event whose image is in the archive of the `state` folder, and pin the image.
 
     `event_id`: or enough of it, see image_store.whole_id.
@@ -85,7 +85,7 @@ def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> R
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"{event_id}: the review cannot be recorded: {error}") from error
     log.info("%s: reviewed as %s by %s", event_id, label, by)
-    return Reviewed(said, previous, image)
+    return ReviewResult(said, previous, image)
 
 
 def reviews(state: Path) -> dict[str, Review]:

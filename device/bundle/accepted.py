@@ -60,7 +60,7 @@ _validate: strict_json.Validate = fastjsonschema.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedBundle:
     """A bundle that was taken. `created`, `accepted`: RFC 3339, UTC. `signer`: None: nobody had to."""
 
     bundle: str
@@ -84,7 +84,7 @@ class AcceptedList:
 
     state: Path
 
-    def all(self) -> list[Accepted]:
+    def all(self) -> list[AcceptedBundle]:
         """The newest last, as they were taken. A damaged list counts as none, and is told."""
         path = self.state / FILE
         try:
@@ -95,9 +95,9 @@ class AcceptedList:
         except (OSError, ValueError) as problem:
             log.warning("%s: does not count: %s", path, problem)
             return []
-        return [Accepted(**item) for item in content["bundles"]]
+        return [AcceptedBundle(**item) for item in content["bundles"]]
 
-    def find(self, bundle: Path) -> Accepted | None:
+    def find(self, bundle: Path) -> AcceptedBundle | None:
         """What is known of the bundle in a folder, by its manifest."""
         try:
             wanted = _digest(bundle)
@@ -105,7 +105,7 @@ class AcceptedList:
             return None
         return next((one for one in reversed(self.all()) if one.manifest_sha256 == wanted), None)
 
-    def newest(self, not_after: datetime | None = None) -> Accepted | None:
+    def newest(self, not_after: datetime | None = None) -> AcceptedBundle | None:
         """The one with the latest date of all; `not_after`: of those not later than this."""
         known = (one for one in self.all() if not_after is None or one.created_utc <= not_after)
         return max(known, key=lambda one: one.created_utc, default=None)
@@ -113,7 +113,7 @@ class AcceptedList:
     def add(self, bundle: Path, created: str, signer: str | None) -> None:
         """Remember a bundle that is taken now; it is on the disk when this returns. Raises StorageError."""
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        added = Accepted(bundle.name, _digest(bundle), created, signer, now)
+        added = AcceptedBundle(bundle.name, _digest(bundle), created, signer, now)
         known = [one for one in self.all() if one.manifest_sha256 != added.manifest_sha256]
         newest = self.newest()
         kept = known[-MOST + 2 :]

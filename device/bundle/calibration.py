@@ -363,7 +363,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Familiar:
+class FamiliarRanges:
     """The pictures that the model can judge; any other is MARGINAL (inspection.familiar).
 
     `rate`: the share of good parts' pictures that was allowed to lie outside. The ranges are of
@@ -472,7 +472,7 @@ class Calibration:
     metrics: dict[str, Any]
     memory: MemorySpec | None = None
     frames: TrainedFrames | None = None
-    familiar: Familiar | None = None
+    familiar: FamiliarRanges | None = None
 
     def __post_init__(self) -> None:
         known = self.schema_version == SCHEMA_VERSION
@@ -600,8 +600,8 @@ def _drift_reference(value: dict[str, Any]) -> DriftReference:
     return DriftReference(**{name: Reference(**item) for name, item in value.items()})
 
 
-def _familiar(value: dict[str, Any]) -> Familiar:
-    return Familiar(value["rate"], **{name: Range(**value[name]) for name in value if name != "rate"})
+def _familiar(value: dict[str, Any]) -> FamiliarRanges:
+    return FamiliarRanges(value["rate"], **{name: Range(**value[name]) for name in value if name != "rate"})
 
 
 def _golden(value: dict[str, Any]) -> GoldenSpec:

@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManifestEntry:
     """One file: its path in the bundle, its size in bytes, the SHA-256 of its content in hex."""
 
     path: str
@@ -44,7 +44,7 @@ def of_contents(files: Mapping[str, bytes]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def verify(folder: Path) -> dict[str, Entry]:
+def verify(folder: Path) -> dict[str, ManifestEntry]:
     """The entries by path, after comparing every file under `folder` with them.
 
     Raises BundleError naming the file: the manifest is not as it should be, a file is missing, not listed,
@@ -61,11 +61,11 @@ def verify(folder: Path) -> dict[str, Entry]:
     return entries
 
 
-def _entry(path: str, content: bytes) -> Entry:
-    return Entry(path, len(content), hashlib.sha256(content).hexdigest())
+def _entry(path: str, content: bytes) -> ManifestEntry:
+    return ManifestEntry(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path) -> dict[str, ManifestEntry]:
     """The entries of a manifest by path, compared with no file. Raises BundleError naming the field."""
     if path.is_symlink():
         raise BundleError(f"{path}: must be a plain file, is a link")
@@ -78,15 +78,15 @@ def read(path: Path) -> dict[str, Entry]:
     return _checked(content, str(path))
 
 
-def _checked(content: Any, source: str) -> dict[str, Entry]:
+def _checked(content: Any, source: str) -> dict[str, ManifestEntry]:
     """The entries of a manifest's content, by path."""
     try:
         strict_json.check(content, strict_json.schema("manifest"))
     except ValueError as error:
         raise BundleError(f"{source}: {error}") from None
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ManifestEntry] = {}
     for number, item in enumerate(content["files"]):
-        entry = Entry(**item)
+        entry = ManifestEntry(**item)
         if entry.path in entries:
             raise BundleError(f"{source}: files[{number}].path: must be listed only once, got {entry.path}")
         if entry.path in (FILE, SIGNATURE_FILE):
@@ -112,7 +112,7 @@ def _files(folder: Path, root: Path) -> Iterator[str]:
             raise BundleError(f"{item.path}: must be a plain file, is {kind}")
 
 
-def _compare(path: Path, entry: Entry) -> None:
+def _compare(path: Path, entry: ManifestEntry) -> None:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())

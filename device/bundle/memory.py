@@ -65,7 +65,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Good:
+class GoodFeatures:
     """What good images showed, as it stands in the file, in the units of the model's int8 output.
 
     `items`: (n, c) rows of the first c channels; none of kind "position". `means`: (cells, c), and `factors`:
@@ -109,7 +109,7 @@ class Good:
         return file.getvalue()
 
     @classmethod
-    def from_file(cls, path: Path) -> Good:
+    def from_file(cls, path: Path) -> GoodFeatures:
         """Raises BundleError naming what is wrong with the file."""
         try:
             return cls(**strict_npz.read(path, DTYPES, MOST_BYTES))
@@ -118,14 +118,14 @@ class Good:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Turned:
+class TurnedFeatures:
     """`stored`: features int8 (h, w, channels) of an image. `turn`: how it was turned before; None if not."""
 
     stored: NDArray[np.int8]
     turn: Turn | None = None
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8], run: Run, *, upright: bool) -> Turned:
+    def of(cls, image: NDArray[np.uint8], run: Run, *, upright: bool) -> TurnedFeatures:
         """What the model `run` gives for an image (1, h, w, 3), turned first where that is asked for."""
         turn = find(image[0]) if upright else None
         return cls(run(image if turn is None else turn.turned(image[0])[np.newaxis]), turn)
@@ -142,7 +142,7 @@ class Turned:
 class Memory:
     """What good images showed, ready to compare a frame with. One frame at a time."""
 
-    def __init__(self, good: Good, spec: MemorySpec) -> None:
+    def __init__(self, good: GoodFeatures, spec: MemorySpec) -> None:
         """Raises ValueError where the two do not fit each other."""
         good.check(spec)
         self.good, self.spec = good, spec
@@ -157,7 +157,7 @@ class Memory:
     @classmethod
     def from_file(cls, path: Path, spec: MemorySpec) -> Memory:
         """Raises BundleError naming what is wrong with the file."""
-        good = Good.from_file(path)
+        good = GoodFeatures.from_file(path)
         try:
             return cls(good, spec)
         except ValueError as error:
@@ -170,16 +170,16 @@ class Memory:
         kept = [getattr(self.good, name) for name in DTYPES]
         return sum(array.nbytes for array in (*own, *kept))
 
-    def evidence(self, seen: Turned) -> Floats:
+    def evidence(self, seen: TurnedFeatures) -> Floats:
         """The map (h, w) for the features of an image."""
         return self._map(seen, self.smoothed(seen))
 
-    def judge(self, seen: Turned) -> tuple[Floats, Scale]:
+    def judge(self, seen: TurnedFeatures) -> tuple[Floats, Scale]:
         """The map, and what it counts for in the image's score."""
         distances = self.smoothed(seen)
         return self._map(seen, distances), self._scale(seen.stored, distances)
 
-    def _map(self, seen: Turned, distances: Floats) -> Floats:
+    def _map(self, seen: TurnedFeatures, distances: Floats) -> Floats:
         cells = (distances - np.float32(self.spec.centre)) / np.float32(self.spec.spread)
         if len(self.good.head):
             cells += seen.linear(self.good.head)
@@ -194,7 +194,7 @@ class Memory:
             offset += spec.image_weight * image
         return Scale(gain, offset)
 
-    def smoothed(self, seen: Turned) -> Floats:
+    def smoothed(self, seen: TurnedFeatures) -> Floats:
         """The distances of the cells (h, w)."""
         distances = seen.back(self.distances(seen.stored[:, :, : self.spec.row_channels]))
         if self.spec.sigma_cells:

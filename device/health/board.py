@@ -18,7 +18,7 @@ _ZONES = "sys/class/thermal"
 
 
 @dataclass(frozen=True, slots=True)
-class Throttled:
+class ThrottleBits:
     """The Raspberry Pi firmware's word (`vcgencmd get_throttled`): bits 0-3 now, 16-19 since the start."""
 
     bits: int
@@ -66,7 +66,7 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryUse:
     """`resident_bytes`: of this process. `available_bytes`: what the machine could still give out."""
 
     resident_bytes: int
@@ -78,9 +78,9 @@ class Reading:
     """All of it at one moment; None is what this machine cannot tell."""
 
     temperature_c: float | None
-    throttled: Throttled | None
+    throttled: ThrottleBits | None
     disk: Disk | None
-    memory: Memory | None
+    memory: MemoryUse | None
 
 
 class Board:
@@ -106,9 +106,9 @@ class Board:
         found = [_number(zone, 10) for zone in zones]
         return max((value / 1000 for value in found if value is not None), default=None)
 
-    def _throttled(self) -> Throttled | None:
+    def _throttled(self) -> ThrottleBits | None:
         bits = _number(self._root / _THROTTLED, 16)
-        return Throttled(bits) if bits is not None and 0 <= bits < 1 << 32 else None
+        return ThrottleBits(bits) if bits is not None and 0 <= bits < 1 << 32 else None
 
     def _disk(self) -> Disk | None:
         folder = self._folder
@@ -139,12 +139,12 @@ class Board:
             for fields in map(str.split, lines)
         )
 
-    def _memory(self) -> Memory | None:
+    def _memory(self) -> MemoryUse | None:
         resident = _kib(self._root / "proc/self/status", "VmRSS")
         available = _kib(self._root / "proc/meminfo", "MemAvailable")
         if resident is None or available is None:
             return None
-        return Memory(resident * _KIB, available * _KIB)
+        return MemoryUse(resident * _KIB, available * _KIB)
 
 
 def _number(path: Path, base: int) -> int | None:

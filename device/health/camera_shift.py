@@ -34,7 +34,7 @@ _FLAT_SD = 2.0  # gray levels: a picture with less in it says nothing
 Luma = NDArray[np.float32]
 
 
-class View:
+class ReferenceView:
     """Learns from the first good frames, unless `path` remembers them from an earlier session.
 
     `path`: a file that is written once learned; delete it after moving the camera on purpose.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device.bundle.calibration import DriftReference, Reference
 from device.config import HealthConfig
-from device.health.camera_shift import View
+from device.health.camera_shift import ReferenceView
 from device.health.drift import Cusum, Target
 from device.health.lens import WINDOW, Lens
 from device.health.reasons import ALERT, OK, WARN, Alarms, above, below
@@ -37,7 +37,7 @@ class FrameWatch:
         self._config = config
         self._alarms = alarms
         self._clock = clock
-        self._view = View(folder / "view.npz" if folder is not None else None)
+        self._view = ReferenceView(folder / "view.npz" if folder is not None else None)
         self._lens = Lens(folder / "lens.npz" if folder is not None else None)
         self._sample = b""
         self._identical = 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from device.bundle.calibration import DriftReference, Familiar
+from device.bundle.calibration import DriftReference, FamiliarRanges
 from device.config import HealthConfig
 from device.health.board import Reading
 from device.health.frame_watch import FrameWatch
@@ -63,7 +63,7 @@ class Health:
         reference: DriftReference,
         folder: Path | None,
         clock: Callable[[], float] = time.monotonic,
-        known: Familiar | None = None,
+        known: FamiliarRanges | None = None,
     ) -> None:
         """`known`: the pictures that the bundle can judge, where it says so."""
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Health:
         self._seen = False
         self._acknowledged: dict[str, Acknowledgement] = {}  # by the reason's code
 
-    def calibrate(self, reference: DriftReference, known: Familiar | None = None) -> None:
+    def calibrate(self, reference: DriftReference, known: FamiliarRanges | None = None) -> None:
         """A model has come, with what good images look like, and the pictures that it can judge."""
         with self._lock:
             self._frames.calibrate(reference)

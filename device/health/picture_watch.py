@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from device.bundle.calibration import Familiar
+from device.bundle.calibration import FamiliarRanges
 from device.health.reasons import ALERT, OK, WARN, Alarms
 from device.inspection import familiar
 from device.inspection.checks import Checks
@@ -31,12 +31,12 @@ REASON_OF: dict[familiar.Cause, str] = {
 class PictureWatch:
     """observe(), picture by picture; calibrate() when another bundle is at work."""
 
-    def __init__(self, known: Familiar | None, alarms: Alarms) -> None:
+    def __init__(self, known: FamiliarRanges | None, alarms: Alarms) -> None:
         """`known`: of the bundle; None: it judges any picture, and nothing is watched."""
         self._alarms = alarms
         self.calibrate(known)
 
-    def calibrate(self, known: Familiar | None) -> None:
+    def calibrate(self, known: FamiliarRanges | None) -> None:
         """What was seen is forgotten, and what stands falls."""
         self._known = known
         self._pictures: deque[Checks] = deque(maxlen=WINDOW)

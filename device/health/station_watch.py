@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from device.config import HealthConfig
-from device.health.board import MIB, Reading, Throttled
+from device.health.board import MIB, Reading, ThrottleBits
 from device.health.reasons import ALERT, OK, WARN, Alarms, above, below
 
 RECENT_S = 600.0  # what happened once (under-voltage, a lost event) stays visible so long
@@ -62,7 +62,7 @@ class StationWatch:
         self._away = _Stretch()
         self._unset = _Stretch()
         self._links: Links | None = None
-        self._throttled: Throttled | None = None
+        self._throttled: ThrottleBits | None = None
         self._happened_s: dict[str, float] = {}
 
     def poll(self, reading: Reading, links: Links) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import Pooling, Quantization, ScoreCalibration
-from device.bundle.memory import BLOCK, Memory, Scale, Turned
+from device.bundle.memory import BLOCK, Memory, Scale, TurnedFeatures
 from device.errors import InterpreterError
 from device.image.geometry import Box, Size
 from device.image.tiles import STEP
@@ -22,7 +22,7 @@ from device.inspection.interpreter import Interpreter, Tensor
 from device.inspection.preprocess import ModelInput, Pixels
 
 Evidence = NDArray[np.float32]
-Output = Turned  # of a tile, as the model stores it
+Output = TurnedFeatures  # of a tile, as the model stores it
 AS_IT_IS = Scale()
 MOST_MAPS = 16  # a fraction of a step of int8 apart: their mean, the evidence, is as many times as fine
 Run = Callable[[Pixels], tuple[Evidence, Scale]]  # one input of the model, (1, h, w, 3), to its map (h, w)
@@ -103,7 +103,7 @@ class Detector:
         """The model's outputs, one for each tile in which a cell counts. Raises InterpreterError."""
         with self._running:
             return [
-                Turned.of(tensor, self._run, upright=self._upright)
+                TurnedFeatures.of(tensor, self._run, upright=self._upright)
                 for tensor in tensors(model_input, self._cells, self._shown)
             ]
 

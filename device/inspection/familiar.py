@@ -1,6 +1,6 @@
 """Whether a picture is one that the model can judge, and what has changed where it is not.
 
-The ranges in a bundle (bundle.calibration.Familiar) span what good training pictures looked like and the
+The ranges in a bundle (calibration.FamiliarRanges) span what good training pictures looked like and the
 changes that the model was seen to bear. A picture outside is MARGINAL, whatever its score: on it neither OK
 nor NG is worth anything. What is measured is the picture as the model sees it, so what the model never gets
 to see does not count.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from device.bundle.calibration import Familiar, Range
+from device.bundle.calibration import FamiliarRanges, Range
 from device.inspection.checks import Checks
 
 Cause = Literal["darker", "brighter", "blurred", "noisy", "colour", "uneven", "strange"]
@@ -56,7 +56,7 @@ class Doubt:
         return f"{WORDS[self.cause]}: {self.quantity} {self.value:.3g}, known {' to '.join(bounds)}"
 
 
-def doubt(familiar: Familiar, checks: Checks) -> Doubt | None:
+def doubt(familiar: FamiliarRanges, checks: Checks) -> Doubt | None:
     """Why a picture cannot be judged: the quantity that is farthest outside; None where none is."""
     found = []
     for name, known, value in _quantities(familiar, checks):
@@ -67,7 +67,7 @@ def doubt(familiar: Familiar, checks: Checks) -> Doubt | None:
     return _worst(found)
 
 
-def changed(familiar: Familiar, pictures: Sequence[Checks]) -> Doubt | None:
+def changed(familiar: FamiliarRanges, pictures: Sequence[Checks]) -> Doubt | None:
     """What is different in most of some pictures, whether the model bears it or not."""
     values: dict[str, list[float]] = {}
     ranges: dict[str, Range] = {}
@@ -88,7 +88,7 @@ def _worst(found: Sequence[Doubt]) -> Doubt | None:
     return max(found, key=lambda one: (one.quantity != _LAST, one.excess_sd), default=None)
 
 
-def _quantities(familiar: Familiar, checks: Checks) -> Iterator[tuple[str, Range, float]]:
+def _quantities(familiar: FamiliarRanges, checks: Checks) -> Iterator[tuple[str, Range, float]]:
     """(name, range, value) of what is known of a picture."""
     look = checks.look
     yield "brightness", familiar.brightness, checks.brightness_ratio

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class PreparedFrame:
     """A frame as the model of a pipeline will see it, and what can be said of it without the model."""
 
     frame: Frame
@@ -52,7 +52,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detected:
+class Detection:
     """What the model of a pipeline gave for a frame: see Detector.run."""
 
     frame: Frame
@@ -133,7 +133,7 @@ class Pipeline:
         """
         return self.judge(self.detect(self.prepare(frame)), thresholds)
 
-    def prepare(self, frame: Frame) -> Prepared:
+    def prepare(self, frame: Frame) -> PreparedFrame:
         """The first part of inspect(), which needs no model. Each part may be done in a thread of its own."""
         watch = _StopWatch()
         model_input = self._preprocessor.prepare(frame)
@@ -141,16 +141,16 @@ class Pipeline:
         self._look_at_size(model_input)
         checks = measure(model_input)  # at once, while the image is still in the processor's cache
         watch.lap("checks")
-        return Prepared(frame, model_input, checks, watch.laps_ms, self)
+        return PreparedFrame(frame, model_input, checks, watch.laps_ms, self)
 
-    def detect(self, prepared: Prepared) -> Detected:
+    def detect(self, prepared: PreparedFrame) -> Detection:
         """The second part, the model alone, on what this pipeline has prepared. Raises InterpreterError."""
         watch = _StopWatch(prepared.timing_ms)
         outputs = self._detector.run(prepared.model_input)
         watch.lap("inference")
-        return Detected(prepared.frame, prepared.model_input, outputs, prepared.checks, watch.laps_ms, self)
+        return Detection(prepared.frame, prepared.model_input, outputs, prepared.checks, watch.laps_ms, self)
 
-    def judge(self, detected: Detected, thresholds: Thresholds | None = None) -> Verdict:
+    def judge(self, detected: Detection, thresholds: Thresholds | None = None) -> Verdict:
         """The third part, on what this pipeline's model gave."""
         watch = _StopWatch(detected.timing_ms)
         frame, model_input = detected.frame, detected.model_input

@@ -55,7 +55,7 @@ from device.inspection.localizer import above_level
 from device.inspection.pipeline import Pipeline, prove
 from device.inspection.verdict import Word, decide
 from device.learning import learn
-from device.learning.collect import Fitness, Plan
+from device.learning.collect import CollectionPlan, Fitness
 from device.learning.confidence import Rate, student_quantile
 from device.learning.familiarity import natural
 from device.system import clock
@@ -68,13 +68,13 @@ MORE_REJECTED = 0.05  # of the known good parts, than before
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AdaptOptions:
     """What `adapt` was asked for. `images`: None for the camera; `known`: None for <state>/known."""
 
     images: Path | None = None
     known: Path | None = None
     out: Path | None = None
-    plan: Plan = field(default_factory=lambda: Plan(30, 1.0))
+    plan: CollectionPlan = field(default_factory=lambda: CollectionPlan(30, 1.0))
     false_rejects: float = 0.01
 
     def __post_init__(self) -> None:
@@ -108,14 +108,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class TruthGate:
     """Parts of known truth, before and now: good ones that were NG, bad ones that were found (not OK)."""
 
     rejected: tuple[Rate, Rate] | None
     found: tuple[Rate, Rate] | None
 
     @classmethod
-    def of(cls, good: Sequence[tuple[Word, Word]], bad: Sequence[tuple[Word, Word]]) -> Gate:
+    def of(cls, good: Sequence[tuple[Word, Word]], bad: Sequence[tuple[Word, Word]]) -> TruthGate:
         """From (the word before, the word now) of each."""
         return cls(_rates(good, lambda word: word == "NG"), _rates(bad, lambda word: word != "OK"))
 
@@ -129,7 +129,7 @@ class Gate:
             )
 
 
-def adapt(config: Config, wanted: Wanted) -> int:
+def adapt(config: Config, wanted: AdaptOptions) -> int:
     """Write an adapted bundle, and print where it lies. Returns the exit code: 0, or 130 where interrupted.
 
     Raises EdgeVisionError; then no bundle was written, and what was collected is there.
@@ -147,7 +147,7 @@ def adapt(config: Config, wanted: Wanted) -> int:
             return learn.INTERRUPTED
     rate, moved = way.learn(image_files(folder)[:MOST_PARTS], wanted)
     known = wanted.known or config.state / "known"
-    gate = Gate.of(*(way.words(_frames(known / name, way.read)) for name in ("good", "bad")))
+    gate = TruthGate.of(*(way.words(_frames(known / name, way.read)) for name in ("good", "bad")))
     gate.require()
     path = way.publish(models, wanted, gate)
     if models == config.bundle:
@@ -183,7 +183,7 @@ class _OfScores:
         """Light and focus of a frame."""
         return self._pipeline.prepare(frame).checks
 
-    def learn(self, files: Sequence[Path], wanted: Wanted) -> tuple[Rate, float]:
+    def learn(self, files: Sequence[Path], wanted: AdaptOptions) -> tuple[Rate, float]:
         """(how many of these good parts are NG at the new threshold, by how much that has moved)."""
         fitness, known = Fitness(self._config.health), set[str]()
         for path in files:
@@ -225,7 +225,7 @@ class _OfScores:
             found.append((decide(prediction.score, old), now))
         return found
 
-    def publish(self, models: Path, wanted: Wanted, gate: Gate) -> Path:
+    def publish(self, models: Path, wanted: AdaptOptions, gate: TruthGate) -> Path:
         """Write the bundle; where it lies. Raises BundleError, StorageError."""
         before, limits = self._before, self._limits
         old = before.calibration
@@ -325,7 +325,7 @@ def _drift(checks: Sequence[Checks], pooled: Sequence[float], scores: ScoreCalib
 
 
 def _training(
-    before: Bundle, wanted: Wanted, limits: Limits, gate: Gate, digests: Sequence[str]
+    before: Bundle, wanted: AdaptOptions, limits: Limits, gate: TruthGate, digests: Sequence[str]
 ) -> dict[str, object]:
     """What was done, beside what is known of the model from before."""
     text = "".join(f"{one}\n" for one in sorted(digests))
@@ -354,7 +354,7 @@ class _OfMemory:
         self._teacher = learn.Teacher(before, config)
         self.measure, self.read = self._teacher.sight.measure, self._teacher.sight.read
 
-    def learn(self, files: Sequence[Path], wanted: Wanted) -> tuple[Rate, float]:
+    def learn(self, files: Sequence[Path], wanted: AdaptOptions) -> tuple[Rate, float]:
         sight, old = self._teacher.sight, self._before.calibration
         self._seen = self._teacher.look(files)
         if len(self._seen) < LEAST_PARTS:
@@ -385,9 +385,9 @@ class _OfMemory:
             for frame in frames
         ]
 
-    def publish(self, models: Path, wanted: Wanted, gate: Gate) -> Path:
+    def publish(self, models: Path, wanted: AdaptOptions, gate: TruthGate) -> Path:
         del gate  # it is in the report
-        asked = learn.Wanted(name=self._before.calibration.model_id, false_rejects=wanted.false_rejects)
+        asked = learn.LearnOptions(name=self._before.calibration.model_id, false_rejects=wanted.false_rejects)
         return self._teacher.publish(self._seen, self._taught, models, asked)
 
 
@@ -410,7 +410,7 @@ def _share(rate: Rate) -> float:
     return rate.count / rate.of
 
 
-def _report(before: Bundle, rate: Rate, moved: float, gate: Gate, wanted: Wanted) -> None:
+def _report(before: Bundle, rate: Rate, moved: float, gate: TruthGate, wanted: AdaptOptions) -> None:
     learn.say(f"adapted {before.name} to {rate.of} good parts; the threshold has moved by {moved:+.3g}")
     learn.say(f"of them would be NG: {rate}; wanted {wanted.false_rejects:.1%}")
     if gate.rejected:

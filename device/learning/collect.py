@@ -45,7 +45,7 @@ class Stop(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectionPlan:
     """How many frames to take, and how long after one the next at the earliest."""
 
     count: int
@@ -110,7 +110,7 @@ class Collection:
     `measure` says what a frame's light and focus are. `tell` hears of every frame that was taken.
     """
 
-    plan: Plan
+    plan: CollectionPlan
     fitness: Fitness
     folder: Path
     measure: Callable[[Frame], Checks]

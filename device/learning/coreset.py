@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.calibration import MemoryKind
-from device.bundle.memory import BLOCK, Good, described, in_blocks
+from device.bundle.memory import BLOCK, GoodFeatures, described, in_blocks
 
 CENTRE_QUANTILE = 0.999  # of good cells: evidence of 0 is rare in good images
 POOL = 20_000  # rows that are looked at: more are sampled down at random first
@@ -69,7 +69,7 @@ def remember(
     items: int,
     rng: np.random.Generator,
     rows: NDArray[np.int8] | None = None,
-) -> Good:
+) -> GoodFeatures:
     """What good images showed, of `kind`; at most `items` rows where it is "nearest".
 
     `rows`: (n, channels) of the cells that count, to take them from; None: all of `features`.
@@ -82,7 +82,7 @@ def remember(
     else:
         means, factors = _places(own)
     image_mean, image_whitening = whole_images(np.stack([described(image) for image in features]))
-    return Good(kept, means, factors, image_mean, image_whitening, np.zeros(0, np.float32))
+    return GoodFeatures(kept, means, factors, image_mean, image_whitening, np.zeros(0, np.float32))
 
 
 def _rows(cells: NDArray[np.int8], items: int, rng: np.random.Generator) -> NDArray[np.int8]:

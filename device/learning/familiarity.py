@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
-from device.bundle.calibration import Familiar, Range
+from device.bundle.calibration import FamiliarRanges, Range
 from device.inspection.checks import Checks
 from device.learning.confidence import student_quantile
 
@@ -22,7 +22,7 @@ LEAST_SD = {  # no camera and no lamp is steadier than that
 LEAST = 5  # pictures; of fewer there is no spread to speak of
 
 
-def natural(pictures: Sequence[Checks], rate: float) -> Familiar:
+def natural(pictures: Sequence[Checks], rate: float) -> FamiliarRanges:
     """Ranges that the picture of a further good part leaves with probability `rate`, as far as these tell.
 
     Each side by the bound of Whitmore (confidence.limit) for a normal quantity, and never within what was
@@ -31,7 +31,7 @@ def natural(pictures: Sequence[Checks], rate: float) -> Familiar:
     if len(pictures) < LEAST:
         raise ValueError(f"pictures must be {LEAST} or more, got {len(pictures)}")
     values = _values(pictures)
-    return Familiar(rate, **{name: _range(name, found, rate) for name, found in values.items()})
+    return FamiliarRanges(rate, **{name: _range(name, found, rate) for name, found in values.items()})
 
 
 def _values(pictures: Sequence[Checks]) -> dict[str, list[float]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Bundle
 from device.bundle.calibration import Pooling, ScoreCalibration
-from device.bundle.memory import Memory, Turned
+from device.bundle.memory import Memory, TurnedFeatures
 from device.errors import BundleError
 from device.image.frame import Frame, frame_from_file
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
@@ -25,13 +25,13 @@ Features = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class FrameFeatures:
     """A frame's features, of each tile in which a cell counts."""
 
     path: Path
     sha256: str
     framing: Framing
-    parts: tuple[Turned, ...]
+    parts: tuple[TurnedFeatures, ...]
     checks: Checks
 
     @property
@@ -90,7 +90,7 @@ class Sight:
         """Light and focus of a frame, as the model would see it."""
         return measure(self._preprocessor.prepare(frame))
 
-    def see(self, frame: Frame) -> Seen:
+    def see(self, frame: Frame) -> FrameFeatures:
         """Run the model, once for each tile. Raises InterpreterError."""
         model_input = self._preprocessor.prepare(frame)
         parts = tuple(
@@ -98,7 +98,7 @@ class Sight:
             for tile, _, _ in counted_in_tiles(model_input.framing, self._cells)
         )
         checks = measure(model_input)
-        return Seen(Path(frame.path or ""), frame.sha256 or "", model_input.framing, parts, checks)
+        return FrameFeatures(Path(frame.path or ""), frame.sha256 or "", model_input.framing, parts, checks)
 
     def score(self, frame: Frame, memory: Memory, scores: ScoreCalibration) -> float:
         """What a bundle with this memory says of a golden image: the station's own region is none of its."""
@@ -107,8 +107,8 @@ class Sight:
             model_input, self._cells, lambda tensor: memory.judge(self._turned(tensor)), self.pooling, scores
         ).score
 
-    def _turned(self, tensor: Pixels) -> Turned:
-        return Turned.of(tensor, self._run, upright=self.spec.upright)
+    def _turned(self, tensor: Pixels) -> TurnedFeatures:
+        return TurnedFeatures.of(tensor, self._run, upright=self.spec.upright)
 
     def _run(self, tensor: Pixels) -> Features:
         return np.array(self._interpreter.run(tensor)[0], np.int8)

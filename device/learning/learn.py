@@ -62,11 +62,11 @@ from device.inspection.checks import Checks
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import prove
 from device.learning import coreset
-from device.learning.collect import Collection, Fitness, Plan, Progress
+from device.learning.collect import Collection, CollectionPlan, Fitness, Progress
 from device.learning.confidence import LEAST, Rate, limit
 from device.learning.coreset import CENTRE_QUANTILE, POOL
 from device.learning.familiarity import natural
-from device.learning.features import Features, Seen, Sight
+from device.learning.features import Features, FrameFeatures, Sight
 from device.line.trigger import make_trigger
 from device.system import clock, durable
 from device.system.signals import StopSignal
@@ -85,14 +85,14 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LearnOptions:
     """What `learn` was asked for. `images`, `starter`, `out`: None for the camera, and for [bundle] path."""
 
     images: Path | None = None
     starter: Path | None = None
     out: Path | None = None
     name: str = ""
-    plan: Plan = field(default_factory=lambda: Plan(100, 1.0))
+    plan: CollectionPlan = field(default_factory=lambda: CollectionPlan(100, 1.0))
     false_rejects: float = 0.01
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taught:
+class CalibratedMemory:
     """A memory and what follows from it.
 
     `held_out`: of each frame, pooled against a memory without it. `good_maps`: what their maps reach there.
@@ -121,7 +121,7 @@ class Taught:
     good_maps: GoodMaps
 
 
-def learn(config: Config, wanted: Wanted) -> int:
+def learn(config: Config, wanted: LearnOptions) -> int:
     """Learn a bundle, and print where it lies. Returns the exit code: 0, or 130 where it was interrupted.
 
     Raises EdgeVisionError; then no bundle was written, and what was collected is there.
@@ -166,7 +166,7 @@ def require_place(models: Path, config: Config) -> None:
 # ---- frames
 
 
-def collect(config: Config, plan: Plan, folder: Path, look: Callable[[Frame], Checks]) -> bool:
+def collect(config: Config, plan: CollectionPlan, folder: Path, look: Callable[[Frame], Checks]) -> bool:
     """Good frames from the camera into the folder. False where it was told to stop.
 
     Raises EdgeVisionError.
@@ -210,7 +210,7 @@ class Teacher:
         self._fitness = Fitness(config.health)
         self.sight = Sight(starter, config.inspection.region, model.threads, model.runtime)
 
-    def look(self, files: Sequence[Path]) -> list[Seen]:
+    def look(self, files: Sequence[Path]) -> list[FrameFeatures]:
         """What the model sees in these images, without those that are not fit or are there twice.
 
         Raises DataError where fewer than LEAST are left.
@@ -218,7 +218,7 @@ class Teacher:
         used = _thinned(files, max(LEAST, MOST_BYTES // self.sight.tile_bytes))
         if len(used) < len(files):
             say(f"{len(files)} images: every so many, {len(used)} in all, as their features take memory")
-        seen: list[Seen] = []
+        seen: list[FrameFeatures] = []
         teller = Teller()
         for index, path in enumerate(used, 1):
             found = self._look_at(path, {one.sha256 for one in seen})
@@ -231,7 +231,7 @@ class Teacher:
             raise DataError(f"{len(seen)} good images: {LEAST} or more are needed")
         return seen
 
-    def _look_at(self, path: Path, known: set[str]) -> Seen | str:
+    def _look_at(self, path: Path, known: set[str]) -> FrameFeatures | str:
         """One image, or why it is left out."""
         try:
             frame = self.sight.read(path)
@@ -241,7 +241,9 @@ class Teacher:
             return "is there already"
         return self._fitness.refusal(frame, self.sight.measure(frame)) or self.sight.see(frame)
 
-    def publish(self, seen: Sequence[Seen], taught: Taught, models: Path, wanted: Wanted) -> Path:
+    def publish(
+        self, seen: Sequence[FrameFeatures], taught: CalibratedMemory, models: Path, wanted: LearnOptions
+    ) -> Path:
         """Write the bundle beside the others, once it has given its golden scores; where it lies.
 
         Raises BundleError, StorageError.
@@ -257,10 +259,12 @@ class Teacher:
         contents = Contents(self._starter.model_path.read_bytes(), calibration, images, extra)
         return store.publish(models, name, contents, partial(prove, threads=self._config.model.threads))
 
-    def _score(self, golden: Seen, taught: Taught) -> float:
+    def _score(self, golden: FrameFeatures, taught: CalibratedMemory) -> float:
         return self.sight.score(self.sight.read(golden.path), taught.memory, taught.scores)
 
-    def _calibration(self, seen: Sequence[Seen], taught: Taught, wanted: Wanted) -> Calibration:
+    def _calibration(
+        self, seen: Sequence[FrameFeatures], taught: CalibratedMemory, wanted: LearnOptions
+    ) -> Calibration:
         """All but the golden images' scores, which need it."""
         starter = self._starter.calibration
         shown = pictures(seen, taught.memory)
@@ -292,12 +296,12 @@ class Teacher:
 
 
 def teach(
-    seen: Sequence[Seen],
+    seen: Sequence[FrameFeatures],
     spec: MemorySpec,
     pooling: Pooling,
     false_rejects: float,
     known: Features | None = None,
-) -> Taught:
+) -> CalibratedMemory:
     """A memory of these frames, and the thresholds that good frames of the same kind rarely reach.
 
     `known`: rows of another memory that are to be remembered beside them; of kind "nearest" alone.
@@ -320,7 +324,7 @@ def teach(
     scores = ScoreCalibration(slope, -slope * ng)  # NG begins at 0.5
     rate = Rate.seen(int((held_out >= ng).sum()), len(seen))
     thresholds = _thresholds(scores, ng, min(marginal, ng), rate, false_rejects)
-    return Taught(made, scores, thresholds, rate, held_out, _good_maps(made.spec, distances))
+    return CalibratedMemory(made, scores, thresholds, rate, held_out, _good_maps(made.spec, distances))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -337,7 +341,7 @@ class Distances:
     peak: float
 
     @classmethod
-    def of(cls, seen: Seen, memory: Memory, pooling: Pooling) -> Distances:
+    def of(cls, seen: FrameFeatures, memory: Memory, pooling: Pooling) -> Distances:
         maps = [memory.smoothed(part) for part in seen.parts]
         medians = np.array([memories.median(one) for one in maps])
         relative = [one.ravel() / middle for one, middle in zip(maps, medians, strict=True)]
@@ -388,7 +392,7 @@ def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> flo
     return limit(np.maximum(held_out - least, 1e-6).tolist(), share) + least
 
 
-def remember(seen: Sequence[Seen], spec: MemorySpec, known: Features | None = None) -> Memory:
+def remember(seen: Sequence[FrameFeatures], spec: MemorySpec, known: Features | None = None) -> Memory:
     """As many rows as `spec` has, or what each place shows; its spec says nothing of what is usual yet."""
     rng = np.random.default_rng(SEED)
     parts = np.stack([part.stored for one in seen for part in one.parts])
@@ -417,7 +421,9 @@ def _thresholds(
     return Thresholds(scores.score(ng), scores.score(marginal), rule, (row,))
 
 
-def drift_reference(seen: Sequence[Seen], shown: Sequence[Checks], scores: Sequence[float]) -> DriftReference:
+def drift_reference(
+    seen: Sequence[FrameFeatures], shown: Sequence[Checks], scores: Sequence[float]
+) -> DriftReference:
     """Of good frames, of some of them with their evidence, and of their scores."""
     return DriftReference(
         brightness_ratio=reference_of([one.checks.brightness_ratio for one in seen]),
@@ -427,7 +433,7 @@ def drift_reference(seen: Sequence[Seen], shown: Sequence[Checks], scores: Seque
     )
 
 
-def pictures(seen: Sequence[Seen], memory: Memory) -> list[Checks]:
+def pictures(seen: Sequence[FrameFeatures], memory: Memory) -> list[Checks]:
     """Of some of the frames, with their evidence: a mean over all cells."""
     return [
         replace(one.checks, evidence=float(np.mean([memory.evidence(part).mean() for part in one.parts])))
@@ -440,14 +446,14 @@ def reference_of(values: Sequence[float]) -> Reference:
     return Reference(statistics.fmean(values), statistics.pstdev(values))
 
 
-def _golden(seen: Sequence[Seen], taught: Taught) -> dict[str, Seen]:
+def _golden(seen: Sequence[FrameFeatures], taught: CalibratedMemory) -> dict[str, FrameFeatures]:
     """The most usual frame, the middle one, and the strangest: there other arithmetic would show."""
     order = np.argsort(taught.held_out, kind="stable")
     picked = dict.fromkeys(int(order[at]) for at in (0, len(order) // 2, -1))
     return {f"{number}-good.png": seen[index] for number, index in enumerate(picked)}
 
 
-def _split_csv(seen: Sequence[Seen]) -> bytes:
+def _split_csv(seen: Sequence[FrameFeatures]) -> bytes:
     """As the trainer writes it: what a bundle was taught is never scored as if it were new to it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -471,7 +477,7 @@ def _thinned(files: Sequence[Path], most: int) -> list[Path]:
 # ---- words
 
 
-def _report(seen: Sequence[Seen], taught: Taught, wanted: float, took_s: float) -> None:
+def _report(seen: Sequence[FrameFeatures], taught: CalibratedMemory, wanted: float, took_s: float) -> None:
     most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kept = taught.memory.good.items
     say(f"learned from {len(seen)} good images: {len(kept)} rows kept, {kept.nbytes / 1000:.0f} kB")

@@ -34,7 +34,7 @@ from device.errors import ConfigError, DataError, FrameError
 from device.image.frame import Frame, frame_from_file
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
-from device.learning.collect import Fitness, Plan
+from device.learning.collect import CollectionPlan, Fitness
 from device.learning.golden_reference import Unfit, from_images
 from device.learning.learn import INTERRUPTED, collect, reference_of, require_place, say
 from device.system import clock
@@ -49,7 +49,7 @@ class RetakeOptions:
 
     images: Path | None = None
     out: Path | None = None
-    plan: Plan = field(default_factory=lambda: Plan(40, 1.0))
+    plan: CollectionPlan = field(default_factory=lambda: CollectionPlan(40, 1.0))
 
     def __post_init__(self) -> None:
         if not LEAST <= self.plan.count <= 10_000:
@@ -59,7 +59,7 @@ class RetakeOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Good:
+class GoodFrame:
     """A frame that was taken for good: its verdict, and its picture as the model sees it, gray (h, w)."""
 
     verdict: Verdict
@@ -93,9 +93,9 @@ def retake(config: Config, options: RetakeOptions) -> int:
     return 0
 
 
-def look(pipeline: Pipeline, files: Sequence[Path], fitness: Fitness) -> list[Good]:
+def look(pipeline: Pipeline, files: Sequence[Path], fitness: Fitness) -> list[GoodFrame]:
     """The good ones of these pictures. Raises DataError: too few, or too many of them are NG."""
-    judged: list[Good] = []
+    judged: list[GoodFrame] = []
     for path in files:
         found = _look_at(pipeline, path, fitness)
         if isinstance(found, str):
@@ -117,7 +117,7 @@ def look(pipeline: Pipeline, files: Sequence[Path], fitness: Fitness) -> list[Go
     return good
 
 
-def retaken(bundle: Bundle, good: Sequence[Good]) -> tuple[Calibration, dict[str, bytes]]:
+def retaken(bundle: Bundle, good: Sequence[GoodFrame]) -> tuple[Calibration, dict[str, bytes]]:
     """The calibration with the references of these frames, and the bundle's files beside model and golden/.
 
     Raises DataError where the bundle has a golden reference and these frames give none.
@@ -153,7 +153,7 @@ def _pipeline(bundle: Bundle, config: Config) -> Pipeline:
     )
 
 
-def _look_at(pipeline: Pipeline, path: Path, fitness: Fitness) -> Good | str:
+def _look_at(pipeline: Pipeline, path: Path, fitness: Fitness) -> GoodFrame | str:
     """One picture, or why it is left out."""
     try:
         frame: Frame = frame_from_file(path, 0)
@@ -164,7 +164,7 @@ def _look_at(pipeline: Pipeline, path: Path, fitness: Fitness) -> Good | str:
     if refusal is not None:
         return refusal
     verdict = pipeline.judge(pipeline.detect(prepared))
-    return Good(verdict, prepared.model_input.luma().copy())
+    return GoodFrame(verdict, prepared.model_input.luma().copy())
 
 
 def _drift_reference(old: DriftReference, verdicts: Sequence[Verdict]) -> DriftReference:

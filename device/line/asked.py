@@ -15,7 +15,7 @@ Told = Callable[[int, str | None], None]
 """A part's number, and its verdict as JSON; None: not waited for, or there will be none."""
 
 
-class Judged(Protocol):
+class VerdictView(Protocol):
     """What is needed of a verdict."""
 
     @property
@@ -29,7 +29,7 @@ class Judged(Protocol):
 class Asker:
     """Who asked for one part; goes with its trigger."""
 
-    def __init__(self, asked: Asked, told: Told, *, wait: bool) -> None:
+    def __init__(self, asked: VerdictRequests, told: Told, *, wait: bool) -> None:
         self._asked = asked
         self._told = told
         self._wait = wait
@@ -42,7 +42,7 @@ class Asker:
             self._told(seq, None)
 
 
-class Asked:
+class VerdictRequests:
     """Those who wait for a verdict. Any thread may call."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Asked:
         with self._lock:
             self._waiting[seq] = told
 
-    def judged(self, verdict: Judged) -> None:
+    def judged(self, verdict: VerdictView) -> None:
         """A verdict was made."""
         if (told := self._pop(verdict.seq)) is not None:
             told(verdict.seq, verdict.to_json())

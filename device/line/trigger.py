@@ -104,7 +104,7 @@ class FreeRun:
         """Nothing is held."""
 
 
-class Commanded:
+class CommandTrigger:
     """On command alone: fire(). The base of the triggers that have a source beside it."""
 
     _command_moves_line = True
@@ -164,7 +164,7 @@ class Commanded:
             return True
 
 
-class Interval(Commanded):
+class Interval(CommandTrigger):
     """Every `period_s` seconds of the monotonic clock; a beat that nobody waited for is not caught up."""
 
     _command_moves_line = False
@@ -193,7 +193,7 @@ class Interval(Commanded):
         return TriggerEvent("interval", None, time.monotonic_ns())
 
 
-class GpioEdge(Commanded):
+class GpioEdge(CommandTrigger):
     """An edge of an input pin.
 
     An edge counts when the input has been quiet for `debounce_s` before it: of a contact that bounces, the
@@ -252,7 +252,7 @@ def make_trigger(config: TriggerConfig) -> Trigger:
     if config.kind == "gpio":
         return GpioEdge(config)
     if config.kind == "mqtt":
-        return Commanded(config.queue_limit)
+        return CommandTrigger(config.queue_limit)
     raise ConfigError(f"[trigger] kind: must be one of {', '.join(get_args(Kind))}, got {config.kind!r}")
 
 

@@ -40,7 +40,7 @@ from device.errors import EdgeVisionError
 from device.inspection.verdict import event_id
 from device.line.asked import Told
 from device.mqtt.audit import AuditLog
-from device.mqtt.connection import Incoming
+from device.mqtt.connection import IncomingMessage
 from device.schemas import strict_json
 from device.system import clock
 from device.system.loudness import Loudness
@@ -125,7 +125,7 @@ class Request:
     repeated: bool = False
 
     @classmethod
-    def of(cls, incoming: Incoming, root: str) -> Request:
+    def of(cls, incoming: IncomingMessage, root: str) -> Request:
         """From a message on <root>/cmd/<name>, where `root` is <prefix>/<station>."""
         properties = incoming.properties
         topic = properties.get("ResponseTopic")

@@ -66,7 +66,7 @@ class Will:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BrokerReply:
     """What the broker said to a message: `code` as in MQTT 5 (below 128: accepted), `reason` in words."""
 
     mid: int
@@ -75,7 +75,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingMessage:
     """A message that was subscribed to. `repeated`: it may have come before (DUP).
 
     `properties`: of MQTT 5, by paho's names (ResponseTopic, CorrelationData, UserProperty...).
@@ -128,8 +128,8 @@ class Connection:
         """Raises ConfigError: the TLS files."""
         self.protocol = protocol
         self.window = MAX_WINDOW
-        self.answers: list[Answer] = []
-        self.incoming: list[Incoming] = []
+        self.answers: list[BrokerReply] = []
+        self.incoming: list[IncomingMessage] = []
         self._config = config
         self._client = _make_client(config, client_id, protocol)
         self._client.on_connect = self._on_connect
@@ -329,12 +329,14 @@ class Connection:
         self, client: Client, userdata: object, mid: int, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if self._under_way.pop(mid, None) is not None:
-            self.answers.append(Answer(mid, reason.value, str(reason)))
+            self.answers.append(BrokerReply(mid, reason.value, str(reason)))
 
     def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         topic = message.topic  # raises UnicodeDecodeError, which the owner survives
         self.incoming.append(
-            Incoming(topic, bytes(message.payload), message.retain, message.dup, _unpack(message.properties))
+            IncomingMessage(
+                topic, bytes(message.payload), message.retain, message.dup, _unpack(message.properties)
+            )
         )
 
 

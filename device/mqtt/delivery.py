@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from device.inspection.verdict import as_historical
 from device.mqtt.message import Message
-from device.outbox.database import DEFECT, INSPECTION, Refusal, Row
+from device.outbox.database import DEFECT, INSPECTION, OutboxRow, Refusal
 from device.outbox.outbox import Outbox
 
 OFFER_EVERY_S = 600.0
@@ -24,7 +24,7 @@ LATE_S = 2.0  # a verdict that is handed over later than this after it was made 
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class DeliveryCounts:
     """What became of the verdicts.
 
     In this session: `acknowledged`, `late` (handed over as historical), `repeated` (under way when a
@@ -94,7 +94,7 @@ class Delivery:
         """The next message of a verdict."""
         return self._ahead.popleft() if self._ahead else None
 
-    def accepted(self, row: Row, bit: int) -> None:
+    def accepted(self, row: OutboxRow, bit: int) -> None:
         """One of a row's messages needs no more attention."""
         if row.id not in self._bits_left:  # it was rewound in between, and will be read again
             return
@@ -109,7 +109,7 @@ class Delivery:
             self._acknowledged += 1
             self._may_offer = True
 
-    def refused(self, row: Row, bit: int, reason: str) -> None:
+    def refused(self, row: OutboxRow, bit: int, reason: str) -> None:
         """The broker will not have this message of a row."""
         self._reason = reason
         self._may_offer = False
@@ -130,7 +130,7 @@ class Delivery:
             self._offered_s = now_s
             self._outbox.offer_again()
 
-    def again(self, message: Message, row: Row) -> None:
+    def again(self, message: Message, row: OutboxRow) -> None:
         """It goes once more, in its place."""
         at = sum(1 for other in self._ahead if other.row is not None and other.row.id < row.id)
         self._ahead.insert(at, message)
@@ -151,10 +151,10 @@ class Delivery:
         self._cursor = 0
         self._outbox.rewind()
 
-    def counts(self, refused_messages: int, protocol: str | None) -> Counts:
+    def counts(self, refused_messages: int, protocol: str | None) -> DeliveryCounts:
         """The counts so far."""
         stock = self._outbox.stock()
-        return Counts(
+        return DeliveryCounts(
             acknowledged=self._acknowledged,
             late=self._late,
             repeated=self._repeated,
@@ -170,7 +170,7 @@ class Delivery:
             protocol=protocol,
         )
 
-    def _messages(self, row: Row) -> Iterable[Message]:
+    def _messages(self, row: OutboxRow) -> Iterable[Message]:
         """A row's messages that the broker has not had."""
         late = row.session_id != self._session_id or time.monotonic() - row.stored_s > LATE_S
         self._late += late

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 
 from device.errors import BrokerError
-from device.mqtt.connection import Answer, Connection
+from device.mqtt.connection import BrokerReply, Connection
 from device.mqtt.delivery import Delivery
 from device.mqtt.message import Message, is_large
 from device.mqtt.reconnect import Pauses, Protocol
@@ -202,7 +202,7 @@ class Exchange:
             self._refuse(message, "too large")
             self.refused_large += 1
 
-    def _settle_one(self, answer: Answer) -> None:
+    def _settle_one(self, answer: BrokerReply) -> None:
         message = self._under_way.pop(answer.mid, None)
         if message is None:
             return

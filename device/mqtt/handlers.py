@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 
 from paho.mqtt.client import topic_matches_sub
 
-from device.mqtt.connection import Connection, Incoming
+from device.mqtt.connection import Connection, IncomingMessage
 from device.system.loudness import Loudness
 
 log = logging.getLogger(__name__)
 
 _INCOMING_LIMIT = 64  # messages that wait for their handler
 
-Handler = Callable[[Incoming], None]
+Handler = Callable[[IncomingMessage], None]
 
 
 class Handlers:
@@ -29,7 +29,7 @@ class Handlers:
         self._as_published: set[str] = set()  # of these, what is retained is marked though it is news
         self._no_local: set[str] = set()  # of these, what we have published ourselves does not come back
         self._unsubscribed: list[str] = []
-        self._incoming: deque[Incoming] = deque()
+        self._incoming: deque[IncomingMessage] = deque()
         self._ending = False
         self._loudness = Loudness()
 
@@ -71,7 +71,7 @@ class Handlers:
                 no_local=topic_filter in self._no_local,
             )
 
-    def pass_on(self, incoming: list[Incoming]) -> None:
+    def pass_on(self, incoming: list[IncomingMessage]) -> None:
         """To the handlers' thread; what does not fit is dropped, and that is told."""
         with self._changed:
             room = _INCOMING_LIMIT - len(self._incoming)
@@ -92,12 +92,12 @@ class Handlers:
                 except Exception:
                     log.exception("fault in the handler of %s; delivery goes on", message.topic)
 
-    def _next(self) -> Incoming | None:
+    def _next(self) -> IncomingMessage | None:
         with self._changed:
             self._changed.wait_for(lambda: self._incoming or self._ending)
             return None if self._ending else self._incoming.popleft()
 
-    def _of(self, message: Incoming) -> Iterable[Handler]:
+    def _of(self, message: IncomingMessage) -> Iterable[Handler]:
         with self._changed:
             return [
                 handler

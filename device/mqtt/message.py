@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from device.outbox.database import Row
+from device.outbox.database import OutboxRow
 
 LARGE_BYTES = 2048  # a verdict is half of that; what is larger and no verdict can wait
 
@@ -23,7 +23,7 @@ class Message:
     qos: int = 1
     retain: bool = False
     properties: Mapping[str, Any] | None = None
-    row: Row | None = None
+    row: OutboxRow | None = None
     bit: int = 0
 
     @property

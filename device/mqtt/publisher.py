@@ -32,20 +32,20 @@ from device.inspection.verdict import Verdict
 from device.mqtt.connection import (
     Bell,
     Connection,
-    Incoming,
+    IncomingMessage,
     ProtocolRefused,
     Unanswered,
     Will,
     own_client_id,
 )
-from device.mqtt.delivery import Counts, Delivery
+from device.mqtt.delivery import Delivery, DeliveryCounts
 from device.mqtt.exchange import TICK_S, Exchange
 from device.mqtt.handlers import Handler, Handlers
 from device.mqtt.message import Message, as_bytes
 from device.mqtt.reconnect import Pauses, Protocol, Versions
 from device.mqtt.retained import WATCHED, Retained
 from device.mqtt.tls import tls_context
-from device.outbox.database import Row
+from device.outbox.database import OutboxRow
 from device.outbox.outbox import Outbox
 from device.schemas import strict_json
 from device.system import process
@@ -211,7 +211,7 @@ class Publisher:
         self._handlers.add(self._whole(topic_filter, absolute=absolute), handler, as_published=as_published)
         self._bell.ring()
 
-    def delivery(self) -> Counts:
+    def delivery(self) -> DeliveryCounts:
         """What became of the verdicts so far."""
         return self._delivery.counts(self._exchange.refused_messages, self._protocol)
 
@@ -361,7 +361,7 @@ class Publisher:
 
     # -- in any thread
 
-    def _look_at_own(self, incoming: Incoming) -> None:
+    def _look_at_own(self, incoming: IncomingMessage) -> None:
         """What one of our topics holds: where somebody else wrote it, ours comes again."""
         protocol = self._protocol
         if not incoming.retained and self._is_of_another(incoming):
@@ -374,14 +374,14 @@ class Publisher:
             log.log(level, "%s: another client has written it", incoming.topic)
         self._bell.ring()
 
-    def _on_stored(self, rows: list[Row]) -> None:
+    def _on_stored(self, rows: list[OutboxRow]) -> None:
         """The outbox has committed rows."""
         self._stored += len(rows)
         if rows:
             self._retained.set(self._retained.last_topic, rows[-1].payload.encode())
         self._bell.ring()
 
-    def _is_of_another(self, incoming: Incoming) -> bool:
+    def _is_of_another(self, incoming: IncomingMessage) -> bool:
         """Whether it is the birth of a session that is not ours."""
         if incoming.topic != f"{self._root}/birth":
             return False

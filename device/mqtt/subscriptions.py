@@ -10,7 +10,7 @@ from device.errors import StorageError
 from device.mqtt import home_assistant
 from device.mqtt.audit import AuditLog
 from device.mqtt.commands import Actions, Commands, Request
-from device.mqtt.connection import Incoming
+from device.mqtt.connection import IncomingMessage
 from device.mqtt.publisher import Publisher
 from device.system import durable
 
@@ -55,7 +55,7 @@ def introduce(config: Config, publisher: Publisher, model_id: str) -> None:
             publisher.set_state(topic, b"", absolute=True)
         return
 
-    def hear(incoming: Incoming) -> None:
+    def hear(incoming: IncomingMessage) -> None:
         if incoming.payload == b"online" and not incoming.retained:
             publisher.repeat(topic)
 

@@ -17,7 +17,7 @@ from typing import Final, Literal
 SCHEMA_VERSION = 1
 MEMORY: Final = ":memory:"
 LOSS_ORDER: Final = ("OK", "MARGINAL", "ERROR", "NG")  # the first is dropped first
-INSPECTION, DEFECT = 1, 2  # the bits of Row.due: what the broker has yet to acknowledge
+INSPECTION, DEFECT = 1, 2  # the bits of OutboxRow.due: what the broker has yet to acknowledge
 
 ROW_BYTES = 64  # what a row takes beside its payload, roughly
 CHECKED_BYTES = 64_000_000  # a larger file is not read through when it is opened
@@ -48,12 +48,12 @@ COMMIT;
 """
 
 
-class Foreign(sqlite3.DatabaseError):
+class ForeignDatabase(sqlite3.DatabaseError):
     """The file is a sound database and not this one: another program's, or a newer version's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """A verdict to be stored. `stored_s`: monotonic. `captured_s`: UTC, None where it cannot be believed."""
 
     session_id: str
@@ -76,7 +76,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutboxRow:
     """A stored verdict that is due. `stored_s` is comparable with this process's clock in its own session."""
 
     id: int
@@ -99,7 +99,7 @@ class Refusal:
 class Changes:
     """What one transaction writes. `drop_to_bytes`: down to which the payload is dropped, oldest OK first."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[OutboxEntry] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     offers_again: bool = False  # what was refused until now is due again
@@ -160,7 +160,7 @@ class Database:
             self._db.close()
             raise
 
-    def apply(self, changes: Changes, max_bytes: int) -> list[Row]:
+    def apply(self, changes: Changes, max_bytes: int) -> list[OutboxRow]:
         """One transaction. Returns the new rows. Synchronous where changes.must_last."""
         self._sync(full=changes.must_last)
         content = self.content.copy()
@@ -181,24 +181,24 @@ class Database:
         self.content = content
         return rows
 
-    def after(self, row_id: int, limit: int) -> list[Row]:
+    def after(self, row_id: int, limit: int) -> list[OutboxRow]:
         """The oldest rows after an id that are due, in order."""
         found = self._db.execute(
             "SELECT id, session_id, due, stored_s, payload FROM verdict"
             " WHERE id > ? AND refused IS NULL ORDER BY id LIMIT ?",
             (row_id, limit),
         )
-        return [Row(*values) for values in found]
+        return [OutboxRow(*values) for values in found]
 
-    def everything(self) -> Iterator[tuple[int, Entry]]:
+    def everything(self) -> Iterator[tuple[int, OutboxEntry]]:
         """All rows with their ids, in order: to move them into another database."""
         rows = self._db.execute(
             "SELECT id, session_id, rank, stored_s, captured_s, payload FROM verdict ORDER BY id"
         )
         for row_id, session_id, rank, stored_s, captured_s, payload in rows:
-            yield row_id, Entry(session_id, LOSS_ORDER[rank], stored_s, captured_s, payload)
+            yield row_id, OutboxEntry(session_id, LOSS_ORDER[rank], stored_s, captured_s, payload)
 
-    def adopt(self, rows: Iterator[tuple[int, Entry]], others: Content) -> None:
+    def adopt(self, rows: Iterator[tuple[int, OutboxEntry]], others: Content) -> None:
         """Take another database's rows under their own ids, and its counts, in one transaction."""
         self._sync(full=True)
         content = self.content.copy()
@@ -255,7 +255,9 @@ class Database:
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if (application, version) != (_APPLICATION_ID, SCHEMA_VERSION):
-            raise Foreign(f"no outbox of version {SCHEMA_VERSION}: application {application:#x}, {version}")
+            raise ForeignDatabase(
+                f"no outbox of version {SCHEMA_VERSION}: application {application:#x}, {version}"
+            )
         if isinstance(place, Path) and place.stat().st_size <= CHECKED_BYTES:
             found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -293,7 +295,7 @@ class Database:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             self._full_sync = full
 
-    def _insert(self, entry: Entry, content: Content, row_id: int | None = None) -> Row:
+    def _insert(self, entry: OutboxEntry, content: Content, row_id: int | None = None) -> OutboxRow:
         values = (
             row_id,
             entry.session_id,
@@ -310,7 +312,7 @@ class Database:
         content.rows[entry.word] += 1
         content.size_bytes += entry.size_bytes
         content.last_id = max(content.last_id, given)
-        return Row(given, entry.session_id, entry.due, entry.stored_s, entry.payload)
+        return OutboxRow(given, entry.session_id, entry.due, entry.stored_s, entry.payload)
 
     def _continue_after(self, last_id: int, content: Content) -> None:
         content.last_id = max(content.last_id, last_id)

@@ -30,9 +30,9 @@ from device.outbox.database import (
     LOSS_ORDER,
     Changes,
     Content,
-    Entry,
+    OutboxEntry,
+    OutboxRow,
     Refusal,
-    Row,
 )
 from device.outbox.storage import FILE_NAME, Storage
 from device.system import process
@@ -68,7 +68,7 @@ class Stock:
     durable: bool
 
 
-def _nobody(rows: list[Row]) -> None:
+def _nobody(rows: list[OutboxRow]) -> None:
     """Nobody waits for what is stored."""
 
 
@@ -80,7 +80,11 @@ class Outbox:
     """
 
     def __init__(
-        self, folder: Path, max_bytes: int, max_age_s: float, on_stored: Callable[[list[Row]], None] = _nobody
+        self,
+        folder: Path,
+        max_bytes: int,
+        max_age_s: float,
+        on_stored: Callable[[list[OutboxRow]], None] = _nobody,
     ) -> None:
         self._path = folder / FILE_NAME
         self._max_age_s = max_age_s
@@ -91,16 +95,16 @@ class Outbox:
         self._unsynced_since_s: float | None = None  # this and the next: the storing thread's own
         self._age_checked_s = time.monotonic()
         self._changed = threading.Condition()  # guards all that follows
-        self._handed: deque[Entry] = deque()
+        self._handed: deque[OutboxEntry] = deque()
         self._handed_bytes = 0
         self._before: Content | None = None  # what was stored when the storing thread took `_taken`
-        self._taken: list[Entry] = []
+        self._taken: list[OutboxEntry] = []
         self._done: list[int] = []
         self._refusals: list[Refusal] = []
         self._offers_again = False
         self._offers = 0  # how often what was refused was due again
         self._settled: set[int] = set()  # acknowledged or refused, and that is not committed yet
-        self._fresh: deque[Row] = deque(maxlen=_FRESH)
+        self._fresh: deque[OutboxRow] = deque(maxlen=_FRESH)
         self._fetched_to = 0
         self._dropped_unstored: Counter[str] = Counter()
         self._is_overrun = False
@@ -116,7 +120,9 @@ class Outbox:
     def put(self, verdict: Verdict) -> None:
         """Hand a verdict over. Never waits for the disk."""
         captured_s = verdict.captured_ns / 1e9 if verdict.clock_synced else None
-        entry = Entry(verdict.session_id, verdict.verdict, time.monotonic(), captured_s, verdict.to_json())
+        entry = OutboxEntry(
+            verdict.session_id, verdict.verdict, time.monotonic(), captured_s, verdict.to_json()
+        )
         with self._changed:
             if len(self._handed) >= HAND_OVER_LIMIT:
                 self._drop_handed()
@@ -155,7 +161,7 @@ class Outbox:
                 durable=self._storage.durable,
             )
 
-    def _committing(self, content: Content) -> list[Entry]:
+    def _committing(self, content: Content) -> list[OutboxEntry]:
         """What is being stored and is not in this content yet. The condition is held."""
         return self._taken if content is self._before else []
 
@@ -171,7 +177,7 @@ class Outbox:
         """The id of the newest row that is stored, or ever was."""
         return self._storage.content.last_id
 
-    def next(self, after_id: int, limit: int = _FRESH) -> list[Row]:
+    def next(self, after_id: int, limit: int = _FRESH) -> list[OutboxRow]:
         """The oldest rows after an id, in order, but for those that are acknowledged or refused.
 
         Empty when there are none, and when the database fails, which the storing thread then sees to.
@@ -259,7 +265,7 @@ class Outbox:
                 return
         raise StorageError(f"{self._path}: neither the disk nor the memory takes a verdict")
 
-    def _committed(self, changes: Changes, rows: list[Row], dropped_before: Counter[str]) -> None:
+    def _committed(self, changes: Changes, rows: list[OutboxRow], dropped_before: Counter[str]) -> None:
         content = self._storage.content
         with self._changed:
             settled = {*changes.done, *(refusal.row_id for refusal in changes.refusals)}
@@ -306,7 +312,7 @@ class Outbox:
                 HAND_OVER_LIMIT,
             )
 
-    def _read(self, after_id: int, limit: int) -> list[Row]:
+    def _read(self, after_id: int, limit: int) -> list[OutboxRow]:
         if after_id >= self._storage.content.last_id:  # asked without waiting for a commit that is under way
             return []
         try:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from device.errors import StorageError
-from device.outbox.database import MEMORY, Changes, Content, Database, Foreign, Row
+from device.outbox.database import MEMORY, Changes, Content, Database, ForeignDatabase, OutboxRow
 from device.outbox.mark import Count, Mark
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Storage:
             self._database.close()
         self._mark.close()
 
-    def apply(self, changes: Changes) -> list[Row]:
+    def apply(self, changes: Changes) -> list[OutboxRow]:
         """Write them; the new rows. Raises sqlite3.Error, and replace() is what to do then."""
         with self._in_use:
             rows = self._database.apply(changes, self._max_bytes if self.durable else MEMORY_BYTES)
@@ -93,7 +93,7 @@ class Storage:
             self._database.give_back()
             self._database.sync()
 
-    def after(self, row_id: int, limit: int) -> list[Row]:
+    def after(self, row_id: int, limit: int) -> list[OutboxRow]:
         """The next rows. Raises sqlite3.Error."""
         with self._in_use:
             return self._database.after(row_id, limit)
@@ -192,4 +192,4 @@ def _is_damaged(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    return code & 0xFF in _DAMAGED or isinstance(error, Foreign)
+    return code & 0xFF in _DAMAGED or isinstance(error, ForeignDatabase)

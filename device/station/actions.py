@@ -16,7 +16,7 @@ from device.archive.archive import small_copy
 from device.archive.review import review
 from device.bundle import store
 from device.bundle.calibration import Thresholds
-from device.line.asked import Asked, Told
+from device.line.asked import Told, VerdictRequests
 from device.line.trigger import Trigger
 from device.mqtt.commands import Change, Refused
 from device.station.swap import ModelSwap, Step
@@ -31,7 +31,7 @@ class StationActions:
     def __init__(
         self,
         trigger: Trigger,
-        asked: Asked,
+        asked: VerdictRequests,
         swap: ModelSwap,
         override: ThresholdOverride,
         *,

@@ -32,15 +32,15 @@ from dataclasses import dataclass, replace
 from device.camera.camera import Camera
 from device.errors import EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Cause, Frame
-from device.inspection.pipeline import Prepared
+from device.inspection.pipeline import PreparedFrame
 from device.line.outputs import Outputs
 from device.line.trigger import Trigger, TriggerEvent
 from device.system import process
 
 log = logging.getLogger(__name__)
 
-Taken = Frame | Prepared | BadFrame
-Prepare = Callable[[Frame], Prepared]
+Taken = Frame | PreparedFrame | BadFrame
+Prepare = Callable[[Frame], PreparedFrame]
 
 MOST_WAITING = 4  # triggered frames; a 12-megapixel frame takes 36 MB
 MOST_PARTS = 1000  # triggered parts, with or without their frames
@@ -426,7 +426,7 @@ def not_inspected(taken: Taken, reason: str, cause: Cause = "overload") -> BadFr
     """What stands for a frame that nobody can judge. A BadFrame keeps its own reason and cause."""
     if isinstance(taken, BadFrame):
         return taken
-    frame = taken.frame if isinstance(taken, Prepared) else taken
+    frame = taken.frame if isinstance(taken, PreparedFrame) else taken
     return BadFrame(
         f"not inspected: {reason}",
         seq=frame.seq,

@@ -45,7 +45,7 @@ _NS = 1_000_000_000
 _COUNTED: dict[Word, str] = {"OK": "ok", "NG": "ng", "MARGINAL": "marginal", "ERROR": "error"}
 
 
-class Voice(Protocol):
+class StateVoice(Protocol):
     """What this needs of the publisher."""
 
     def set_state(self, topic: str, payload: str) -> None:
@@ -89,7 +89,9 @@ class _Step:
 class History:
     """start(), add() for every verdict, reviewed() for every word of a person, stop()."""
 
-    def __init__(self, folder: Path, voice: Voice, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: Path, voice: StateVoice, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """Reads what was kept before."""
         self._path = folder / FILE
         self._voice = voice

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from device.errors import InterpreterError
 from device.image.frame import BadFrame, Frame
-from device.inspection.pipeline import Detected, Pipeline, Prepared
+from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
 from device.station.capture import Capture, Taken
 
 AHEAD = 2  # frames that the model has seen and that wait for their verdict
@@ -23,14 +23,14 @@ _LISTEN_S = 0.2  # between two looks at whether to stop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Undetected:
+class FailedFrame:
     """A frame that could not be shown to the model, or on which the model failed: then it is the last."""
 
     frame: Frame
     fault: Exception
 
 
-Seen = Detected | Undetected | BadFrame
+Seen = Detection | FailedFrame | BadFrame
 
 
 def _nobody(taken: Taken) -> None:
@@ -122,7 +122,7 @@ class Inference:
                 seen = self._look_at(taken)
                 self._seen.put(seen)
                 self._in_hand = None
-                if isinstance(seen, Undetected) and isinstance(seen.fault, InterpreterError):
+                if isinstance(seen, FailedFrame) and isinstance(seen.fault, InterpreterError):
                     break
         except Exception as fault:  # noqa: BLE001 - of the capture: raised again by take(), in the main thread
             self._fault = fault
@@ -148,15 +148,15 @@ class Inference:
             return taken
         pipeline = self.pipeline
         try:
-            if isinstance(taken, Prepared) and taken.of is pipeline:
+            if isinstance(taken, PreparedFrame) and taken.of is pipeline:
                 return pipeline.detect(taken)
             return pipeline.detect(pipeline.prepare(_frame(taken)))  # or prepared for the model before
         except Exception as fault:  # noqa: BLE001 - the service says an ERROR on this frame, and raises it
-            return Undetected(_frame(taken), fault)
+            return FailedFrame(_frame(taken), fault)
 
 
-def _frame(taken: Frame | Prepared) -> Frame:
-    return taken.frame if isinstance(taken, Prepared) else taken
+def _frame(taken: Frame | PreparedFrame) -> Frame:
+    return taken.frame if isinstance(taken, PreparedFrame) else taken
 
 
 def _frame_of(seen: Seen | Taken) -> Frame | BadFrame:

@@ -11,7 +11,7 @@ from device.bundle.calibration import Thresholds
 from device.station.swap import SwapState
 from device.station.threshold_override import RULE
 from device.system.clock import rfc3339
-from device.telemetry.counters import Counts
+from device.telemetry.counters import VerdictCounts
 
 COUNTERS_EVERY_S = 1.0  # they change with every verdict
 
@@ -19,7 +19,7 @@ MODEL_TOPIC = "model"
 COUNTERS_TOPIC = "counters"
 
 
-class Voice(Protocol):
+class ModelVoice(Protocol):
     """What this needs of the publisher."""
 
     def set_state(self, topic: str, payload: str) -> None:
@@ -30,16 +30,18 @@ class Announcement:
     """tell() after every turn: it costs nothing when there is nothing new."""
 
     def __init__(
-        self, voice: Voice, session_id: str, monotonic: Callable[[], float] = time.monotonic
+        self, voice: ModelVoice, session_id: str, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._voice = voice
         self._session_id = session_id
         self._monotonic = monotonic
         self._told: tuple[SwapState, Thresholds] | None = None
-        self._counts: Counts | None = None
+        self._counts: VerdictCounts | None = None
         self._due_s = 0.0
 
-    def tell(self, state: SwapState, thresholds: Thresholds, counts: Counts, *, now: bool = False) -> None:
+    def tell(
+        self, state: SwapState, thresholds: Thresholds, counts: VerdictCounts, *, now: bool = False
+    ) -> None:
         """The model at once, the counters when COUNTERS_EVERY_S have passed since the last time, or `now`."""
         if self._told is None or self._told[0] is not state or self._told[1] is not thresholds:
             self._told = state, thresholds

@@ -37,7 +37,7 @@ _WORDS = ("ok", "ng", "marginal", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class VerdictCounts:
     """Verdicts of each kind since a time (RFC 3339, UTC)."""
 
     ok: int
@@ -52,7 +52,7 @@ class Counts:
         return json.dumps(content, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Counts:
+    def from_json(cls, text: str | bytes) -> VerdictCounts:
         """The inverse of to_json. Raises ValueError."""
         content = strict_json.parse(text)
         if not isinstance(content, dict) or content.keys() != {"schema", "since", *_WORDS}:
@@ -64,9 +64,9 @@ class Counts:
         datetime.fromisoformat(content["since"])
         return cls(**{name: content[name] for name in ("since", *_WORDS)})
 
-    def plus(self, verdict: Word) -> Counts:
+    def plus(self, verdict: Word) -> VerdictCounts:
         """With one more."""
-        return Counts(
+        return VerdictCounts(
             self.ok + (verdict == "OK"),
             self.ng + (verdict == "NG"),
             self.marginal + (verdict == "MARGINAL"),
@@ -111,7 +111,7 @@ class Counters:
         self._all = self._all.plus(verdict)
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> VerdictCounts:
         """Over all restarts."""
         return self._all
 
@@ -136,10 +136,10 @@ class Counters:
         """The counts of this session, for the log."""
         return _listed(self._session)
 
-    def _read(self) -> Counts:
-        fresh = Counts(0, 0, 0, 0, clock.now())
+    def _read(self) -> VerdictCounts:
+        fresh = VerdictCounts(0, 0, 0, 0, clock.now())
         try:
-            return Counts.from_json(self._path.read_bytes())
+            return VerdictCounts.from_json(self._path.read_bytes())
         except FileNotFoundError:
             return fresh
         except OSError as error:
@@ -168,7 +168,7 @@ class Counters:
             if counts != self._written:
                 self._write(counts)
 
-    def _write(self, counts: Counts) -> None:
+    def _write(self, counts: VerdictCounts) -> None:
         try:
             durable.write(self._path, counts.to_json().encode() + b"\n")
         except StorageError as error:

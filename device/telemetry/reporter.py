@@ -31,7 +31,7 @@ HEALTH_TOPIC = "health"
 STATS_TOPIC = "stats"
 
 
-class Voice(Protocol):
+class ReportVoice(Protocol):
     """What the reporter needs of the publisher."""
 
     def set_state(self, topic: str, payload: str) -> None:
@@ -42,7 +42,7 @@ class Voice(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServiceFacts:
     """What the service knows of itself. `status` goes to status.json as it is."""
 
     links: Links
@@ -59,8 +59,8 @@ class Reporter:
         stats: Stats,
         board: Board,
         status_file: StatusFile,
-        voice: Voice,
-        facts: Callable[[], Facts],
+        voice: ReportVoice,
+        facts: Callable[[], ServiceFacts],
     ) -> None:
         """`facts` is called in the reporter's thread."""
         self._health = health
@@ -122,7 +122,7 @@ class Reporter:
             self._retell_due_s = now_s + RETOLD_S
             self._voice.set_state(HEALTH_TOPIC, self._health.to_json())
 
-    def _tell_stats(self, reading: Reading, facts: Facts) -> None:
+    def _tell_stats(self, reading: Reading, facts: ServiceFacts) -> None:
         self._voice.send(STATS_TOPIC, self._stats.to_json(reading, facts.queues))
 
     def _log(self, changed: list[str], roles: Mapping[str, Role]) -> None:
@@ -133,7 +133,7 @@ class Reporter:
             elif name in self._told:
                 log.info("health: %s ok", name)
 
-    def _write(self, facts: Facts, reading: Reading) -> None:
+    def _write(self, facts: ServiceFacts, reading: Reading) -> None:
         content = {**facts.status, "health": self._health.content(), "board": board_content(reading)}
         try:
             self._file.write(content)

@@ -18,14 +18,14 @@ from device.health.station_watch import Links
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
-from device.mqtt.delivery import Counts
+from device.mqtt.delivery import DeliveryCounts
 from device.mqtt.publisher import Publisher
 from device.station.capture import Capture
 from device.station.swap import ModelSwap
 from device.system.clock import clock_synced, rfc3339
 from device.telemetry.counters import Counters
 from device.telemetry.journal import VerdictLog
-from device.telemetry.reporter import Facts, Reporter
+from device.telemetry.reporter import Reporter, ServiceFacts
 from device.telemetry.stats import Queues, Stats
 from device.telemetry.status import StatusFile
 
@@ -102,7 +102,7 @@ class SelfReport:
 
     # -- the reporter's thread
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> ServiceFacts:
         delivery, losses = self._parts.publisher.delivery(), self._parts.capture.losses
         swap = self._parts.swap.state
         links = Links(
@@ -127,16 +127,16 @@ class SelfReport:
             dropped_triggers=losses.dropped,
             dropped_events=delivery.dropped,
         )
-        return Facts(links, queues, self._status(delivery))
+        return ServiceFacts(links, queues, self._status(delivery))
 
-    def _storage_fault(self, delivery: Counts) -> str | None:
+    def _storage_fault(self, delivery: DeliveryCounts) -> str | None:
         if not delivery.durable:
             return "the outbox cannot be written; verdicts wait in memory"
         if reason := self._parts.archive.state.reason:
             return f"the archive cannot keep images: {reason}"
         return None
 
-    def _status(self, delivery: Counts) -> dict[str, Any]:
+    def _status(self, delivery: DeliveryCounts) -> dict[str, Any]:
         """What status.json says beside health and board."""
         parts, losses = self._parts, self._parts.capture.losses
         return {

@@ -77,7 +77,7 @@ class StatusFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StatusReading:
     """What a reader found. `content` is None when absent; `age_s` since it was written."""
 
     presence: Presence
@@ -85,13 +85,13 @@ class Found:
     age_s: float | None
 
 
-def read(folder: Path) -> Found:
+def read(folder: Path) -> StatusReading:
     """The word of the running service. Raises StorageError: the file may not be read or is damaged."""
     path = folder / FILE
     try:
         content = strict_json.parse(path.read_bytes())
     except FileNotFoundError:
-        return Found("absent", None, None)
+        return StatusReading("absent", None, None)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -99,9 +99,9 @@ def read(folder: Path) -> Found:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA_VERSION:
         raise StorageError(f"{path}: must be a status of schema {SCHEMA_VERSION}")
     if process_start(content["pid"]) != content["process_start"]:
-        return Found("absent", None, None)
+        return StatusReading("absent", None, None)
     age_s = max(0.0, time.monotonic() - content["written_monotonic_s"])
-    return Found("silent" if age_s > STALE_S else "running", content, age_s)
+    return StatusReading("silent" if age_s > STALE_S else "running", content, age_s)
 
 
 def process_start(pid: int) -> int | None:
@@ -128,7 +128,7 @@ def status(runtime: Path, *, as_json: bool) -> int:
     return exit_code(found)
 
 
-def exit_code(found: Found) -> int:
+def exit_code(found: StatusReading) -> int:
     """See above."""
     if found.content is None:
         return ABSENT
@@ -137,7 +137,7 @@ def exit_code(found: Found) -> int:
     return _EXIT_CODES[found.content["health"]["state"]]
 
 
-def lines(found: Found, runtime: Path) -> Iterator[str]:
+def lines(found: StatusReading, runtime: Path) -> Iterator[str]:
     """The same for a person."""
     said, age_s = found.content, found.age_s
     if said is None or age_s is None:

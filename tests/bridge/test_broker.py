@@ -11,7 +11,7 @@ from fixtures_broker import Broker, free_port
 from fixtures_certificates import Certificates
 
 from deploy.bridge.broker import tls_context
-from deploy.bridge.config import TlsConfig
+from deploy.bridge.config import BrokerTlsConfig
 from device.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ def test_a_file_that_holds_no_certificate_is_named(tmp_path: Path, name: str) ->
     if name == "cert_file":
         files["key_file"] = path
     with pytest.raises(ConfigError, match=name):
-        tls_context(TlsConfig(**files))
+        tls_context(BrokerTlsConfig(**files))
 
 
 def test_over_tls_only_the_right_broker_is_spoken_to(

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.simulated import SimulatedStation
-from deploy.bridge.handshake import Asked, Handshake
-from deploy.bridge.payloads import Verdict, verdict_of
+from deploy.bridge.handshake import Handshake, PlcTrigger
+from deploy.bridge.payloads import VerdictPayload, verdict_of
 from deploy.bridge.register_map import ERRORS
 
 TRIGGER, RESULT_ACK = 1, 2
 _STATION = SimulatedStation("press-4")
 
 
-def make_verdict(word: str = "OK") -> Verdict:
+def make_verdict(word: str = "OK") -> VerdictPayload:
     return verdict_of(json.dumps(_STATION.verdict(word)).encode())
 
 
@@ -31,7 +31,7 @@ def ready() -> Handshake:
 def test_a_part_from_trigger_to_acknowledge() -> None:
     handshake = ready()
     asked = handshake.write(TRIGGER, 7, "A-7", fresh=True)
-    assert asked == Asked(7, "A-7")
+    assert asked == PlcTrigger(7, "A-7")
     assert (handshake.trigger_ack, handshake.busy, handshake.result_valid) == (True, True, False)
     assert handshake.write(TRIGGER, 7, "A-7", fresh=True) is None, "a level is no edge"
     handshake.write(0, 7, "A-7", fresh=True)
@@ -50,7 +50,7 @@ def test_a_trigger_that_stands_when_the_plc_writes_first_is_no_edge() -> None:
     assert handshake.write(TRIGGER, 7, "", fresh=True) is None
     assert not handshake.trigger_ack
     handshake.write(0, 7, "", fresh=True)
-    assert handshake.write(TRIGGER, 7, "", fresh=True) == Asked(7, "")
+    assert handshake.write(TRIGGER, 7, "", fresh=True) == PlcTrigger(7, "")
 
 
 @pytest.mark.parametrize(

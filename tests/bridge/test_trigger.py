@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.simulated import SimulatedStation, compact, utc_now
-from deploy.bridge.payloads import Verdict
+from deploy.bridge.payloads import VerdictPayload
 from deploy.bridge.plant import Plant
 from deploy.bridge.trigger import EXPIRY_S, NoVerdict, StationAway, TooLate, TriggerRefused, Triggers
 from device.errors import BrokerError
@@ -43,7 +43,7 @@ class Line:
         given = SimpleNamespace(CorrelationData=properties["CorrelationData"])
         self.triggers.hear_answer(SimpleNamespace(topic=topic, payload=compact(content), properties=given))  # type: ignore[arg-type]
 
-    async def ask(self, wait_s: float = 5.0) -> Verdict:
+    async def ask(self, wait_s: float = 5.0) -> VerdictPayload:
         return await self.triggers.ask("press-4", "A-7", wait_s)
 
 
@@ -60,7 +60,7 @@ def run(story: Callable[[Line], Awaitable[None]]) -> None:
     asyncio.run(told())
 
 
-async def asking(line: Line, wait_s: float = 5.0) -> asyncio.Task[Verdict]:
+async def asking(line: Line, wait_s: float = 5.0) -> asyncio.Task[VerdictPayload]:
     """A question that has been sent."""
     task = asyncio.create_task(line.ask(wait_s))
     await asyncio.sleep(0)  # its turn

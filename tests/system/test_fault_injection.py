@@ -13,7 +13,7 @@ import pytest
 from fixtures_daemon import REPOSITORY
 from fixtures_verdict import ERROR, NG, OK
 
-from device.line.trigger import Commanded, FreeRun
+from device.line.trigger import CommandTrigger, FreeRun
 from device.station.capture import Losses
 
 SCRIPT = REPOSITORY / "benchmarks" / "faults.py"
@@ -70,12 +70,12 @@ def test_a_loss_of_a_recording_would_be_found(
 
 def test_a_part_without_a_word_would_be_found(faults: ModuleType) -> None:
     ledger = faults.Ledger(accepted=["A", "B"], refused=["C"])
-    found = "\n".join(faults.problems("triggered", ledger, Losses(0, 1), Commanded(1)))
+    found = "\n".join(faults.problems("triggered", ledger, Losses(0, 1), CommandTrigger(1)))
     assert "2 parts and 0 that found the queue full have no verdict, 1 are counted" in found
 
 
 def test_a_part_that_found_the_queue_full_and_was_let_go_is_counted(faults: ModuleType) -> None:
-    trigger = Commanded(1)
+    trigger = CommandTrigger(1)
     trigger.open()
     assert [trigger.fire(part) for part in "AB"] == [True, False]
     ledger = faults.Ledger(accepted=["A"], refused=["B"])

@@ -129,6 +129,22 @@ def test_a_room_can_be_taken_in_at_a_glance(package: str) -> None:
     assert {name: count for name, count in counts.items() if count > MOST_FILES} == {}
 
 
+def public_types(root: Path = REPOSITORY) -> dict[str, list[str]]:
+    """The public classes at the top of any module, and where each is."""
+    found = defaultdict(list)
+    for path in chain.from_iterable(
+        (root / package).rglob("*.py") for package in ("device", "trainer", "deploy")
+    ):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path.relative_to(root)))
+    return found
+
+
+def test_two_public_types_never_share_a_name() -> None:
+    assert {name: places for name, places in public_types().items() if len(places) > 1} == {}
+
+
 def write(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -150,3 +166,8 @@ def test_the_check_sees_a_circle(tmp_path: Path) -> None:
         "device/system/d.py": "import os\n",
     }
     assert circle("device", arrows("device", write(tmp_path, files))) == ["camera", "inspection", "line"]
+
+
+def test_the_check_sees_a_name_that_two_types_share(tmp_path: Path) -> None:
+    files = {"device/a.py": "class Plan:\n    pass\n", "trainer/b.py": "class Plan:\n    pass\n"}
+    assert public_types(write(tmp_path, files)) == {"Plan": ["device/a.py", "trainer/b.py"]}

@@ -14,7 +14,7 @@ from fixtures_data import make_dagm
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle
 from device.errors import DataError
-from trainer.compare import Difference, Judged, advice, compare, differences, main, table
+from trainer.compare import BundleResult, Difference, advice, compare, differences, main, table
 from trainer.data.dataset import load, split_csv
 
 
@@ -34,9 +34,9 @@ def bundle_of(tiny_model: TinyModel, parent: Path, *, ng: float = 0.6, data: Pat
     return bundles.load(path)
 
 
-def judged(name: str, scores: list[float], *, ng: float = 0.5, latency_ms: float = 10.0) -> Judged:
+def judged(name: str, scores: list[float], *, ng: float = 0.5, latency_ms: float = 10.0) -> BundleResult:
     words = tuple("NG" if score >= ng else "OK" for score in scores)
-    return Judged(name, np.array(scores), words, ng, latency_ms, 1000)
+    return BundleResult(name, np.array(scores), words, ng, latency_ms, 1000)
 
 
 # ---- the figures

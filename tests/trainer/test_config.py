@@ -20,7 +20,7 @@ TABLES = tomllib.loads(TEXT)
 SELF_EXPLAINING = {"epochs", "batch_size"}
 
 
-def load(folder: Path, text: str) -> config.Config:
+def load(folder: Path, text: str) -> config.TrainerConfig:
     path = folder / "fit.toml"
     path.write_text(text)
     return config.load(path)
@@ -39,7 +39,7 @@ def shown(value: object) -> str:
 
 
 def test_the_dataclasses_are_the_tables_of_the_file() -> None:
-    sections = get_type_hints(config.Config)
+    sections = get_type_hints(config.TrainerConfig)
     assert list(sections) == list(TABLES)
     for section, kind in sections.items():
         assert {field.name for field in fields(kind)} == set(TABLES[section]), section
@@ -51,7 +51,7 @@ def test_a_key_has_the_same_default_at_its_field_and_in_the_file() -> None:
 
 
 def test_a_default_has_the_type_of_its_field() -> None:
-    for section, kind in get_type_hints(config.Config).items():
+    for section, kind in get_type_hints(config.TrainerConfig).items():
         for key, hint in get_type_hints(kind).items():
             value = TABLES[section][key]
             if hint == list[float]:

@@ -16,7 +16,7 @@ from device.bundle.reference import GoldenReference
 from device.image.geometry import Size
 from device.inspection.preprocess import Preprocessor
 from trainer import localization
-from trainer.localization import Measured, Place
+from trainer.localization import LocalizationEstimate, LocalizationFigures
 from trainer.recipes.learned import Judges
 
 SIDE, CELL = 64, 8
@@ -194,8 +194,8 @@ def test_maps_of_any_scale_are_ranked_as_they_are(samples):
 def test_without_a_mask_nothing_is_defined(samples):
     good = [one for one in samples if one.label == 0]
     found = localization.compare(good, looking(good, lambda cells: cells), None, SPEC, None)
-    nothing = Place(None, None, None, None, None)
-    assert found["evidence"] == Measured(nothing, nothing)
+    nothing = LocalizationFigures(None, None, None, None, None)
+    assert found["evidence"] == LocalizationEstimate(nothing, nothing)
     assert found["evidence"].words() == ["not defined"] * 5
 
 

@@ -168,10 +168,10 @@ def test_an_image_that_has_gone_is_named_and_the_others_count(bundle, tmp_path, 
 
 def test_scores_of_exactly_one_and_zero_have_a_place(bundle):
     """A steep calibration saturates."""
-    from trainer.threshold import Judged
+    from trainer.threshold import ScoredImages
 
     labels = np.array([0] * 10 + [1] * 10)
-    chosen = choose(Judged(labels, labels.astype(float)), bundle.calibration.score_calibration, WISH)
+    chosen = choose(ScoredImages(labels, labels.astype(float)), bundle.calibration.score_calibration, WISH)
     assert 0 < chosen.ng < 1
 
 

@@ -24,7 +24,7 @@ from device.bundle.bundle import (
     ScoreCalibration,
     Thresholds,
 )
-from device.bundle.calibration import SCHEMA_VERSION, Familiar
+from device.bundle.calibration import SCHEMA_VERSION, FamiliarRanges
 from device.image.frame import Frame, frame_from_file
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
@@ -38,8 +38,8 @@ from trainer.data.tiling import Tiles
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import shift_px
-from trainer.recipes.good_only import Remembered
-from trainer.recipes.learned import Learned
+from trainer.recipes.good_only import MemoryModel
+from trainer.recipes.learned import TrainedModel
 from trainer.scoring import good_maps, metrics
 from trainer.scoring.thresholds import scored
 
@@ -51,7 +51,7 @@ TOLERANCES = (0.002, 0.2)  # of golden scores, the least and the greatest
 
 
 def calibration(
-    learned: Learned | Remembered,
+    learned: TrainedModel | MemoryModel,
     scores: ScoreCalibration,
     thresholds: Thresholds,
     golden: Mapping[str, Sample],
@@ -94,7 +94,7 @@ def calibration(
 
 
 def golden_images(
-    learned: Learned | Remembered, scores: ScoreCalibration, ng: float, count: int
+    learned: TrainedModel | MemoryModel, scores: ScoreCalibration, ng: float, count: int
 ) -> dict[str, Sample]:
     """By the name that the bundle gives them: a typical good one, a typical defective one, then the nearest.
 
@@ -140,7 +140,10 @@ def png(sample: Sample, spec: PreprocessSpec) -> bytes:
 
 
 def _golden_spec(
-    model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration, golden: Mapping[str, Sample]
+    model: Int8Model,
+    learned: TrainedModel | MemoryModel,
+    scores: ScoreCalibration,
+    golden: Mapping[str, Sample],
 ) -> GoldenSpec:
     spec = learned.preprocess
     prepared = [Preprocessor(spec).prepare(golden_frame(sample, spec)) for sample in golden.values()]
@@ -150,7 +153,7 @@ def _golden_spec(
     return GoldenSpec(float(np.clip(step, *TOLERANCES)), vectors)
 
 
-def localization(learned: Learned | Remembered) -> LocalizationSpec:
+def localization(learned: TrainedModel | MemoryModel) -> LocalizationSpec:
     """Without a golden reference, which needs the least area to be learned."""
     model = Int8Model(learned.content, learned.memory)
     size = learned.preprocess.size
@@ -159,7 +162,9 @@ def localization(learned: Learned | Remembered) -> LocalizationSpec:
 
 
 def _localization(
-    learned: Learned | Remembered, good: Sequence[good_maps.Seen], defective: Sequence[good_maps.Seen]
+    learned: TrainedModel | MemoryModel,
+    good: Sequence[good_maps.ImageMap],
+    defective: Sequence[good_maps.ImageMap],
 ) -> LocalizationSpec:
     """The same, with what good images reach. A memory has seen its images: there it is known without them."""
     found = learned.good_maps or good_maps.measured(good)
@@ -167,29 +172,29 @@ def _localization(
 
 
 def _familiar(
-    learned: Learned | Remembered,
+    learned: TrainedModel | MemoryModel,
     scores: ScoreCalibration,
     thresholds: Thresholds,
-    seen: Sequence[Sequence[good_maps.Seen]],
+    seen: Sequence[Sequence[good_maps.ImageMap]],
     rate: float,
-) -> Familiar | None:
+) -> FamiliarRanges | None:
     """Of a memory nothing says which changes it bears: there, what good images show is the bound."""
     good, bad = (
         [replace(one.checks, evidence=mean_evidence(one.framing, one.evidence)) for one in of] for of in seen
     )
-    if isinstance(learned, Learned):
+    if isinstance(learned, TrainedModel):
         return familiarity.measured(learned, scores, thresholds, good, bad, rate)
     return natural(good, rate) if len(good) >= LEAST else None
 
 
 def _seen(
-    model: Int8Model, learned: Learned | Remembered, scores: ScoreCalibration, label: int
-) -> list[good_maps.Seen]:
+    model: Int8Model, learned: TrainedModel | MemoryModel, scores: ScoreCalibration, label: int
+) -> list[good_maps.ImageMap]:
     """The maps of some of the images of a label."""
     samples = [sample for sample in learned.judged if sample.label == label]
     few = samples[:: max(1, len(samples) // MAP_IMAGES)]
     return [
-        good_maps.Seen(
+        good_maps.ImageMap(
             sample, one.framing, measure(one), model.predict(one, learned.pooling, scores).evidence
         )
         for sample, one in zip(few, inputs(few, learned.preprocess, "maps"), strict=True)
@@ -197,7 +202,7 @@ def _seen(
 
 
 def _drift_reference(
-    learned: Learned | Remembered, scores: ScoreCalibration, good: Sequence[good_maps.Seen]
+    learned: TrainedModel | MemoryModel, scores: ScoreCalibration, good: Sequence[good_maps.ImageMap]
 ) -> DriftReference:
     seen = [one.checks for one in good]
     evidence = [mean_evidence(one.framing, one.evidence) for one in good]

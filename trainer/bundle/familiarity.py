@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import ScoreCalibration, Thresholds
-from device.bundle.calibration import Familiar, Range
+from device.bundle.calibration import FamiliarRanges, Range
 from device.image.frame import Frame, frame_from_file
 from device.inspection.checks import Checks, measure
 from device.inspection.detector import mean_evidence
@@ -25,7 +25,7 @@ from device.inspection.preprocess import Preprocessor
 from device.learning.familiarity import LEAST, natural
 from trainer.data.changes import Change, blurred, gained, lifted, noisy, tinted, uneven
 from trainer.network.export import Int8Model
-from trainer.recipes.learned import Learned
+from trainer.recipes.learned import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +71,13 @@ class _Under:
 
 
 def measured(
-    learned: Learned,
+    learned: TrainedModel,
     scores: ScoreCalibration,
     thresholds: Thresholds,
     good: Sequence[Checks],
     bad: Sequence[Checks],
     rate: float,
-) -> Familiar | None:
+) -> FamiliarRanges | None:
     """The pictures that can be judged. `good`, `bad`: of images as they are. None where the good are too few.
 
     A defect may change a picture's figures: those of defective images lie inside, or NG would be MARGINAL.
@@ -109,7 +109,7 @@ class _Trial:
 
     def __init__(
         self,
-        learned: Learned,
+        learned: TrainedModel,
         scores: ScoreCalibration,
         frames: Sequence[Frame],
         pooled: Values,
@@ -182,7 +182,7 @@ def _middle(under: _Under, quantity: str) -> float:
     return float(np.median([_value(one, quantity) for one in under.pictures]))
 
 
-def _widened(known: Familiar, pictures: Sequence[Checks], tail: float) -> Familiar:
+def _widened(known: FamiliarRanges, pictures: Sequence[Checks], tail: float) -> FamiliarRanges:
     """Such that these lie inside as well, but for the tails; lights from either side are as well borne."""
     if not pictures:
         return known
@@ -201,7 +201,7 @@ def _widened(known: Familiar, pictures: Sequence[Checks], tail: float) -> Famili
     return replace(known, **wider)
 
 
-def _capped(known: Familiar, ramp: Ramp, cap: float, least: Familiar) -> Familiar:
+def _capped(known: FamiliarRanges, ramp: Ramp, cap: float, least: FamiliarRanges) -> FamiliarRanges:
     """Such that pictures beyond `cap` lie outside, but none that good parts have anyway."""
     own, natural_one = getattr(known, ramp.quantity), getattr(least, ramp.quantity)
     if ramp.side > 0:
@@ -213,7 +213,7 @@ def _capped(known: Familiar, ramp: Ramp, cap: float, least: Familiar) -> Familia
     return replace(known, **{ramp.quantity: changed})
 
 
-def _words(known: Familiar) -> str:
+def _words(known: FamiliarRanges) -> str:
     names = ("brightness", "sharpness", "warmth", "slope_x", "slope_y")
     ranges = [astuple(getattr(known, name)) for name in names]
     return ", ".join(

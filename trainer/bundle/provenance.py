@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from device.bundle.bundle import Bundle
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data.dataset import Dataset
 from trainer.scoring.thresholds import Labels
 
@@ -28,7 +28,7 @@ PACKAGES = (
 
 
 def record(
-    choice: Mapping[str, Any], dataset: Dataset, config: Config, *, weights: str, seed: int
+    choice: Mapping[str, Any], dataset: Dataset, config: TrainerConfig, *, weights: str, seed: int
 ) -> dict[str, Any]:
     """`choice`: how the model was chosen (Learned.record). `weights`: imagenet, none or a file."""
     return {

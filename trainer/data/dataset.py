@@ -44,9 +44,9 @@ from trainer.steps import bar
 __all__ = [
     "Dataset",
     "Protocol",
-    "Recorded",
     "Sample",
     "Split",
+    "SplitRow",
     "folds",
     "load",
     "read_mask",
@@ -214,9 +214,9 @@ def _load_one(
     faults = [one for one in opened if isinstance(one, str)]
     if len(faults) == len(opened):
         raise DataError(f"{path}: none of {len(entries)} images is usable: {commonest(faults)}")
-    judged, mask_problems = _judged([one for one in opened if isinstance(one, Opened)])
+    judged, mask_problems = _judged([one for one in opened if isinstance(one, OpenedImage)])
     samples, copies = _without_copies(judged)
-    glances = {one.sha256: one.glance for one in opened if isinstance(one, Opened)}
+    glances = {one.sha256: one.glance for one in opened if isinstance(one, OpenedImage)}
     grouped = _grouped(samples, [glances[sample.sha256] for sample in samples])
     found = grouping.note(samples, grouped)
     samples = grouped
@@ -353,7 +353,7 @@ def read_mask(sample: Sample, size: Size | None = None) -> NDArray[np.bool_] | N
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class SplitRow:
     """One line of a bundle's split.csv."""
 
     path: str
@@ -372,18 +372,18 @@ def split_csv(dataset: Dataset) -> bytes:
     return text.getvalue().encode()
 
 
-def read_split_csv(content: bytes, source: str = "split.csv") -> dict[str, Recorded]:
+def read_split_csv(content: bytes, source: str = "split.csv") -> dict[str, SplitRow]:
     """The inverse of split_csv, by the images' sha256; DataError names `source` and the damaged line."""
     rows = list(csv.reader(io.StringIO(content.decode(errors="replace"), newline="")))
     if not rows or tuple(rows[0]) != SPLIT_COLUMNS:
         raise DataError(f"{source} line 1: must be {','.join(SPLIT_COLUMNS)}, got {rows[0] if rows else []}")
-    recorded: dict[str, Recorded] = {}
+    recorded: dict[str, SplitRow] = {}
     for line, row in enumerate(rows[1:], start=2):
         if len(row) != len(SPLIT_COLUMNS) or row[1] not in ("0", "1") or row[3] not in SPLITS:
             raise DataError(f"{source} line {line}: must be {','.join(SPLIT_COLUMNS)}, got {row}")
         path, label, group, split, sha256 = row
         known: Split = "train" if split == "train" else "test" if split == "test" else "unassigned"
-        recorded[sha256] = Recorded(path, int(label), group, known, sha256)
+        recorded[sha256] = SplitRow(path, int(label), group, known, sha256)
     return recorded
 
 
@@ -391,7 +391,7 @@ def read_split_csv(content: bytes, source: str = "split.csv") -> dict[str, Recor
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedImage:
     """An image that can be read, and what its masks say if they can be used.
 
     `read_as`: see masks.Mask. `all_corners`: are marked. `problem`: why it has no masks.
@@ -420,14 +420,14 @@ def _scale(entries: Sequence[Entry]) -> float:
     return near_duplicates.scale_for(sizes) if sizes else 1.0
 
 
-def _open_all(root: Path, entries: Sequence[Entry], scale: float | None) -> list[Opened | str]:
+def _open_all(root: Path, entries: Sequence[Entry], scale: float | None) -> list[OpenedImage | str]:
     """Open every image and mask once, in parallel."""
     with ThreadPoolExecutor(DECODERS) as pool:
         opened = pool.map(partial(_open, scale=scale), entries)
         return list(bar(opened, f"checking {root}", len(entries)))
 
 
-def _open(entry: Entry, scale: float | None) -> Opened | str:
+def _open(entry: Entry, scale: float | None) -> OpenedImage | str:
     """What an entry's files hold, or why its image is left out. `scale`: of a glance at it, if any."""
     try:
         image, sha256 = read_levels(entry.path)
@@ -438,7 +438,7 @@ def _open(entry: Entry, scale: float | None) -> Opened | str:
     peak = int(image.max()) if image.dtype != np.uint8 else 0
     coloured = any(not np.array_equal(image[:, :, 0], image[:, :, other]) for other in (1, 2))
     glance = None if scale is None else near_duplicates.glance(image, scale)
-    opened = Opened(entry, sha256, size, pages, peak, coloured, glance)
+    opened = OpenedImage(entry, sha256, size, pages, peak, coloured, glance)
     if not entry.masks:
         return opened
     try:
@@ -458,7 +458,7 @@ def _open(entry: Entry, scale: float | None) -> Opened | str:
     return replace(opened, problem=f"{entry.name}: {fault}")
 
 
-def _judged(opened: Sequence[Opened]) -> tuple[list[Sample], list[str]]:
+def _judged(opened: Sequence[OpenedImage]) -> tuple[list[Sample], list[str]]:
     """(samples, problems): what the masks of a set say together.
 
     Where every mask marks most of its image and all its corners, they mark what is *not* defective.
@@ -479,7 +479,7 @@ def _judged(opened: Sequence[Opened]) -> tuple[list[Sample], list[str]]:
     return samples, [*_of_all_masks(usable, samples, inverted=inverted), *problems]
 
 
-def _sample(opened: Opened, *, inverted: bool) -> tuple[Sample, str]:
+def _sample(opened: OpenedImage, *, inverted: bool) -> tuple[Sample, str]:
     """(sample, problem). A good image has no mask to use; one that marks pixels contradicts it."""
     entry, size, problem = opened.entry, opened.size, opened.problem
     ratio = 1 - opened.marked_ratio if inverted else opened.marked_ratio
@@ -512,7 +512,9 @@ def _sample(opened: Opened, *, inverted: bool) -> tuple[Sample, str]:
     return sample, problem
 
 
-def _of_all_masks(usable: Sequence[Opened], samples: Sequence[Sample], *, inverted: bool) -> Iterator[str]:
+def _of_all_masks(
+    usable: Sequence[OpenedImage], samples: Sequence[Sample], *, inverted: bool
+) -> Iterator[str]:
     """What to look at in the masks of a set, a line for each kind."""
     if inverted:
         yield (

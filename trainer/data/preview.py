@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device.errors import StorageError
 from device.image.geometry import Size
-from trainer.config import AugmentConfig, Config
+from trainer.config import AugmentConfig, TrainerConfig
 from trainer.data import dataset as datasets
 from trainer.data.augment import Augmentation, Grain, Mask
 from trainer.data.dataset import Sample, read_mask, read_shown
@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 
 
 def of_fit(
-    path: Path, config: Config, *, data: Sequence[Path], format: str, limit: int | None, seed: int
+    path: Path, config: TrainerConfig, *, data: Sequence[Path], format: str, limit: int | None, seed: int
 ) -> Path:
     """`trainer.fit --preview-augmentation FILE.png`: the path of the sheet. Raises EdgeVisionError."""
     most = config.data.limit if limit is None else limit

@@ -14,7 +14,7 @@ from pathlib import Path
 from device.errors import StorageError
 from trainer import command
 from trainer.labelling import cvat, data_set, label_studio
-from trainer.labelling.data_set import Merged
+from trainer.labelling.data_set import MergeResult
 
 TOOLS = {"label-studio": label_studio, "cvat": cvat}
 
@@ -38,7 +38,7 @@ def export(data: Path, tool: str, out: Path, kinds: Sequence[str]) -> str:
     return "\n".join(map(str, files))
 
 
-def bring_back(data: Path, tool: str, file: Path) -> Merged:
+def bring_back(data: Path, tool: str, file: Path) -> MergeResult:
     """What was drawn, into the manifest of the data set. Raises DataError, StorageError."""
     return data_set.merge(data, TOOLS[tool].read(file))
 

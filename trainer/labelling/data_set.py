@@ -55,7 +55,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergeResult:
     """What came back into the manifest."""
 
     manifest: Path
@@ -78,7 +78,7 @@ def pictures(folder: Path) -> list[Picture]:
     return sorted(found, key=lambda picture: (picture.doubt, picture.name))
 
 
-def merge(folder: Path, drawings: Sequence[Drawing]) -> Merged:
+def merge(folder: Path, drawings: Sequence[Drawing]) -> MergeResult:
     """Write masks and the new manifest. Raises DataError: an image that is not in it; StorageError."""
     columns, rows = _read(folder)
     by_name = {drawing.name: drawing for drawing in drawings}
@@ -105,7 +105,7 @@ def merge(folder: Path, drawings: Sequence[Drawing]) -> Merged:
         raise StorageError(f"{manifest}: cannot be read: {error.strerror}") from error
     durable.write(manifest, _written(columns, rows))
     judged = sum(drawing.label is not None for drawing in by_name.values())
-    return Merged(manifest, kept, masks, relabelled, len(rows) - judged)
+    return MergeResult(manifest, kept, masks, relabelled, len(rows) - judged)
 
 
 def _read(folder: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, Quantization, ScoreCalibration
-from device.bundle.memory import Memory, Scale, Turned
+from device.bundle.memory import Memory, Scale, TurnedFeatures
 from device.errors import InterpreterError
 from device.inspection.detector import AS_IT_IS, Prediction, predict
 from device.inspection.interpreter import default_threads
@@ -176,9 +176,9 @@ class Int8Model:
             return self._memory.judge(self.turned(tensor, upright=self._memory.spec.upright))
         return next(self.run(tensor)).mean(axis=2, dtype=np.float32), AS_IT_IS
 
-    def turned(self, tensor: NDArray[np.uint8], *, upright: bool) -> Turned:
+    def turned(self, tensor: NDArray[np.uint8], *, upright: bool) -> TurnedFeatures:
         """The first output as it is stored, for a part that is turned first where that is asked for."""
-        return Turned.of(tensor, self.stored, upright=upright)
+        return TurnedFeatures.of(tensor, self.stored, upright=upright)
 
     def stored(self, tensor: NDArray[np.uint8]) -> NDArray[np.int8]:
         """The first output as it is stored, int8 (h, w, channels)."""

@@ -93,7 +93,7 @@ def inputs(samples: Sequence[Sample], preprocess: PreprocessSpec, why: str) -> I
         yield preprocessor.prepare(frame_from_file(sample.path, seq, preprocess.white_level))
 
 
-class Kept:
+class CachingModel:
     """An int8 model that remembers the first images that it was shown, as int8: `room` of them.
 
     The candidates of a search are judged on the same images, one after the other.
@@ -115,7 +115,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extracted:
+class ExtractedFeatures:
     """`means`: (views, tiles, channels of all cuts). `cells`: of all views together."""
 
     means: NDArray[np.float32]
@@ -123,8 +123,8 @@ class Extracted:
 
 
 def extract(
-    backbone: Int8Model | Kept, samples: Sequence[Sample], preprocess: PreprocessSpec, views: str
-) -> Extracted:
+    backbone: Int8Model | CachingModel, samples: Sequence[Sample], preprocess: PreprocessSpec, views: str
+) -> ExtractedFeatures:
     """What the views of that name show, the tiles of one image after those of another.
 
     `backbone`: its outputs are the cuts of STRIDES.
@@ -149,7 +149,7 @@ def extract(
                     rng = np.random.default_rng((len(rows), number))
                     truth = cells.truth(np.ascontiguousarray(mask), counted[0])
                     known.append(cells.sampled(cuts, truth, few, len(rows) - 1, rng))
-    return Extracted(np.asarray(rows, dtype=np.float32).swapaxes(0, 1), Cells.of(known))
+    return ExtractedFeatures(np.asarray(rows, dtype=np.float32).swapaxes(0, 1), Cells.of(known))
 
 
 def channels_of(features: NDArray[np.float32], cuts: Cuts) -> NDArray[np.float32]:

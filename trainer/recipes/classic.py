@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.errors import ConfigError
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data import tiling
 from trainer.data.batches import Batches
 from trainer.data.dataset import Sample, folds
@@ -27,11 +27,11 @@ from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
 from trainer.recipes import finetune, probe
-from trainer.recipes.finetune import Cached
+from trainer.recipes.finetune import CachedFeed
 from trainer.recipes.learn import representative
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Judges, TrainedModel
 from trainer.training.checkpoint import Checkpoints
-from trainer.training.cross_validation import Course, Judged, Outcome, Plan
+from trainer.training.cross_validation import CrossValidation, FoldedImages, TrainingPlan, TrainingResult
 from trainer.training.learner import Learner, Phase, Teaching
 from trainer.training.logbook import Logbook
 
@@ -47,13 +47,13 @@ UNTRAINED = (
 def learn(
     samples: Sequence[Sample],
     spec: PreprocessSpec,
-    config: Config,
+    config: TrainerConfig,
     hardware: Hardware,
     weights: str,
     seed: int,
     folder: Path,
     logbook: Logbook,
-) -> Learned:
+) -> TrainedModel:
     """Train and judge it. `folder`: of the checkpoints. Raises ConfigError, TrainingError or StorageError."""
     if spec.tiles is not None:
         raise ConfigError("--head dense: sees whole images only: set [input] tile_size = 0, or --input-size")
@@ -73,7 +73,7 @@ def learn(
     states = (*outcome.folds, outcome.shipped)
     networks = (finetune.with_state(model, state) for state in states)
     *judges, shipped = (_shipped(one, samples, spec, config) for one in networks)
-    learned = Learned(
+    learned = TrainedModel(
         content=b"",
         network=shipped,
         preprocess=spec,
@@ -95,22 +95,24 @@ def learn(
     return found
 
 
-def _plan(spec: PreprocessSpec, folds: int, config: Config, hardware: Hardware) -> Plan:
+def _plan(spec: PreprocessSpec, folds: int, config: TrainerConfig, hardware: Hardware) -> TrainingPlan:
     head = Phase(config.dense.epochs, HEAD, config.dense.learning_rate, config.finetune.warm_up_share)
     reason = finetune.reason_not_to(spec, folds, config.finetune, hardware)
     if reason:
         log.info("the layers below the head: not trained: %s", reason)
-        return Plan((head,), config.finetune.monitor, config.dense.patience)
+        return TrainingPlan((head,), config.finetune.monitor, config.dense.patience)
     settings = config.finetune
     layers = Phase(settings.epochs, settings.from_block, settings.learning_rate, settings.warm_up_share)
-    return Plan((head, layers), settings.monitor, config.dense.patience)
+    return TrainingPlan((head, layers), settings.monitor, config.dense.patience)
 
 
-def _first_block(plan: Plan) -> int:
+def _first_block(plan: TrainingPlan) -> int:
     return min(phase.from_block for phase in plan.phases)
 
 
-def _mark(samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, seed: int) -> str:
+def _mark(
+    samples: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig, weights: str, seed: int
+) -> str:
     parts = [repr((spec, asdict(config), weights, seed)), *(sample.sha256 for sample in samples)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -120,13 +122,13 @@ def _course(
     samples: Sequence[Sample],
     spec: PreprocessSpec,
     fold_of: NDArray[np.int64],
-    plan: Plan,
-    config: Config,
+    plan: TrainingPlan,
+    config: TrainerConfig,
     hardware: Hardware,
     seed: int,
     checkpoints: Checkpoints,
     logbook: Logbook,
-) -> Course:
+) -> CrossValidation:
     labels = np.array([sample.label for sample in samples])
     batches = Batches.read(
         *(samples, spec, None, hardware.share(config.finetune.batch_size), seed),
@@ -134,7 +136,7 @@ def _course(
         cache_bytes=config.input.cache_bytes,
     )
     first = _first_block(plan)
-    feed = Cached.of(batches, network.halves(model, first)[0]) if first else batches
+    feed = CachedFeed.of(batches, network.halves(model, first)[0]) if first else batches
     alpha = finetune.alpha_for(labels, config.finetune)
     teaching = Teaching(MEAN, config.finetune.gamma, alpha, 0.0)
 
@@ -143,11 +145,11 @@ def _course(
 
     starts = [finetune.variables_of(model)] * (int(fold_of.max()) + 2)
     nothing = np.zeros(len(samples))
-    judged = Judged(labels, fold_of, (), MEAN)
-    return Course(plan, judged, feed, learner, starts, nothing, checkpoints, logbook, "dense head")
+    judged = FoldedImages(labels, fold_of, (), MEAN)
+    return CrossValidation(plan, judged, feed, learner, starts, nothing, checkpoints, logbook, "dense head")
 
 
-def _warnings(outcome: Outcome) -> list[str]:
+def _warnings(outcome: TrainingResult) -> list[str]:
     """Said in the log as well. What was asked for ships, but not in silence where it learned nothing."""
     if outcome.epoch:
         return []
@@ -156,7 +158,7 @@ def _warnings(outcome: Outcome) -> list[str]:
 
 
 def _shipped(
-    model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config
+    model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig
 ) -> keras.Model:
     """With the map in place of the logit; its gradient and its range from the representative images."""
     some = representative(samples, config.quantization.images)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.inspection.detector import merged, pooled_tiles
 from device.inspection.preprocess import ModelInput
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data.augment import Augmentation
 from trainer.data.dataset import Sample, folds, read_mask
 from trainer.data.tiling import cuts
@@ -31,10 +31,10 @@ from trainer.network.export import FloatModel, Int8Model, to_float
 from trainer.network.features import inputs
 from trainer.recipes import probe
 from trainer.recipes.learn import quantized, representative
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Judges, TrainedModel
 from trainer.recipes.probe import Change, unchanged
 from trainer.scoring.quality import Quality, place
-from trainer.training.decoder_training import Course, taught
+from trainer.training.decoder_training import DecoderSchedule, taught
 from trainer.training.lessons import Copies, Exercises, Lessons
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ LABELLED_ALONE = 5  # images of either label, with fewer of which nothing is tau
 Heads = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (1, h, w, 3) to maps (h, w, heads)
 
 
-def from_probe(learned: Learned, candidate: probe.Judged, config: Config, weights: str, seed: int) -> Learned:
+def from_probe(
+    learned: TrainedModel, candidate: probe.Candidate, config: TrainerConfig, weights: str, seed: int
+) -> TrainedModel:
     """The decoder's model where it judges unseen images better, else the probe's; the record says which.
 
     `candidate`: what the probe's model is made of. It is fitted again on the folds of the decoders: with the
@@ -83,7 +85,7 @@ def _in_words(figures: dict[str, dict[str, float]]) -> str:
     return "; ".join(said)
 
 
-def reason_not_to(learned: Learned, config: Config) -> str:
+def reason_not_to(learned: TrainedModel, config: TrainerConfig) -> str:
     """Why no decoder is taught; empty where one is."""
     if config.decoder.when == "never":
         return 'when = "never"'
@@ -93,14 +95,14 @@ def reason_not_to(learned: Learned, config: Config) -> str:
     return ""
 
 
-def _with(learned: Learned, said: dict[str, Any]) -> Learned:
+def _with(learned: TrainedModel, said: dict[str, Any]) -> TrainedModel:
     return replace(learned, record={**learned.record, "decoder": said})
 
 
 # ---- what is taught
 
 
-def taught_beside(learned: Learned, config: Config, weights: str, seed: int) -> Learned:
+def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, seed: int) -> TrainedModel:
     """The decoder's int8 file, and what the decoders of the folds say in int8; `learned`: the probe's."""
     samples, spec, chosen = learned.judged, learned.preprocess, learned.record["chosen"]
     fold_of = np.array(folds(samples, probe.fold_count(samples, config.decoder.folds), seed))
@@ -143,7 +145,7 @@ def up_to(stride: int) -> network.Cuts:
     return tuple(cut for cut, own in network.STRIDES.items() if own <= max(stride, FEWEST_STRIDE))
 
 
-def copies_of(config: Config, views: str) -> Copies:
+def copies_of(config: TrainerConfig, views: str) -> Copies:
     """`views`: of the probe, which says whether a turned image is like the others; a mirrored one teaches."""
     own = Augmentation.of(config.augment, mirrored=True, turned=views == "turned")
     moved = replace(
@@ -161,7 +163,7 @@ def decoders(
     fold_of: NDArray[np.int64],
     names: network.Cuts,
     copies: Copies,
-    config: Config,
+    config: TrainerConfig,
     weights: str,
     seed: int,
 ) -> list[Decoder]:
@@ -174,14 +176,18 @@ def decoders(
     own = fold_of[exercises.tiles.image]
     lessons = Lessons(exercises, own, backbone, copies, settings.batch_size, seed)
     keras.utils.set_random_seed(seed)
-    course = Course(settings.steps, settings.learning_rate, settings.image_weight)
+    course = DecoderSchedule(settings.steps, settings.learning_rate, settings.image_weight)
     found = taught(lessons.taught(course.steps), int(own.max()) + 1, names, spec.size, usual, course)
     stored = dict(zip(names, backbone.quantizations, strict=True))
     return [folded(one, usual, stored) for one in found]
 
 
 def int8_file(
-    base: keras.Model, decoder: Decoder, samples: Sequence[Sample], spec: PreprocessSpec, config: Config
+    base: keras.Model,
+    decoder: Decoder,
+    samples: Sequence[Sample],
+    spec: PreprocessSpec,
+    config: TrainerConfig,
 ) -> bytes:
     """The backbone with one decoder whose map is finer than int8."""
     exact = FloatModel(to_float(decoded(base, [decoder])))
@@ -204,7 +210,7 @@ class _Judged:
 
 
 def _judged(
-    run: Heads, learned: Learned, head_of: NDArray[np.int64], ways: Sequence[Pooling], change: Change
+    run: Heads, learned: TrainedModel, head_of: NDArray[np.int64], ways: Sequence[Pooling], change: Change
 ) -> list[_Judged]:
     """What the head that has not seen an image says of it, with every pooling."""
     pooled, places = [], []
@@ -223,7 +229,7 @@ def _judged(
 
 
 def _shifts(
-    judges: Int8Model, shipped: Int8Model, learned: Learned, fold_of: NDArray[np.int64], way: Pooling
+    judges: Int8Model, shipped: Int8Model, learned: TrainedModel, fold_of: NDArray[np.int64], way: Pooling
 ) -> NDArray[np.float64]:
     """(folds,): how far the decoder that ships lies above each fold's, on good images that both were taught.
 
@@ -260,14 +266,14 @@ class _Varied:
         return replace(model_input, canvas=Variation().apply(model_input.canvas, rng))
 
 
-def _of_decoder(rival: Learned, change: Change) -> Quality:
+def _of_decoder(rival: TrainedModel, change: Change) -> Quality:
     int8 = Int8Model(rival.judges.content)
     head_of = rival.judges.head_of
     return _judged(lambda tensor: next(int8.run(tensor)), rival, head_of, [rival.pooling], change)[0].quality
 
 
 def _of_probe(
-    candidate: probe.Judged, learned: Learned, config: Config, seed: int, change: Change
+    candidate: probe.Candidate, learned: TrainedModel, config: TrainerConfig, seed: int, change: Change
 ) -> Quality:
     one = candidate.fitted
     search = probe.Search([one.size], learned.judged, config.probe, config.decoder.folds, seed)

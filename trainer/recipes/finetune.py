@@ -21,7 +21,7 @@ from device.bundle.bundle import PreprocessSpec
 from device.inspection.detector import pool
 from device.inspection.framing import Cells, content_cells
 from device.inspection.preprocess import ModelInput
-from trainer.config import Config, FinetuneConfig
+from trainer.config import FinetuneConfig, TrainerConfig
 from trainer.data.augment import Augmentation
 from trainer.data.batches import AS_THEY_ARE, Batch, Batches
 from trainer.data.dataset import Sample, read_mask
@@ -32,10 +32,16 @@ from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
 from trainer.recipes.learn import quantized, representative
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Judges, TrainedModel
 from trainer.scoring.quality import Quality, place
 from trainer.training.checkpoint import Arrays, Checkpoints
-from trainer.training.cross_validation import Course, Feed, Judged, Outcome, Plan
+from trainer.training.cross_validation import (
+    CrossValidation,
+    Feed,
+    FoldedImages,
+    TrainingPlan,
+    TrainingResult,
+)
 from trainer.training.learner import Learner, Phase, Teaching
 from trainer.training.logbook import Logbook
 from trainer.training.losses import alpha_of_balance
@@ -44,8 +50,13 @@ log = logging.getLogger(__name__)
 
 
 def from_probe(
-    learned: Learned, config: Config, hardware: Hardware, seed: int, folder: Path, logbook: Logbook
-) -> Learned:
+    learned: TrainedModel,
+    config: TrainerConfig,
+    hardware: Hardware,
+    seed: int,
+    folder: Path,
+    logbook: Logbook,
+) -> TrainedModel:
     """The fine-tuned model where it ranks unseen images better, else the probe's; the record says which.
 
     `folder`: of the checkpoints, which are gone when it returns. Raises TrainingError or StorageError.
@@ -94,14 +105,14 @@ def reason_not_to(preprocess: PreprocessSpec, folds: int, config: FinetuneConfig
     return ""
 
 
-def _mark(learned: Learned, config: Config, seed: int) -> str:
+def _mark(learned: TrainedModel, config: TrainerConfig, seed: int) -> str:
     """Of this very training: the probe's model, the images, the settings and the seed."""
     parts = [learned.content, learned.judges.content, repr((asdict(config), seed)).encode()]
     parts += [sample.sha256.encode() for sample in learned.judged]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def _with(learned: Learned, said: dict[str, Any]) -> Learned:
+def _with(learned: TrainedModel, said: dict[str, Any]) -> TrainedModel:
     return replace(learned, record={**learned.record, "fine_tuning": said})
 
 
@@ -109,18 +120,18 @@ def _with(learned: Learned, said: dict[str, Any]) -> Learned:
 
 
 def course(
-    learned: Learned,
+    learned: TrainedModel,
     model: keras.Model,
     starts: Sequence[Arrays],
     begun: NDArray[np.float64],
-    plan: Plan,
-    config: Config,
+    plan: TrainingPlan,
+    config: TrainerConfig,
     hardware: Hardware,
     seed: int,
     checkpoints: Checkpoints,
     logbook: Logbook,
     name: str,
-) -> Course:
+) -> CrossValidation:
     """Of a network whose map is an evidence map, on the images that `learned` was judged on."""
     settings = config.finetune
     grid = model.output_shape[1:3]
@@ -134,7 +145,7 @@ def course(
     )
     cached = first > 0 and augmentation == AS_THEY_ARE
     if cached:
-        feed = Cached.of(feed, network.halves(model, first)[0])
+        feed = CachedFeed.of(feed, network.halves(model, first)[0])
     alpha = alpha_for(learned.labels, settings)
     teaching = Teaching(learned.pooling, settings.gamma, alpha, settings.mask_weight)
 
@@ -142,11 +153,11 @@ def course(
         return Learner(model, phase, teaching, steps, hardware, cached_from=first if cached else None)
 
     cells = cells_of(learned.judged, learned.preprocess, grid)
-    judged = Judged(learned.labels, learned.judges.head_of, cells, learned.pooling)
-    return Course(plan, judged, feed, learner, starts, begun, checkpoints, logbook, name)
+    judged = FoldedImages(learned.labels, learned.judges.head_of, cells, learned.pooling)
+    return CrossValidation(plan, judged, feed, learner, starts, begun, checkpoints, logbook, name)
 
 
-def _from_heads(learned: Learned) -> list[Arrays]:
+def _from_heads(learned: TrainedModel) -> list[Arrays]:
     """Where the networks begin: each fold's has not seen its images, then the shipped one."""
     return [variables_of(one) for one in (*networks_of(learned.judges, learned.network), learned.network)]
 
@@ -159,13 +170,13 @@ def networks_of(judges: Judges, shipped: keras.Model) -> tuple[keras.Model, ...]
     return tuple(network.with_head(shipped, judges.network, head) for head in heads)
 
 
-def _plan(config: FinetuneConfig) -> Plan:
+def _plan(config: FinetuneConfig) -> TrainingPlan:
     head = Phase(config.head_epochs, HEAD, config.head_learning_rate, config.warm_up_share)
     layers = Phase(config.epochs, config.from_block, config.learning_rate, config.warm_up_share)
-    return Plan((head, layers), config.monitor, config.patience)
+    return TrainingPlan((head, layers), config.monitor, config.patience)
 
 
-def augmentation_for(learned: Learned, config: Config) -> Augmentation:
+def augmentation_for(learned: TrainedModel, config: TrainerConfig) -> Augmentation:
     """As [augment] says; "auto" stands for what the probe found to help."""
     views = learned.record["chosen"]["views"]
     return Augmentation.of(config.augment, mirrored=views != "as is", turned=views == "turned")
@@ -191,14 +202,14 @@ def cells_of(judged: Sequence[Sample], preprocess: PreprocessSpec, grid: tuple[i
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cached:
+class CachedFeed:
     """A feed whose batches hold what the frozen layers give, computed once for each image."""
 
     feed: Feed
     features: NDArray[np.float32]
 
     @classmethod
-    def of(cls, feed: Feed, frozen: keras.Model) -> Cached:
+    def of(cls, feed: Feed, frozen: keras.Model) -> CachedFeed:
         seen = [called(frozen, scaled(batch.pixels)) for batch in feed.judge()]
         return cls(feed, np.concatenate(seen))
 
@@ -212,7 +223,7 @@ class Cached:
         return map(self._looked_up, self.feed.judge())
 
     def part(self, chosen: NDArray[np.bool_]) -> Feed:
-        return Cached(self.feed.part(chosen), self.features)
+        return CachedFeed(self.feed.part(chosen), self.features)
 
     def _looked_up(self, batch: Batch) -> Batch:
         return replace(batch, pixels=self.features[batch.indices])
@@ -221,7 +232,7 @@ class Cached:
 # ---- what ships
 
 
-def _better_of(learned: Learned, outcome: Outcome, config: Config) -> Learned:
+def _better_of(learned: TrainedModel, outcome: TrainingResult, config: TrainerConfig) -> TrainedModel:
     """By what int8 says of unseen images: average precision first, then merit."""
     said: dict[str, Any] = {"shipped": "probe", "best_epoch": outcome.epoch}
     said["probe"] = figures(learned)
@@ -241,7 +252,7 @@ def _better_of(learned: Learned, outcome: Outcome, config: Config) -> Learned:
     return _with(tuned if better else learned, said)
 
 
-def figures(learned: Learned) -> dict[str, float]:
+def figures(learned: TrainedModel) -> dict[str, float]:
     """How the judges ranked unseen images, in float and in int8."""
     pairs = (("float", learned.pooled_float), ("int8", learned.pooled))
     found = {kind: Quality.of(learned.labels, pooled) for kind, pooled in pairs}
@@ -252,7 +263,7 @@ def figures(learned: Learned) -> dict[str, float]:
     }
 
 
-def beats(one: Learned, other: Learned) -> bool:
+def beats(one: TrainedModel, other: TrainedModel) -> bool:
     """Greater int8 average precision; where it is the same, greater merit, the place counted in."""
     aps = [Quality.of(each.labels, each.pooled).ap for each in (one, other)]
     if aps[0] != aps[1]:
@@ -261,7 +272,7 @@ def beats(one: Learned, other: Learned) -> bool:
     return merits[0] > merits[1]
 
 
-def _place(learned: Learned) -> float:
+def _place(learned: TrainedModel) -> float:
     """How well the int8 judges' maps show the defects that have masks; see Quality."""
     int8 = Int8Model(learned.judges.content)
     prepared = inputs(learned.judged, learned.preprocess, "comparing places")
@@ -274,7 +285,7 @@ def _place(learned: Learned) -> float:
     return float(np.mean(found or 0.0))
 
 
-def _tuned(learned: Learned, outcome: Outcome, config: Config) -> Learned:
+def _tuned(learned: TrainedModel, outcome: TrainingResult, config: TrainerConfig) -> TrainedModel:
     """What the outcome's networks are and say as int8 files."""
     folds = [with_state(learned.network, state) for state in outcome.folds]
     record = {**learned.record, "recipe": "probe, fine-tuned"}
@@ -288,12 +299,12 @@ def _tuned(learned: Learned, outcome: Outcome, config: Config) -> Learned:
 
 
 def assembled(
-    learned: Learned,
+    learned: TrainedModel,
     folds: Sequence[keras.Model],
     exact: NDArray[np.float64],
-    config: Config,
+    config: TrainerConfig,
     from_block: int,
-) -> Learned:
+) -> TrainedModel:
     """`learned` with its float network as an int8 file, and with what the folds' networks say, in int8 too.
 
     `exact`: what they say in float of the images that they have not seen. Before `from_block` all are alike.
@@ -311,7 +322,7 @@ def assembled(
     )
 
 
-def _pooled(learned: Learned, int8: Int8Model, exact: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pooled(learned: TrainedModel, int8: Int8Model, exact: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each image, the int8 logit of the network that has not seen it, less that network's offset.
 
     Rounding moves each network by a constant of its own, and the logits of different ones are compared here:
@@ -329,7 +340,7 @@ def _pooled(learned: Learned, int8: Int8Model, exact: NDArray[np.float64]) -> ND
     return np.asarray(found - moved[head_of], np.float64)
 
 
-def _offset(learned: Learned, shipped: keras.Model, int8: Int8Model, config: Config) -> float:
+def _offset(learned: TrainedModel, shipped: keras.Model, int8: Int8Model, config: TrainerConfig) -> float:
     """How far the shipped int8 logits lie above the float ones, on the images that set its ranges."""
     some = representative(learned.judged, config.quantization.images)
     moved = []
@@ -340,7 +351,7 @@ def _offset(learned: Learned, shipped: keras.Model, int8: Int8Model, config: Con
     return float(np.mean(moved))
 
 
-def _pooled_cells(values: NDArray[np.float32], model_input: ModelInput, learned: Learned) -> float:
+def _pooled_cells(values: NDArray[np.float32], model_input: ModelInput, learned: TrainedModel) -> float:
     """Of a map (h, w), without the cells that lie on padding."""
     return pool(values[content_cells(model_input.placement, values.shape)], learned.pooling)
 

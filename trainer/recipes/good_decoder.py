@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data.augment import Augmentation
 from trainer.data.splits import blocks
 from trainer.data.variation import Variation
@@ -24,7 +24,7 @@ from trainer.network.decoder import decoded
 from trainer.network.export import Int8Model
 from trainer.recipes import good_only
 from trainer.recipes.decoder import MOVED, MOVED_DEG, MOVED_SHARE, ZOOMED, decoders, int8_file
-from trainer.recipes.good_only import KINDS, Remembered
+from trainer.recipes.good_only import KINDS, MemoryModel
 from trainer.recipes.learn import quantized
 from trainer.scoring import good_maps
 from trainer.scoring.quality import Quality
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 SHARES = (0.003, 0.01, 0.03)  # of the map that the score may come from
 
 
-def from_memory(learned: Remembered, config: Config, weights: str, seed: int) -> Remembered:
+def from_memory(learned: MemoryModel, config: TrainerConfig, weights: str, seed: int) -> MemoryModel:
     """The decoder where it tells made defects of unknown kinds better from good images, else the memory."""
     reason = _reason_not_to(learned, config)
     if reason:
@@ -52,23 +52,23 @@ def from_memory(learned: Remembered, config: Config, weights: str, seed: int) ->
     return _with(rival if shipped == "decoder" else learned, {"shipped": shipped, **said})
 
 
-def _reason_not_to(learned: Remembered, config: Config) -> str:
+def _reason_not_to(learned: MemoryModel, config: TrainerConfig) -> str:
     if config.decoder.when == "never":
         return 'when = "never"'
     few = max(blocks(learned.judged, KINDS)) + 1 < KINDS
     return "the good images are of too few groups" if few else ""
 
 
-def _with(learned: Remembered, said: dict[str, object]) -> Remembered:
+def _with(learned: MemoryModel, said: dict[str, object]) -> MemoryModel:
     return replace(learned, record={**learned.record, "decoder": said})
 
 
-def _quality(learned: Remembered) -> Quality:
+def _quality(learned: MemoryModel) -> Quality:
     labels = np.repeat([0, 1], [len(learned.pooled), len(learned.made)])
     return Quality.of(labels, np.concatenate([learned.pooled, learned.made]))
 
 
-def taught_beside(learned: Remembered, config: Config, weights: str, seed: int) -> Remembered:
+def taught_beside(learned: MemoryModel, config: TrainerConfig, weights: str, seed: int) -> MemoryModel:
     """The decoder, and what the decoders of the folds say; `learned`: the memory's."""
     samples, spec = learned.judged, learned.preprocess
     fold_of = np.array(blocks(samples, KINDS))
@@ -107,19 +107,19 @@ def taught_beside(learned: Remembered, config: Config, weights: str, seed: int) 
 
 
 def _pooled(
-    learned: Remembered, good: list[NDArray[np.float32]], made: list[NDArray[np.float32]], way: Pooling
-) -> Remembered:
+    learned: MemoryModel, good: list[NDArray[np.float32]], made: list[NDArray[np.float32]], way: Pooling
+) -> MemoryModel:
     logits = [np.array([pool(one, way) for one in maps], np.float64) for maps in (good, made)]
     return replace(learned, pooling=way, pooled=logits[0], made=logits[1])
 
 
-def _shorter(config: Config) -> Config:
+def _shorter(config: TrainerConfig) -> TrainerConfig:
     """Made defects are few kinds of things: what is taught them for long knows their look, not defects."""
     own = config.decoder
     return replace(config, decoder=replace(own, steps=max(2, own.steps // 2), batch_size=1))
 
 
-def _copies(learned: Remembered) -> Copies:
+def _copies(learned: MemoryModel) -> Copies:
     """Parts that lie at any angle on a plain ground are turned by any; the others a little."""
     angle = 180.0 if learned.on_part else MOVED_DEG
     own = Augmentation(

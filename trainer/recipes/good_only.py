@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import MemorySpec, Pooling, PreprocessSpec
 from device.bundle.calibration import GoodMaps, MemoryKind
-from device.bundle.memory import BLOCK, Memory, Turned, median
+from device.bundle.memory import BLOCK, Memory, TurnedFeatures, median
 from device.image.frame import Frame, frame_from_file
 from device.image.upright import find
 from device.image.upright import part as part_of
@@ -58,7 +58,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Remembered:
+class MemoryModel:
     """A model with its memory, and what memories without them said of the n good images.
 
     `pooled`: their pooled logits, each by a memory without its fold. `made`: those of made defects.
@@ -111,7 +111,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
+class WayResult:
     """A way, and how well it told made defects from good images."""
 
     way: Way
@@ -129,7 +129,7 @@ def learn(
     config: GoodOnlyConfig,
     weights: str,
     seed: int,
-) -> Remembered:
+) -> MemoryModel:
     """From good images alone. `specs`: the inputs to choose from."""
     spec = _input(specs, config)
     judged = _spread(samples, config.images)
@@ -152,7 +152,7 @@ def learn(
     way = compared[0].way
     log.info("chosen: %s", in_words(way.describe()))
     memory, pooled, pooled_made, maps = searches[way.upright].finish(way)
-    return Remembered(
+    return MemoryModel(
         content,
         spec,
         way.pooling,
@@ -190,7 +190,7 @@ def _model(samples: Sequence[Sample], spec: PreprocessSpec, weights: str, seed: 
     base = network.tapped(spec.size, weights, CUTS)
     few = _spread(samples, WHITENING_IMAGES)
     tensors = list(shown(few, spec, None))
-    made = list(shown(few, spec, Made(seed, False, [])))
+    made = list(shown(few, spec, DefectRecipe(seed, False, [])))
     stats = [_Moments(channels) for channels in CHANNELS]
     for tensor in bar(tensors, "whitening"):
         for moments, found in zip(stats, base.predict_on_batch(scaled(tensor)), strict=True):
@@ -243,7 +243,7 @@ def features_model(base: keras.Model, linear: Sequence[tuple[Floats, Floats]]) -
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
+class DefectRecipe:
     """How defects are made. `on_part`: on the part that lies on a plain ground, not beside it.
 
     `masks`: of those made so far, on the model's input. `kinds`: the index of the maker of each; None: any.
@@ -255,7 +255,9 @@ class Made:
     kinds: NDArray[np.int64] | None = None
 
 
-def shown(samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None) -> Iterator[NDArray[np.uint8]]:
+def shown(
+    samples: Sequence[Sample], spec: PreprocessSpec, made: DefectRecipe | None
+) -> Iterator[NDArray[np.uint8]]:
     """What the model sees of each image, or of each with a defect."""
     preprocessor = Preprocessor(spec)
     for number, sample in enumerate(samples):
@@ -276,10 +278,10 @@ def shown(samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None) ->
 
 def to_be_made(
     samples: Sequence[Sample], config: GoodOnlyConfig, seed: int, *, on_part: bool
-) -> tuple[NDArray[np.int64], Made]:
+) -> tuple[NDArray[np.int64], DefectRecipe]:
     """(of which of the images a defective copy is made, how): of each of KINDS blocks a kind of its own."""
     few = np.array(_spread(range(len(samples)), config.made_defects))
-    return few, Made(seed, on_part, [], np.array(blocks(samples, KINDS))[few] % KINDS)
+    return few, DefectRecipe(seed, on_part, [], np.array(blocks(samples, KINDS))[few] % KINDS)
 
 
 def _lies_anyhow(samples: Sequence[Sample], spec: PreprocessSpec) -> bool:
@@ -299,8 +301,13 @@ def _with_image(frame: Frame, image: NDArray[np.uint8]) -> Frame:
 
 
 def _features(
-    model: Int8Model, samples: Sequence[Sample], spec: PreprocessSpec, made: Made | None, *, upright: bool
-) -> list[Turned]:
+    model: Int8Model,
+    samples: Sequence[Sample],
+    spec: PreprocessSpec,
+    made: DefectRecipe | None,
+    *,
+    upright: bool,
+) -> list[TurnedFeatures]:
     why = "features" if made is None else "made defects"
     tensors = bar(shown(samples, spec, made), why, len(samples))
     return [model.turned(tensor, upright=upright) for tensor in tensors]
@@ -314,8 +321,8 @@ class _Search:
 
     def __init__(
         self,
-        good: Sequence[Turned],
-        made: Sequence[Turned],
+        good: Sequence[TurnedFeatures],
+        made: Sequence[TurnedFeatures],
         masks: Sequence[NDArray[np.bool_]],
         fold_of: NDArray[np.intp],
         fold_of_made: NDArray[np.intp],
@@ -332,7 +339,7 @@ class _Search:
         cells = self._features.shape[1:3]
         self._marked = np.stack([_on_cells(mask, (cells[0], cells[1])) for mask in masks])
 
-    def compared(self) -> list[Compared]:
+    def compared(self) -> list[WayResult]:
         """All ways."""
         return [one for kind, channels in self._kinds() for one in self._compare(kind, channels)]
 
@@ -345,7 +352,7 @@ class _Search:
             return nearest
         return [*nearest, ("position", PLACES_MOST)]
 
-    def _compare(self, kind: MemoryKind, row_channels: int) -> list[Compared]:
+    def _compare(self, kind: MemoryKind, row_channels: int) -> list[WayResult]:
         raw_good, raw_made, image_good, image_made = self._distances(kind, row_channels)
         whole = _standardized(image_good, image_made)
         found = []
@@ -359,7 +366,7 @@ class _Search:
                 for weight in self._config.image_weights:
                     quality = Quality.of(self._labels, cells + weight * whole, place)
                     found.append(
-                        Compared(Way(kind, row_channels, self._upright, sigma, weight, pooling), quality)
+                        WayResult(Way(kind, row_channels, self._upright, sigma, weight, pooling), quality)
                     )
         return found
 

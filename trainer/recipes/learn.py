@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.inspection.detector import pool, pooled_tiles
 from device.inspection.framing import counted_in_tiles
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.data import tiling
 from trainer.data.dataset import Sample, folds
 from trainer.data.sizing import one_aspect
 from trainer.data.tiling import MACS_PER_PX, Tiles, cuts, framing_of
 from trainer.network import network
 from trainer.network.export import FloatModel, Int8Model, to_float, to_int8
-from trainer.network.features import Kept, inputs, may_be_lit, view_names
+from trainer.network.features import CachingModel, inputs, may_be_lit, view_names
 from trainer.network.network import Head
 from trainer.network.rounding import rounded
 from trainer.recipes import probe, scratch
 from trainer.recipes.in_words import in_words
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Judges, TrainedModel
 from trainer.scoring.quality import Quality
 from trainer.training.logbook import Logbook
 
@@ -45,15 +45,15 @@ BATCH_PX = 8 * 512 * 512  # that the float network judges at a time: it bounds t
 
 
 def by_probe(
-    samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: Config, weights: str, seed: int
-) -> Learned:
+    samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: TrainerConfig, weights: str, seed: int
+) -> TrainedModel:
     """Choose among linear heads on the frozen backbone by cross-validation; see trainer.recipes.probe."""
     return probed(samples, specs, config, weights, seed)[0]
 
 
 def probed(
-    samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: Config, weights: str, seed: int
-) -> tuple[Learned, probe.Judged]:
+    samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: TrainerConfig, weights: str, seed: int
+) -> tuple[TrainedModel, probe.Candidate]:
     """The same, with the candidate that it was made of."""
     turn = one_aspect(samples)
     sizes = [input_size(samples, spec, config, weights, turn=turn) for spec in specs]
@@ -71,7 +71,7 @@ def probed(
     content = quantized(shipped, samples, spec, config)
     means = [one.mean((0, 1)) for one in _cells(Int8Model(content).run_batch, best, search)]
     shipped_offset = _offsets(np.array(means), best, head)[0]
-    learned = Learned(
+    learned = TrainedModel(
         content=content,
         network=shipped,
         preprocess=spec,
@@ -91,7 +91,7 @@ def probed(
 
 
 def input_size(
-    samples: Sequence[Sample], spec: PreprocessSpec, config: Config, weights: str, *, turn: bool
+    samples: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig, weights: str, *, turn: bool
 ) -> probe.InputSize:
     """A size to compare at, with the backbone quantized for it; `turn`: whether the images may be turned."""
     model = Int8Model(quantized(network.backbone(spec.size, weights), samples, spec, config))
@@ -101,7 +101,7 @@ def input_size(
     most = config.probe.max_megapixels
     views = view_names(tiles, spec, turn=turn, max_megapixels=most)
     room = min(tiles, KEPT_BYTES // model.output_bytes)
-    return probe.InputSize(spec, Kept(model, room), samples, views, lit=may_be_lit(tiles, spec, most))
+    return probe.InputSize(spec, CachingModel(model, room), samples, views, lit=may_be_lit(tiles, spec, most))
 
 
 def _say_cost(spec: PreprocessSpec, model: Int8Model, tiles: float) -> None:
@@ -123,7 +123,7 @@ def _say_cost(spec: PreprocessSpec, model: Int8Model, tiles: float) -> None:
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def _pooled(run: Run, best: probe.Judged, search: probe.Search) -> NDArray[np.float64]:
+def _pooled(run: Run, best: probe.Candidate, search: probe.Search) -> NDArray[np.float64]:
     """Of each sample, the pooled map of the head that has not seen it, less that head's offset.
 
     Of its tiles the greatest.
@@ -138,7 +138,7 @@ def _pooled(run: Run, best: probe.Judged, search: probe.Search) -> NDArray[np.fl
     return tiles.greatest(np.asarray(np.array(pooled) - offsets[fold_of], np.float64))
 
 
-def _offsets(means: NDArray[np.float32], best: probe.Judged, heads: Head) -> NDArray[np.float64]:
+def _offsets(means: NDArray[np.float32], best: probe.Candidate, heads: Head) -> NDArray[np.float64]:
     """(heads,): how far the maps' `means` (tiles, heads) lie above what the heads give the cached features.
 
     Rounding moves each quantized head by a constant of its own, and the logits of different heads are
@@ -148,7 +148,7 @@ def _offsets(means: NDArray[np.float32], best: probe.Judged, heads: Head) -> NDA
     return np.asarray((means - expected).mean(0), np.float64)
 
 
-def _cells(run: Run, best: probe.Judged, search: probe.Search) -> Iterator[NDArray[np.float32]]:
+def _cells(run: Run, best: probe.Candidate, search: probe.Search) -> Iterator[NDArray[np.float32]]:
     """Of each tile of each sample, the maps of all heads without padding, (h, w, heads)."""
     size = best.fitted.size.preprocess.size
     count = max(1, BATCH_PX // (size.width * size.height))
@@ -167,8 +167,8 @@ def _cells(run: Run, best: probe.Judged, search: probe.Search) -> Iterator[NDArr
 
 
 def from_scratch(
-    samples: Sequence[Sample], spec: PreprocessSpec, config: Config, seed: int, logbook: Logbook
-) -> Learned:
+    samples: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig, seed: int, logbook: Logbook
+) -> TrainedModel:
     """Train a small network end to end on all folds but one, which judges it; see trainer.recipes.scratch."""
     aside = np.array(folds(samples, probe.fold_count(samples, config.split.folds), seed)) == 0
     judged = tuple(sample for sample, kept in zip(samples, aside, strict=True) if kept)
@@ -177,7 +177,7 @@ def from_scratch(
     model = scratch.train(images, apart, config.scratch, seed, logbook)
     content = quantized(model, samples, spec, config)
     pooling, pooled = _best_pooling(Int8Model(content), judged, spec, config)
-    return Learned(
+    return TrainedModel(
         content=content,
         network=model,
         preprocess=spec,
@@ -201,7 +201,7 @@ def from_scratch(
 
 
 def _best_pooling(
-    int8: Int8Model, judged: Sequence[Sample], spec: PreprocessSpec, config: Config
+    int8: Int8Model, judged: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig
 ) -> tuple[Pooling, NDArray[np.float64]]:
     """The pooling that ranks these images best, and their pooled logits (n,)."""
     labels = np.array([sample.label for sample in judged])
@@ -219,7 +219,9 @@ def _best_pooling(
 # ---- both
 
 
-def quantized(model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: Config) -> bytes:
+def quantized(
+    model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig
+) -> bytes:
     """An int8 file, its ranges set by some of the samples."""
     chosen = representative(samples, config.quantization.images)
     tiles = Tiles.of(chosen, spec)

@@ -29,7 +29,7 @@ class Judges:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
+class TrainedModel:
     """A model, and what was said of images that had not been seen.
 
     `content`: the int8 .tflite. `network`: the same in float, (n, h, w, 3) in [-1, 1] to (n, h', w', 1)

@@ -32,7 +32,15 @@ from trainer.data.dataset import Sample, folds, read_mask
 from trainer.data.tiling import MACS_PER_PX, PERHAPS, Tiles, cuts, describe
 from trainer.network.cells import Cells
 from trainer.network.export import Int8Model
-from trainer.network.features import LIT, Extracted, Kept, channels_of, evidence, extract, inputs
+from trainer.network.features import (
+    LIT,
+    CachingModel,
+    ExtractedFeatures,
+    channels_of,
+    evidence,
+    extract,
+    inputs,
+)
 from trainer.network.network import CANDIDATE_CUTS, Cuts, Head
 from trainer.recipes.in_words import in_words
 from trainer.scoring.quality import Quality, ap_error, place
@@ -50,7 +58,7 @@ WORST_ROUNDS = 3  # in which the defective tile of an image without a mask is lo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedHeads:
     """The heads of all folds for one way to build the model, trained on so many sets of views.
 
     `lit`: on copies in other light as well. `mask_weight`: of the cells that masks tell about, beside the
@@ -67,13 +75,13 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class Candidate:
     """Fitted heads with one pooling, and how each did on the images of its fold.
 
     `pooled`: the logits (images,).
     """
 
-    fitted: Fitted
+    fitted: FittedHeads
     pooling: Pooling
     quality: Quality
     pooled: NDArray[np.float64]
@@ -95,7 +103,7 @@ class Judged:
         }
 
 
-def choose(search: Search) -> tuple[Judged, list[Judged]]:
+def choose(search: Search) -> tuple[Candidate, list[Candidate]]:
     """(the best candidate, all that were compared, best first).
 
     Sizes, cuts and weights of masks are compared on the images as they are, with every pooling; the best few
@@ -128,7 +136,9 @@ def choose(search: Search) -> tuple[Judged, list[Judged]]:
     return compared[0], compared
 
 
-def _in_the_better_light(search: Search, compared: list[Judged]) -> tuple[list[Judged], list[Judged]]:
+def _in_the_better_light(
+    search: Search, compared: list[Candidate]
+) -> tuple[list[Candidate], list[Candidate]]:
     """(those among which the best is, the others): it learns from copies in other light, or it does not.
 
     Such copies teach the head what not to look at. The merit decides, not the place first: a place shown a
@@ -143,7 +153,7 @@ def _in_the_better_light(search: Search, compared: list[Judged]) -> tuple[list[J
     return (search.ranked(lit), compared) if merit > best.quality.merit else (compared, lit)
 
 
-def ranked(judged: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence[str]) -> list[Judged]:
+def ranked(judged: Sequence[Candidate], labels: NDArray[np.int64], groups: Sequence[str]) -> list[Candidate]:
     """The best first.
 
     Without masks by merit. With masks, all that rank images as well as the best ranker does, within one
@@ -157,15 +167,15 @@ def ranked(judged: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence
     best = max(by_merit, key=lambda one: one.quality.ap)
     enough = best.quality.ap - ap_error(labels, best.pooled, groups)
 
-    def key(one: Judged) -> tuple[bool, float]:
+    def key(one: Candidate) -> tuple[bool, float]:
         return one.quality.ap >= enough, one.quality.place if one.quality.ap >= enough else 0.0
 
     return sorted(by_merit, key=key, reverse=True)
 
 
 def cheapest_first(
-    best_first: Sequence[Judged], labels: NDArray[np.int64], groups: Sequence[str]
-) -> list[Judged]:
+    best_first: Sequence[Candidate], labels: NDArray[np.int64], groups: Sequence[str]
+) -> list[Candidate]:
     """Before the others those of the cheapest size of input that is as good as the best.
 
     As good is what judges within one standard error of its average precision, and shows the places as well:
@@ -195,7 +205,7 @@ class InputSize:
     def __init__(
         self,
         preprocess: PreprocessSpec,
-        backbone: Int8Model | Kept,
+        backbone: Int8Model | CachingModel,
         samples: Sequence[Sample],
         views: tuple[str, ...],
         *,
@@ -207,7 +217,7 @@ class InputSize:
         self._samples = samples
         px = preprocess.size.width * preprocess.size.height
         self.macs = px * MACS_PER_PX * len(self.tiles) / len(samples)  # multiply-adds an image
-        self._features: dict[str, Extracted] = {}
+        self._features: dict[str, ExtractedFeatures] = {}
 
     def features(self, cuts: Cuts, count: int, *, lit: bool = False) -> NDArray[np.float32]:
         """(views, tiles, channels of the cuts) of the first `count` sets of views, and in other light."""
@@ -218,7 +228,7 @@ class InputSize:
         found = Cells.of([one.cells for one in self._extracted(count, lit)])
         return replace(found, rows=channels_of(found.rows, cuts))
 
-    def _extracted(self, count: int, lit: bool) -> list[Extracted]:
+    def _extracted(self, count: int, lit: bool) -> list[ExtractedFeatures]:
         names = (*self.views[:count], *([LIT] if lit else []))
         for name in names:
             if name not in self._features:
@@ -251,32 +261,32 @@ class Search:
         mask_weight: float = 0.0,
         *,
         lit: bool = False,
-    ) -> Fitted:
+    ) -> FittedHeads:
         """A head for each fold, trained on the other folds."""
         parts = [self.fold_of[size.tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
         heads = _heads(size, cuts, views, strength, mask_weight, parts, lit=lit)
-        return Fitted(size, cuts, views, strength, mask_weight, lit, heads)
+        return FittedHeads(size, cuts, views, strength, mask_weight, lit, heads)
 
-    def fit_on_all(self, fitted: Fitted) -> Head:
+    def fit_on_all(self, fitted: FittedHeads) -> Head:
         """The head to ship: the same, trained on every image."""
         one, every = fitted, np.ones(len(fitted.size.tiles), np.bool_)
         return _heads(one.size, one.cuts, one.views, one.strength, one.mask_weight, [every], lit=one.lit)
 
-    def ranked(self, judged: Sequence[Judged]) -> list[Judged]:
+    def ranked(self, judged: Sequence[Candidate]) -> list[Candidate]:
         """The best first, of the cheapest size that is as good as the best."""
         groups = [sample.group for sample in self.samples]
         return cheapest_first(ranked(judged, self.labels, groups), self.labels, groups)
 
-    def judge(self, fitted: Sequence[Fitted], change: Change = unchanged) -> list[Judged]:
+    def judge(self, fitted: Sequence[FittedHeads], change: Change = unchanged) -> list[Candidate]:
         """All heads on the images that they have not seen, `change` made to these, with every pooling."""
-        judged: list[Judged] = []
+        judged: list[Candidate] = []
         for size in self.sizes:
             of_size = [one for one in fitted if one.size is size]
             if of_size:
                 judged += self._judge(of_size, size, change)
         return judged
 
-    def _judge(self, fitted: Sequence[Fitted], size: InputSize, change: Change) -> list[Judged]:
+    def _judge(self, fitted: Sequence[FittedHeads], size: InputSize, change: Change) -> list[Candidate]:
         """The same for heads of one size, so that each image goes through its backbone once."""
         seen = [_Seen(one, self._poolings) for one in fitted]
         prepared = map(change, count(), inputs(self.samples, size.preprocess, "judging"))
@@ -299,7 +309,7 @@ class Search:
 class _Seen:
     """What one candidate's heads say, image after image: each image by the head that has not seen it."""
 
-    def __init__(self, fitted: Fitted, ways: Sequence[Pooling]) -> None:
+    def __init__(self, fitted: FittedHeads, ways: Sequence[Pooling]) -> None:
         self._fitted, self._poolings = fitted, ways
         self._pooled: list[list[float]] = []  # of each image, with each pooling
         self._places: list[float] = []
@@ -316,10 +326,10 @@ class _Seen:
         if mask is not None:
             self._places.append(place(merged(framing, maps), framing.placement, mask))
 
-    def judged(self, labels: NDArray[np.int64]) -> list[Judged]:
+    def judged(self, labels: NDArray[np.int64]) -> list[Candidate]:
         place = float(np.mean(self._places or 0.0))
         return [
-            Judged(self._fitted, pooling, Quality.of(labels, pooled, place), pooled)
+            Candidate(self._fitted, pooling, Quality.of(labels, pooled, place), pooled)
             for pooling, pooled in zip(self._poolings, np.array(self._pooled).T, strict=True)
         ]
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import keras
 
-from trainer.config import Config
+from trainer.config import TrainerConfig
 from trainer.network import fake_quant
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import scaled
 from trainer.recipes import finetune
 from trainer.recipes.learn import representative
-from trainer.recipes.learned import Learned
+from trainer.recipes.learned import TrainedModel
 from trainer.training.checkpoint import Checkpoints
-from trainer.training.cross_validation import Course, Plan
+from trainer.training.cross_validation import CrossValidation, TrainingPlan
 from trainer.training.learner import Phase
 from trainer.training.logbook import Logbook
 
@@ -31,8 +31,13 @@ log = logging.getLogger(__name__)
 
 
 def improved(
-    learned: Learned, config: Config, hardware: Hardware, seed: int, folder: Path, logbook: Logbook
-) -> Learned:
+    learned: TrainedModel,
+    config: TrainerConfig,
+    hardware: Hardware,
+    seed: int,
+    folder: Path,
+    logbook: Logbook,
+) -> TrainedModel:
     """The better of both; the record says which. Raises TrainingError or StorageError."""
     if learned.preprocess.tiles is not None:
         log.info("--qat: not done: frames are seen in tiles")
@@ -68,25 +73,25 @@ def improved(
     return _with(chosen, said, logbook)
 
 
-def _with(learned: Learned, said: dict[str, Any], logbook: Logbook | None = None) -> Learned:
+def _with(learned: TrainedModel, said: dict[str, Any], logbook: Logbook | None = None) -> TrainedModel:
     history = {} if logbook is None else {"history": logbook.history}
     return replace(learned, record={**learned.record, "quantization_aware": said, **history})
 
 
-def _mark(learned: Learned, config: Config, seed: int) -> str:
+def _mark(learned: TrainedModel, config: TrainerConfig, seed: int) -> str:
     parts = [b"qat", learned.content, learned.judges.content, repr((asdict(config), seed)).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def _course(
-    learned: Learned,
+    learned: TrainedModel,
     plain: list[keras.Model],
-    config: Config,
+    config: TrainerConfig,
     hardware: Hardware,
     seed: int,
     checkpoints: Checkpoints,
     logbook: Logbook,
-) -> Course:
+) -> CrossValidation:
     """Its epoch 0 is what was quantized after training: int8 against what rounds like int8."""
     some = representative(learned.judged, config.quantization.images)
     images = (scaled(one.tensor) for one in inputs(some, learned.preprocess, "ranges"))
@@ -94,7 +99,7 @@ def _course(
     phase = Phase(
         config.qat.epochs, config.finetune.from_block, config.qat.learning_rate, config.finetune.warm_up_share
     )
-    plan = Plan((phase,), config.finetune.monitor, config.finetune.patience)
+    plan = TrainingPlan((phase,), config.finetune.monitor, config.finetune.patience)
     return finetune.course(
         learned,
         model,

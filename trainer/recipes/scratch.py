@@ -43,7 +43,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Images:
+class LoadedImages:
     """All images in memory.
 
     `pixels`: uint8 (n, h, w, 3). `labels`: float32 (n,). `cells`: float32 (n, h', w'), the defective share of
@@ -54,11 +54,11 @@ class Images:
     labels: Floats
     cells: Floats
 
-    def part(self, chosen: NDArray[np.bool_]) -> Images:
-        return Images(self.pixels[chosen], self.labels[chosen], self.cells[chosen])
+    def part(self, chosen: NDArray[np.bool_]) -> LoadedImages:
+        return LoadedImages(self.pixels[chosen], self.labels[chosen], self.cells[chosen])
 
 
-def read(samples: Sequence[Sample], preprocess: PreprocessSpec) -> tuple[Images, Tiles]:
+def read(samples: Sequence[Sample], preprocess: PreprocessSpec) -> tuple[LoadedImages, Tiles]:
     """Decode and prepare every sample; as many images as they have tiles."""
     tiles = Tiles.of(samples, preprocess)
     pixels: list[NDArray[np.uint8]] = []
@@ -67,7 +67,7 @@ def read(samples: Sequence[Sample], preprocess: PreprocessSpec) -> tuple[Images,
         pixels += list(cuts(model_input))
         cells += _cell_truth(sample, model_input.framing)
     labels = (tiles.truth != GOOD).astype(np.float32)
-    return Images(np.concatenate(pixels), labels, np.stack(cells)), tiles
+    return LoadedImages(np.concatenate(pixels), labels, np.stack(cells)), tiles
 
 
 def _cell_truth(sample: Sample, framing: Framing) -> Iterator[Floats]:
@@ -80,10 +80,10 @@ def _cell_truth(sample: Sample, framing: Framing) -> Iterator[Floats]:
         yield cell_truth(own, Box(0, 0, tile.width, tile.height), size, grid)
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class BalancedBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Shuffled batches with as many defective as good images, each mirrored at random."""
 
-    def __init__(self, images: Images, batch_size: int, seed: int) -> None:
+    def __init__(self, images: LoadedImages, batch_size: int, seed: int) -> None:
         super().__init__()
         self._images, self._batch_size, self._seed, self._epoch = images, batch_size, seed, 0
         self.on_epoch_end()
@@ -111,7 +111,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 def train(
-    images: Images, judged: NDArray[np.bool_], config: ScratchConfig, seed: int, logbook: Logbook
+    images: LoadedImages, judged: NDArray[np.bool_], config: ScratchConfig, seed: int, logbook: Logbook
 ) -> keras.Model:
     """A model (n, h, w, 3) in [-1, 1] to (n, h', w', 1) logits, of the epoch that ranked `judged` best."""
     keras.utils.set_random_seed(seed)
@@ -121,7 +121,7 @@ def train(
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM
     model = trainable_model(base, CUT)
-    batches = Batches(images.part(~judged), config.batch_size, seed)
+    batches = BalancedBatches(images.part(~judged), config.batch_size, seed)
     evidence = keras.layers.Identity(name="map")(model.output)
     pooled = TopMean(TRAINED_SHARE, name="image")(model.output)
     learner = keras.Model(model.input, {"map": evidence, "image": pooled})
@@ -141,7 +141,7 @@ def train(
 class _KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps the weights of the epoch that ranks the judged images best."""
 
-    def __init__(self, network: keras.Model, judged: Images, logbook: Logbook) -> None:
+    def __init__(self, network: keras.Model, judged: LoadedImages, logbook: Logbook) -> None:
         super().__init__()
         self._network, self._judged, self._logbook = network, judged, logbook
         self._quality: Quality | None = None

@@ -30,7 +30,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LabelledPoint:
     """A point with its name, and the intervals around it (low, high) where they are known."""
 
     name: str
@@ -73,7 +73,7 @@ class Axis:
         return [float(value) + 0.0 for value in np.arange(first, self.high + step * 1e-6, step)]
 
 
-def lines(title: str, x: Axis, y: Axis, drawn: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
+def lines(title: str, x: Axis, y: Axis, drawn: Sequence[Line], marks: Sequence[LabelledPoint] = ()) -> str:
     """Lines over two axes."""
     parts = [*_grid(x, y)]
     for line in drawn:
@@ -159,7 +159,7 @@ def _points(x: Axis, y: Axis, across: NDArray[np.float64], up: NDArray[np.float6
     return " ".join(f"{px:.1f},{py:.1f}" for px, py in zip(_x(x, across), _y(y, up), strict=True))
 
 
-def _mark(x: Axis, y: Axis, mark: Mark, number: int) -> Iterator[str]:
+def _mark(x: Axis, y: Axis, mark: LabelledPoint, number: int) -> Iterator[str]:
     px, py = float(_x(x, mark.x)), float(_y(y, mark.y))
     if mark.x_interval:
         low, high = _x(x, mark.x_interval)

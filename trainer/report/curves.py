@@ -10,8 +10,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from device.bundle.bundle import Calibration
 from trainer.report import chart, page
-from trainer.report.chart import Axis, Bars, Line, Mark
-from trainer.report.judged import Judged
+from trainer.report.chart import Axis, Bars, LabelledPoint, Line
+from trainer.report.judged import Predictions
 from trainer.report.page import Markup
 from trainer.scoring import metrics
 
@@ -19,7 +19,7 @@ CONFIDENCE = "95 % (Clopper and Pearson, 1934)"
 BINS = 40  # of the histogram of scores
 
 
-def curves(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
+def curves(calibration: Calibration, judged: Predictions) -> Iterator[Markup]:
     """All of them; without images of both labels the scores alone."""
     labels = judged.labels
     drawn = [_histogram(calibration, judged)]
@@ -29,13 +29,13 @@ def curves(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
     yield page.paragraph(f"Intervals: {CONFIDENCE}.")
 
 
-def drawn_of(judged: Judged) -> list[tuple[str, NDArray[np.float64], str]]:
+def drawn_of(judged: Predictions) -> list[tuple[str, NDArray[np.float64], str]]:
     """(name, scores, style) of int8, and of float where it is known."""
     exact = judged.scores_float
     return [("int8", judged.scores, "a"), *([("float", exact, "b")] if exact is not None else [])]
 
 
-def _roc(calibration: Calibration, judged: Judged) -> Markup:
+def _roc(calibration: Calibration, judged: Predictions) -> Markup:
     drawn = []
     for name, scores, style in drawn_of(judged):
         rate, recall, _ = roc_curve(judged.labels, scores)
@@ -44,7 +44,7 @@ def _roc(calibration: Calibration, judged: Judged) -> Markup:
     for name, threshold in limits_of(calibration):
         found = metrics.confusion(judged.labels, judged.scores, threshold)
         marks.append(
-            Mark(
+            LabelledPoint(
                 name,
                 found.false_reject_rate or 0.0,
                 found.recall or 0.0,
@@ -56,7 +56,7 @@ def _roc(calibration: Calibration, judged: Judged) -> Markup:
     return page.figure(chart.lines("ROC curve", x, y, drawn, marks), "ROC: recall over false rejects.")
 
 
-def _precision_recall(calibration: Calibration, judged: Judged) -> Markup:
+def _precision_recall(calibration: Calibration, judged: Predictions) -> Markup:
     drawn = []
     for name, scores, style in drawn_of(judged):
         precision, recall, _ = precision_recall_curve(judged.labels, scores)
@@ -66,7 +66,7 @@ def _precision_recall(calibration: Calibration, judged: Judged) -> Markup:
         found = metrics.confusion(judged.labels, judged.scores, threshold)
         if found.tp + found.fp:
             marks.append(
-                Mark(
+                LabelledPoint(
                     name,
                     found.recall or 0.0,
                     found.precision or 0.0,
@@ -84,7 +84,7 @@ def limits_of(calibration: Calibration) -> list[tuple[str, float]]:
     return [("NG", calibration.thresholds.ng), ("MARGINAL", calibration.thresholds.marginal)]
 
 
-def _histogram(calibration: Calibration, judged: Judged) -> Markup:
+def _histogram(calibration: Calibration, judged: Predictions) -> Markup:
     edges = np.linspace(0, 1, BINS + 1)
     word, bad = "defective", judged.scores[judged.labels == 1]
     if judged.made is not None:

@@ -11,12 +11,12 @@ from device.bundle.bundle import Calibration
 from device.inspection.verdict import decide
 from trainer.report import page
 from trainer.report.curves import CONFIDENCE, limits_of
-from trainer.report.judged import Judged
+from trainer.report.judged import Predictions
 from trainer.report.page import Markup
 from trainer.scoring import metrics, sorting
 
 
-def decisions(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
+def decisions(calibration: Calibration, judged: Predictions) -> Iterator[Markup]:
     """How the thresholds were chosen, what they decide, and a table of others."""
     thresholds, labels, scores = calibration.thresholds, judged.labels, judged.scores
     yield page.paragraph(f"Chosen so: {thresholds.rule}.")

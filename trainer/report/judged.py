@@ -21,14 +21,14 @@ from trainer.data.dataset import Dataset, Sample
 from trainer.data.tiling import cuts, macs
 from trainer.localization import Look, Saliency
 from trainer.network.export import Int8Model
-from trainer.recipes.good_only import Remembered
-from trainer.recipes.learned import Learned
+from trainer.recipes.good_only import MemoryModel
+from trainer.recipes.learned import TrainedModel
 
 TIMED = 5  # times that an image is judged to time it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class Predictions:
     """Images and what was said of them: `scores` of int8, `scores_float` where they are known, (n,).
 
     `by`: who judged them, in words. `look`: what the judge saw of image i, and its evidence map.
@@ -50,7 +50,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ReportFacts:
     """What is told beside the figures. `took`: seconds of each step."""
 
     command_line: str
@@ -98,7 +98,7 @@ def command_line() -> str:
     return shlex.join(["python", "-m", f"trainer.{module}", *sys.argv[1:]])
 
 
-def look_of_memory(learned: Remembered) -> Look:
+def look_of_memory(learned: MemoryModel) -> Look:
     """Through the memory as it ships."""
     preprocessor, model = Preprocessor(learned.preprocess), Int8Model(learned.content, learned.memory)
 
@@ -110,7 +110,7 @@ def look_of_memory(learned: Remembered) -> Look:
     return look
 
 
-def look_of(learned: Learned) -> Look:
+def look_of(learned: TrainedModel) -> Look:
     """Through the judge of each image."""
     preprocessor, model = Preprocessor(learned.preprocess), Int8Model(learned.judges.content)
 

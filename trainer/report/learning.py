@@ -13,7 +13,7 @@ from device.inspection.verdict import decide
 from trainer.report import chart, page
 from trainer.report.chart import Axis, Line
 from trainer.report.curves import drawn_of, limits_of
-from trainer.report.judged import Judged
+from trainer.report.judged import Predictions
 from trainer.report.page import Markup
 from trainer.scoring import metrics
 
@@ -23,7 +23,7 @@ WAYS = {  # entries of the training record
 }
 
 
-def float_and_int8(calibration: Calibration, judged: Judged) -> Iterator[Markup]:
+def float_and_int8(calibration: Calibration, judged: Predictions) -> Iterator[Markup]:
     """What rounding to int8 changed: figures, decisions, scores."""
     kinds = {kind: calibration.metrics[kind] for kind in ("float", "int8") if kind in calibration.metrics}
     names = list(dict.fromkeys(name for found in kinds.values() for name in found))

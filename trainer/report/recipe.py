@@ -9,7 +9,7 @@ from typing import Any
 from device.bundle.bundle import Calibration
 from trainer import config as configs
 from trainer.report import page
-from trainer.report.judged import Facts
+from trainer.report.judged import ReportFacts
 from trainer.report.page import Markup
 
 # What each part of the recipe is set by: sections of the settings, and entries of the training record.
@@ -61,7 +61,7 @@ def _settings_of(given: Mapping[str, Any], default: Mapping[str, Any]) -> str:
     return "; ".join(shown)
 
 
-def data(training: Mapping[str, Any], facts: Facts) -> Markup:
+def data(training: Mapping[str, Any], facts: ReportFacts) -> Markup:
     """The data that the model was made of beside those that the report is on."""
     made_of = training.get("data", {})
     names = list(dict.fromkeys([*(name.replace("_", " ") for name in made_of), *facts.data]))
@@ -70,7 +70,7 @@ def data(training: Mapping[str, Any], facts: Facts) -> Markup:
     return page.table(("what", "the model was made of", "this report is on"), rows, "Data", long=True)
 
 
-def environment(calibration: Calibration, facts: Facts) -> Iterator[Markup]:
+def environment(calibration: Calibration, facts: ReportFacts) -> Iterator[Markup]:
     """Command, seed, versions, and how long it took."""
     training = calibration.training
     rows = [

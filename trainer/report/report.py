@@ -19,12 +19,20 @@ from device.inspection.preprocess import ModelInput
 from trainer import evaluate, localization
 from trainer.config import ReportConfig
 from trainer.data.dataset import Dataset
-from trainer.recipes.good_only import Remembered
-from trainer.recipes.learned import Learned
+from trainer.recipes.good_only import MemoryModel
+from trainer.recipes.learned import TrainedModel
 from trainer.report import page
 from trainer.report.curves import curves
 from trainer.report.decisions import decisions
-from trainer.report.judged import Cost, Facts, Judged, command_line, facts_of, look_of, look_of_memory
+from trainer.report.judged import (
+    Cost,
+    Predictions,
+    ReportFacts,
+    command_line,
+    facts_of,
+    look_of,
+    look_of_memory,
+)
 from trainer.report.learning import float_and_int8, learning
 from trainer.report.recipe import data, environment, recipe
 from trainer.report.summary import cost, in_words, summary, warnings
@@ -36,7 +44,7 @@ from trainer.steps import bar
 
 
 def of_fit(
-    learned: Learned,
+    learned: TrainedModel,
     calibration: Calibration,
     dataset: Dataset,
     reference: GoldenReference | None,
@@ -45,7 +53,7 @@ def of_fit(
 ) -> bytes:
     """The report that travels in a bundle: on the images that had judged the model."""
     curve = calibration.score_calibration
-    judged = Judged(
+    judged = Predictions(
         learned.judged,
         scored(learned.pooled, curve),
         scored(learned.pooled_float, curve),
@@ -54,12 +62,12 @@ def of_fit(
         localization.of_judges(learned.judges, learned.pooling) if settings.gradient else None,
     )
     spent = Cost.of(len(learned.content), judged.samples, learned.preprocess, judged.look)
-    facts = Facts(command_line(), facts_of(dataset), took, spent)
+    facts = ReportFacts(command_line(), facts_of(dataset), took, spent)
     return render(calibration, judged, reference, settings, facts)
 
 
 def of_good_only(
-    learned: Remembered,
+    learned: MemoryModel,
     calibration: Calibration,
     dataset: Dataset,
     settings: ReportConfig,
@@ -67,7 +75,7 @@ def of_good_only(
 ) -> bytes:
     """The same for a bundle that was made from good images alone."""
     curve = calibration.score_calibration
-    judged = Judged(
+    judged = Predictions(
         learned.judged,
         scored(learned.pooled, curve),
         None,
@@ -77,7 +85,7 @@ def of_good_only(
         scored(learned.made, curve),
     )
     spent = Cost.of(len(learned.content), judged.samples, learned.preprocess, judged.look)
-    facts = Facts(command_line(), facts_of(dataset), took, spent)
+    facts = ReportFacts(command_line(), facts_of(dataset), took, spent)
     return render(calibration, judged, None, settings, facts)
 
 
@@ -96,11 +104,11 @@ def of_bundle(
         return model_input, prediction.evidence
 
     words = "every readable image" if split == "all" else "images that the model has not seen"
-    judged = Judged(samples, np.array(scores), None, f"{len(samples)} images: {words}", look, saliency)
+    judged = Predictions(samples, np.array(scores), None, f"{len(samples)} images: {words}", look, saliency)
     said = facts_of(dataset) | ({"left out": left_out} if left_out else {})
     size = bundle.model_path.stat().st_size
     spent = Cost.of(size, samples, bundle.calibration.preprocess, look)
-    facts = Facts(command_line(), said, {}, spent)
+    facts = ReportFacts(command_line(), said, {}, spent)
     return render(bundle.calibration, judged, bundle.reference(), settings, facts)
 
 
@@ -109,10 +117,10 @@ def of_bundle(
 
 def render(
     calibration: Calibration,
-    judged: Judged,
+    judged: Predictions,
     reference: GoldenReference | None,
     settings: ReportConfig,
-    facts: Facts,
+    facts: ReportFacts,
 ) -> bytes:
     """The whole report, and never much more than settings.max_bytes: pictures are left out first."""
     viewer = Viewer(calibration, judged, reference, settings)

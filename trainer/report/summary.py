@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Calibration
 from device.inspection.verdict import decide
 from trainer.report import page
-from trainer.report.judged import Cost, Judged
+from trainer.report.judged import Cost, Predictions
 from trainer.report.page import Markup
 from trainer.scoring import metrics
 
@@ -25,7 +25,7 @@ def warnings(training: Mapping[str, Any]) -> list[Markup]:
     return [page.paragraph(f"Warning: {text}.") for text in training.get("warnings", ())]
 
 
-def in_words(calibration: Calibration, judged: Judged) -> Markup:
+def in_words(calibration: Calibration, judged: Predictions) -> Markup:
     """A paragraph for who decides whether it goes to the line."""
     words = [decide(float(score), calibration.thresholds) for score in judged.scores]
     of_label = [
@@ -75,7 +75,7 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def summary(calibration: Calibration, judged: Judged) -> Markup:
+def summary(calibration: Calibration, judged: Predictions) -> Markup:
     """A few large figures with their intervals."""
     labels, scores = judged.labels, judged.scores
     at_ng = metrics.confusion(labels, scores, calibration.thresholds.ng)

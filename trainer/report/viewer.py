@@ -17,12 +17,12 @@ from device.inspection.verdict import decide
 from trainer import localization
 from trainer.config import ReportConfig
 from trainer.data.dataset import Sample, read_mask, read_shown
-from trainer.localization import Look, Measured, Saliency
+from trainer.localization import LocalizationEstimate, Look, Saliency
 from trainer.report import page, thumbnail
-from trainer.report.judged import Judged
+from trainer.report.judged import Predictions
 from trainer.report.page import Markup
 from trainer.scoring import boxes
-from trainer.scoring.boxes import Boxed, BoxFigures
+from trainer.scoring.boxes import BoxFigures, VerdictBoxes
 
 
 class Viewer:
@@ -31,7 +31,7 @@ class Viewer:
     def __init__(
         self,
         calibration: Calibration,
-        judged: Judged,
+        judged: Predictions,
         reference: GoldenReference | None,
         settings: ReportConfig,
     ) -> None:
@@ -98,7 +98,7 @@ class Viewer:
         shown = [self._strip(samples[number], number, look, saliency) for number in masked[: settings.images]]
         yield page.row_of(*shown)
 
-    def _boxed(self, index: int) -> Boxed:
+    def _boxed(self, index: int) -> VerdictBoxes:
         """What the device would draw on an image, beside its mask."""
         judged, calibration = self._judged, self._calibration
         sample, score = judged.samples[index], float(judged.scores[index])
@@ -107,7 +107,7 @@ class Viewer:
         prediction = Prediction(evidence, 0.0, score)
         located = () if word == "OK" else self._localizer.locate(model_input, prediction)
         mask = read_mask(sample) if sample.has_truth else None
-        return Boxed(
+        return VerdictBoxes(
             tuple((region.box, region.score) for region in located),
             None if mask is None else boxes.around_parts(mask),
             sample.size,
@@ -134,7 +134,7 @@ PLACE_NOTE = (
 )
 
 
-def _renumbered(judged: Judged, indices: Sequence[int]) -> tuple[Look, Saliency | None]:
+def _renumbered(judged: Predictions, indices: Sequence[int]) -> tuple[Look, Saliency | None]:
     """The same for some of the images, which are counted from 0."""
     saliency = judged.saliency
     chosen: Saliency | None = None
@@ -146,7 +146,7 @@ def _renumbered(judged: Judged, indices: Sequence[int]) -> tuple[Look, Saliency 
     return (lambda number: judged.look(indices[number])), chosen
 
 
-def _place_table(found: Mapping[str, Measured], samples: Sequence[Sample]) -> Markup:
+def _place_table(found: Mapping[str, LocalizationEstimate], samples: Sequence[Sample]) -> Markup:
     rows = [(kind, *measured.words()) for kind, measured in found.items()]
     bad = sum(sample.label for sample in samples)
     return page.table(

@@ -17,7 +17,7 @@ LARGE = 0.5  # of the image: a box that is larger points at nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Boxed:
+class VerdictBoxes:
     """The boxes of one verdict, the strongest first, with their scores.
 
     `truth`: the boxes around the defects, none of them on a good image; None where there is no mask.
@@ -60,7 +60,7 @@ def iou(one: Box, other: Box) -> float:
     return common / (one.area_px + other.area_px - common)
 
 
-def figures(images: Sequence[Boxed]) -> BoxFigures:
+def figures(images: Sequence[VerdictBoxes]) -> BoxFigures:
     """Of the verdicts on some images."""
     rejected = [image for image in images if image.rejected]
     best = [_best(image.boxes, image.truth) for image in rejected if image.truth]
@@ -74,7 +74,7 @@ def figures(images: Sequence[Boxed]) -> BoxFigures:
     )
 
 
-def average_precision(images: Sequence[Boxed], least: float = FOUND_FROM) -> float | None:
+def average_precision(images: Sequence[VerdictBoxes], least: float = FOUND_FROM) -> float | None:
     """Area under the precision-recall steps of all boxes, ranked by score; None without a defect to find.
 
     A box counts for the defect that it fits best of those that no stronger box of its image has found
@@ -91,7 +91,7 @@ def average_precision(images: Sequence[Boxed], least: float = FOUND_FROM) -> flo
     return float((precision * hits).sum() / wanted)
 
 
-def _hits(image: Boxed, least: float) -> list[tuple[float, bool]]:
+def _hits(image: VerdictBoxes, least: float) -> list[tuple[float, bool]]:
     """(score, whether it finds a defect) of each box."""
     left = list(image.truth or ())
     found = []

@@ -31,7 +31,7 @@ LEAST_MASKS = 5  # images; fewer are no ground to choose on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ImageMap:
     """An image's map, as the shipped model gives it."""
 
     sample: Sample
@@ -40,7 +40,7 @@ class Seen:
     evidence: Evidence
 
 
-def measured(good: Sequence[Seen]) -> GoodMaps:
+def measured(good: Sequence[ImageMap]) -> GoodMaps:
     """From the maps of good images."""
     level = _level([one.evidence[content_cells(one.framing.placement, one.evidence.shape)] for one in good])
     return reached([_counted(one, level) for one in good], level)
@@ -52,7 +52,7 @@ def reached(cells: Sequence[NDArray[np.float32]], level: Level | None = None) ->
     return GoodMaps.of(usual, [float(one.max()) for one in cells], level)
 
 
-def fitted(spec: LocalizationSpec, good: GoodMaps, defective: Sequence[Seen]) -> LocalizationSpec:
+def fitted(spec: LocalizationSpec, good: GoodMaps, defective: Sequence[ImageMap]) -> LocalizationSpec:
     """With the cut, and where masks are known the cut and share whose boxes fit them best on the average."""
     plain = replace(spec, cut=good.reach, good=good)
     known = [(one, boxes) for one in defective if (boxes := _truth(one.sample))]
@@ -73,7 +73,7 @@ def _truth(sample: Sample) -> tuple[Box, ...]:
     return () if mask is None else around_parts(mask)
 
 
-def _overlap(spec: LocalizationSpec, known: Sequence[tuple[Seen, tuple[Box, ...]]]) -> float:
+def _overlap(spec: LocalizationSpec, known: Sequence[tuple[ImageMap, tuple[Box, ...]]]) -> float:
     """Of the first box of each image with the part of its mask that it fits best, on the average.
 
     Less the share of images with a box over half of them: such a box points at nothing.
@@ -87,7 +87,7 @@ def _overlap(spec: LocalizationSpec, known: Sequence[tuple[Seen, tuple[Box, ...]
     return float(np.mean(found)) - float(np.mean(large))
 
 
-def _counted(one: Seen, level: Level) -> NDArray[np.float32]:
+def _counted(one: ImageMap, level: Level) -> NDArray[np.float32]:
     """Of the cells that count, (n,)."""
     less = above_level(one.evidence, one.framing.placement, level)
     return np.asarray(less[counted_cells(one.framing, less.shape)], np.float32).ravel()

@@ -49,7 +49,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """`phases` one after the other; `monitor` "ap" or "f1" chooses the epoch; see [finetune]."""
 
     phases: tuple[Phase, ...]
@@ -70,7 +70,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class FoldedImages:
     """The images, and how their maps become logits. `fold_of` (n,): who judges each."""
 
     labels: NDArray[np.int64]
@@ -87,7 +87,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class TrainingResult:
     """`epoch`: the best one's number, 0 where the beginning was better than all. The rest belongs to it.
 
     `folds`, `shipped`: the variables of the networks. `pooled` (n,): float logits of images not seen.
@@ -99,7 +99,7 @@ class Outcome:
     pooled: NDArray[np.float64]
 
 
-class Course:
+class CrossValidation:
     """One cross-validated training.
 
     `learner` (phase, steps an epoch) makes a copy of the network with what trains it. `starts`: variables of
@@ -109,8 +109,8 @@ class Course:
 
     def __init__(
         self,
-        plan: Plan,
-        judged: Judged,
+        plan: TrainingPlan,
+        judged: FoldedImages,
         feed: Feed,
         learner: Callable[[Phase, int], Learner],
         starts: Sequence[Arrays],
@@ -125,7 +125,7 @@ class Course:
         self._folds = range(len(starts) - 1)
         self._learner: tuple[tuple[int, int], Learner] | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         """Raises TrainingError or StorageError; what was learned until then is in the checkpoints."""
         best, pooled = 0, self._pooled
         self._note(0, pooled, {})
@@ -143,7 +143,9 @@ class Course:
             for epoch in range(1, best + 1):
                 self._advanced(ALL, len(self._folds), epoch)
                 counted.update()
-        return Outcome(best, [self._at_best(fold, best) for fold in self._folds], self._final(best), pooled)
+        return TrainingResult(
+            best, [self._at_best(fold, best) for fold in self._folds], self._final(best), pooled
+        )
 
     def _epoch(self, epoch: int, counted: tqdm) -> tuple[NDArray[np.float64], dict[str, float]]:
         """Of all folds: (logits of all images, the mean of what was logged)."""

@@ -33,7 +33,7 @@ TOP_SHARE = 0.003  # of a map's cells, which speak for the image
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class DecoderSchedule:
     """So many `steps`, up to a peak `rate`. `image_weight`: of the images' loss beside the cells'."""
 
     steps: int
@@ -47,7 +47,7 @@ def taught(
     cuts: Cuts,
     size: Size,
     normalizations: Mapping[str, Normalization],
-    course: Course,
+    course: DecoderSchedule,
 ) -> list[keras.Model]:
     """Those of the folds, then the one that has seen all. TrainingError where a loss is no number."""
     decoders = [trainable(cuts, size, normalizations, DROPOUT) for _ in range(folds + 1)]
@@ -62,7 +62,7 @@ def taught(
     return decoders
 
 
-def _trainer(decoder: keras.Model, course: Course) -> keras.Model:
+def _trainer(decoder: keras.Model, course: DecoderSchedule) -> keras.Model:
     pooled = TopMean(TOP_SHARE, name="image", dtype="float32")(decoder.output)
     model = keras.Model(
         decoder.inputs, {"map": keras.layers.Identity(name="map")(decoder.output), "image": pooled}

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from device.aim import web
-from device.aim.web import CONNECTIONS, LIMIT_BYTES, Server, Site, Unwanted
+from device.aim.web import CONNECTIONS, LIMIT_BYTES, AimSite, Server, Unwanted
 
 
 def refuse(content: Any) -> Any:
     raise Unwanted("not that")
 
 
-SITE = Site(
+SITE = AimSite(
     get={"/state": lambda query: ("application/json", json.dumps(dict(query)).encode())},
     post={"/echo": lambda content: content, "/refuse": refuse},
 )

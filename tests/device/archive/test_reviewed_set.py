@@ -14,7 +14,7 @@ from fixtures_daemon import run_device
 
 from device.archive import image_store
 from device.archive.encode import png
-from device.archive.image_store import ImageStore, Picture, Quotas
+from device.archive.image_store import ImageStore, Quotas, StoredImage
 from device.archive.review import review
 from device.archive.reviewed_set import export
 from device.bundle.bundle import Bundle
@@ -45,7 +45,9 @@ def keep(state: Path, tiny_bundle: Bundle):
         )
         verdict = replace(pipelines[session].inspect(frame), **fields)
         store.put(
-            Picture(verdict.event_id, verdict.captured_ns, True, png(frame.image), ".png", verdict.to_json())
+            StoredImage(
+                verdict.event_id, verdict.captured_ns, True, png(frame.image), ".png", verdict.to_json()
+            )
         )
         return verdict.event_id
 

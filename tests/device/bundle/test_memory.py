@@ -10,7 +10,7 @@ import pytest
 from fixtures_bundle import make_memory
 
 from device.bundle.calibration import MemorySpec
-from device.bundle.memory import FILE, Memory, Turned, described
+from device.bundle.memory import FILE, Memory, TurnedFeatures, described
 from device.errors import BundleError
 from device.learning.coreset import remember
 
@@ -66,17 +66,17 @@ def test_by_position_a_cell_is_compared_with_what_its_place_showed() -> None:
 def test_evidence_is_centred_and_scaled() -> None:
     items, stored = features(50, 6), features(8, 8, 6, seed=1)
     plain = make_memory(items).distances(stored)
-    found = make_memory(items, centre=30.0, spread=4.0).evidence(Turned(stored))
+    found = make_memory(items, centre=30.0, spread=4.0).evidence(TurnedFeatures(stored))
     assert found == pytest.approx((plain - 30) / 4, rel=1e-6)
 
 
 def test_what_is_strange_about_the_whole_image_is_in_the_score_and_not_in_the_map() -> None:
     items, stored = features(50, 6), features(8, 8, 6, seed=1)
-    plain, alone = make_memory(items).judge(Turned(stored))
+    plain, alone = make_memory(items).judge(TurnedFeatures(stored))
     kept = make_memory(items, image_weight=2.0, image_centre=3.0, image_spread=5.0)
     distance = np.linalg.norm(described(stored))
     assert kept.image_distance(stored) == pytest.approx(distance, rel=1e-5)
-    evidence, scale = kept.judge(Turned(stored))
+    evidence, scale = kept.judge(TurnedFeatures(stored))
     assert np.array_equal(evidence, plain)
     assert scale.gain == alone.gain
     assert scale.offset - alone.offset == pytest.approx(2 * (distance - 3) / 5, rel=1e-4)
@@ -85,7 +85,9 @@ def test_what_is_strange_about_the_whole_image_is_in_the_score_and_not_in_the_ma
 def test_rows_may_have_the_first_channels_alone() -> None:
     items, stored = features(50, 4), features(8, 8, 6, seed=1)
     kept = make_memory(items, 6)
-    assert np.array_equal(kept.smoothed(Turned(stored)), make_memory(items).distances(stored[:, :, :4]))
+    assert np.array_equal(
+        kept.smoothed(TurnedFeatures(stored)), make_memory(items).distances(stored[:, :, :4])
+    )
 
 
 def test_a_score_does_not_know_how_strong_the_image_is() -> None:
@@ -93,22 +95,26 @@ def test_a_score_does_not_know_how_strong_the_image_is() -> None:
     stored[3, 4] = 10
     kept = make_memory(items, usual=2 * 3**0.5, centre=5.0, spread=2.0)
     for image in (stored, stored * 3):
-        evidence, scale = kept.judge(Turned(image))
+        evidence, scale = kept.judge(TurnedFeatures(image))
         assert scale.of(float(evidence[3, 4])) == pytest.approx((20 * 3**0.5 - 5) / 2)
-    assert kept.evidence(Turned(stored * 3))[3, 4] == pytest.approx((30 * 3**0.5 - 5) / 2)  # the map does
+    assert kept.evidence(TurnedFeatures(stored * 3))[3, 4] == pytest.approx(
+        (30 * 3**0.5 - 5) / 2
+    )  # the map does
 
 
 def test_a_flat_image_has_no_infinite_score() -> None:
-    evidence, scale = make_memory(np.zeros((1, 3), np.int8)).judge(Turned(np.zeros((4, 4, 3), np.int8)))
+    evidence, scale = make_memory(np.zeros((1, 3), np.int8)).judge(
+        TurnedFeatures(np.zeros((4, 4, 3), np.int8))
+    )
     assert np.isfinite([scale.gain, scale.offset, *evidence.ravel()]).all()
 
 
 def test_smoothing_spreads_a_peak() -> None:
     items, stored = np.zeros((1, 3), np.int8), np.zeros((9, 9, 3), np.int8)
     stored[4, 4] = 90
-    found = make_memory(items, sigma_cells=1.0).evidence(Turned(stored))
+    found = make_memory(items, sigma_cells=1.0).evidence(TurnedFeatures(stored))
     assert found.argmax() == 40
-    assert found[4, 4] < make_memory(items).evidence(Turned(stored))[4, 4] / 4
+    assert found[4, 4] < make_memory(items).evidence(TurnedFeatures(stored))[4, 4] / 4
     assert found[4, 5] > 0
 
 
@@ -159,8 +165,8 @@ def test_a_file_of_another_size(tmp_path: Path) -> None:
 def test_a_head_adds_what_it_was_taught_of_defects() -> None:
     items, stored = features(50, 6), features(8, 8, 6, seed=1)
     head = np.arange(7, dtype=np.float32) / 8
-    added = make_memory(items, head=head).evidence(Turned(stored)) - make_memory(items).evidence(
-        Turned(stored)
+    added = make_memory(items, head=head).evidence(TurnedFeatures(stored)) - make_memory(items).evidence(
+        TurnedFeatures(stored)
     )
     assert added == pytest.approx(stored.astype(np.float32) @ head[:6] + head[6], abs=1e-3)
 
@@ -175,7 +181,7 @@ def test_a_part_is_turned_before_the_model_sees_it_and_the_map_is_turned_back() 
     image[0, 10:60, 40:46] = 40
     image[0, 10:14, 36:50] = 40
     for upright in (False, True):
-        seen = Turned.of(image, lambda pixels: (pixels[0] // 2).astype(np.int8), upright=upright)
+        seen = TurnedFeatures.of(image, lambda pixels: (pixels[0] // 2).astype(np.int8), upright=upright)
         rows = (seen.stored[:, :, 0] < 50).any(1).sum()
         assert rows < 20 if upright else rows == 50
         found = seen.linear(np.array([1, 0, 0, 0], np.float32))

@@ -14,7 +14,7 @@ from fixtures_daemon import run_device
 from fixtures_verdict import NG
 
 from device.archive import image_store
-from device.archive.image_store import ImageStore, Picture, Quotas
+from device.archive.image_store import ImageStore, Quotas, StoredImage
 from device.archive.review import review, reviews
 from device.errors import ReviewError
 
@@ -40,7 +40,7 @@ def keep(tmp_path: Path) -> Keep:
         event_id = f"{session}-{seq:08}"
         verdict = replace(NG, event_id=event_id, session_id=session, seq=seq, **changes)
         image = png_bytes(np.full((480, 640, 3), 90, np.uint8))
-        picture = Picture(event_id, verdict.captured_ns, True, image, ".png", verdict.to_json())
+        picture = StoredImage(event_id, verdict.captured_ns, True, image, ".png", verdict.to_json())
         assert store.put(picture) is None
         return event_id
 

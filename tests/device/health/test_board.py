@@ -9,7 +9,7 @@ import pytest
 from fixtures_board import FakeBoard
 from fixtures_disk import abort
 
-from device.health.board import Board, Disk, Memory, Throttled
+from device.health.board import Board, Disk, MemoryUse, ThrottleBits
 
 
 def test_a_pi_is_read(tmp_path: Path) -> None:
@@ -17,8 +17,8 @@ def test_a_pi_is_read(tmp_path: Path) -> None:
     fake.set(temperature_c=61.5, throttled="50005", resident_kib=81_920, available_kib=1_048_576)
     reading = fake.board().read()
     assert reading.temperature_c == 61.5
-    assert reading.throttled == Throttled(0x50005)
-    assert reading.memory == Memory(80 * 1024**2, 1024**3)
+    assert reading.throttled == ThrottleBits(0x50005)
+    assert reading.memory == MemoryUse(80 * 1024**2, 1024**3)
 
 
 def test_the_hottest_zone_counts_and_a_zone_that_refuses_does_not(tmp_path: Path) -> None:
@@ -90,11 +90,11 @@ def test_ratios() -> None:
     + [(bit, (False, False), (False, True)) for bit in (0x20000, 0x40000, 0x80000)],
 )
 def test_the_bits_of_the_firmware(bits: int, now: tuple[bool, bool], since: tuple[bool, bool]) -> None:
-    word = Throttled(bits)
+    word = ThrottleBits(bits)
     assert (word.under_voltage, word.slowed) == now
     assert (word.had_under_voltage, word.was_slowed) == since
 
 
 def test_no_word_is_longer_than_32_bits() -> None:
     with pytest.raises(ValueError, match="32-bit"):
-        Throttled(1 << 32)
+        ThrottleBits(1 << 32)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from fixtures_scene import HEIGHT, WIDTH, scene
 
-from device.health.camera_shift import LEARNED_FROM, View
+from device.health.camera_shift import LEARNED_FROM, ReferenceView
 
 
-def learned(path: Path | None = None) -> View:
-    view = View(path)
+def learned(path: Path | None = None) -> ReferenceView:
+    view = ReferenceView(path)
     for seed in range(LEARNED_FROM):
         assert not view.learned
         view.learn(scene(seed))
@@ -50,11 +50,11 @@ def test_darkness_says_nothing() -> None:
 
 
 def test_before_it_is_learned_there_is_no_word() -> None:
-    assert View(None).shift_ratio(scene(1)) is None
+    assert ReferenceView(None).shift_ratio(scene(1)) is None
 
 
 def test_dark_frames_teach_nothing() -> None:
-    view = View(None)
+    view = ReferenceView(None)
     for _ in range(2 * LEARNED_FROM):
         view.learn(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     assert not view.learned
@@ -62,7 +62,7 @@ def test_dark_frames_teach_nothing() -> None:
 
 
 def test_where_nothing_stands_still_nothing_is_watched(caplog: pytest.LogCaptureFixture) -> None:
-    view = View(None)
+    view = ReferenceView(None)
     with caplog.at_level(logging.INFO):
         for seed in range(LEARNED_FROM):
             texture = np.random.default_rng(seed).integers(0, 255, (HEIGHT // 4, WIDTH // 4, 3), np.uint8)
@@ -75,7 +75,7 @@ def test_where_nothing_stands_still_nothing_is_watched(caplog: pytest.LogCapture
 def test_it_is_remembered_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "view.npz"
     learned(path)
-    again = View(path)
+    again = ReferenceView(path)
     assert again.learned
     assert again.shift_ratio(scene(50, (20, 0))) == pytest.approx(20 / WIDTH, abs=0.012)
     assert [file.name for file in tmp_path.iterdir()] == ["view.npz"]
@@ -89,7 +89,7 @@ def test_a_damaged_memory_is_learned_anew(
     path.write_bytes(content)
     learned(path)
     assert "learned anew" in caplog.text
-    assert View(path).learned
+    assert ReferenceView(path).learned
 
 
 def test_a_place_that_cannot_be_written_is_told_and_no_fault(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, GoldenSpec, GoldenVector, LocalizationSpec, Thresholds
-from device.bundle.calibration import Familiar, Range, TrainedFrames
+from device.bundle.calibration import FamiliarRanges, Range, TrainedFrames
 from device.errors import BundleError, ConfigError, FrameError, InterpreterError
 from device.image.frame import BadFrame, frame_from_file
 from device.image.geometry import Box, Polygon, Size
@@ -119,7 +119,7 @@ def test_a_picture_that_cannot_be_judged_is_marginal_whatever_its_score(
     """Darker than the bundle knows: neither OK nor NG is worth anything, and the verdict says why."""
     wide = Range(0.0, 1.0, None, None)
     brightness = Range(0.6, 0.05, 0.5, 0.7)
-    known = Familiar(0.01, brightness, wide, wide, wide, wide, replace(wide, low=-1e6))
+    known = FamiliarRanges(0.01, brightness, wide, wide, wide, wide, replace(wide, low=-1e6))
     tiny_model.write(tmp_path, familiar=known)
     frame = make_frame(make_image(spot=spot))
     doubting, judging = (

@@ -19,7 +19,7 @@ from device.config import load
 from device.errors import ConfigError, DataError, SignatureError
 from device.inspection.pipeline import Pipeline
 from device.learning import adapt
-from device.learning.adapt import Gate, Wanted, bound, recentred
+from device.learning.adapt import AdaptOptions, TruthGate, bound, recentred
 
 NG, MARGINAL = 0.0474, 0.018  # logits -3 and -4; a good part has -6
 LIGHTER = 45  # levels: a good part has -2.6
@@ -102,7 +102,7 @@ def test_from_the_camera_to_a_bundle_for_todays_light_and_back(config: Path) -> 
 def test_parts_that_are_too_strange_ask_for_new_training(config: Path, tmp_path: Path) -> None:
     strange = write(tmp_path / "strange", 24, lighter=110)
     with pytest.raises(DataError, match=r"too strange: they have moved by 2.* train anew"):
-        adapt.adapt(load(config), Wanted(images=strange))
+        adapt.adapt(load(config), AdaptOptions(images=strange))
     assert len(list((config.parent / "models").iterdir())) == 2  # the bundle and `current`
 
 
@@ -110,13 +110,13 @@ def test_known_bad_parts_that_would_be_missed_stop_it(config: Path, tmp_path: Pa
     """They are of yesterday's light: at today's threshold they pass."""
     write(config.parent / "state" / "known" / "bad", 10, lighter=0, spot=True, start=900)
     with pytest.raises(DataError, match=r"of the known bad parts 0 of 10 .* would be found, before 10 of 10"):
-        adapt.adapt(load(config), Wanted(images=tmp_path / "images"))
+        adapt.adapt(load(config), AdaptOptions(images=tmp_path / "images"))
 
 
 def test_known_good_parts_that_would_be_rejected_stop_it() -> None:
     with pytest.raises(DataError, match="known good parts 3 of 10"):
-        Gate.of([("OK", "OK")] * 7 + [("OK", "NG")] * 3, []).require()
-    Gate.of([("NG", "NG")] * 10, [("NG", "MARGINAL")] * 10).require()
+        TruthGate.of([("OK", "OK")] * 7 + [("OK", "NG")] * 3, []).require()
+    TruthGate.of([("NG", "NG")] * 10, [("NG", "MARGINAL")] * 10).require()
 
 
 def test_few_bad_copies_and_wrong_wishes(config: Path, tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_few_bad_copies_and_wrong_wishes(config: Path, tmp_path: Path) -> None:
     (few / "copy.png").write_bytes((few / "003.png").read_bytes())
     (few / "cut.png").write_bytes((few / "003.png").read_bytes()[:60])
     with pytest.raises(DataError, match="19 good parts: 20 or more"):
-        adapt.adapt(load(config), Wanted(images=few))
+        adapt.adapt(load(config), AdaptOptions(images=few))
     with pytest.raises(ConfigError, match="--false-rejects"):
-        Wanted(false_rejects=0.5)
+        AdaptOptions(false_rejects=0.5)
     with pytest.raises(ConfigError, match="--count"):
-        Wanted(plan=replace(Wanted().plan, count=10))
+        AdaptOptions(plan=replace(AdaptOptions().plan, count=10))
 
 
 def test_where_bundles_are_signed_it_is_not_written_beside_them(config: Path, tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_where_bundles_are_signed_it_is_not_written_beside_them(config: Path, tm
     signers.write_text("")
     config.write_text(config.read_text().replace("[bundle]\n", f'[bundle]\nsigners = "{signers}"\n'))
     with pytest.raises(SignatureError, match="allow_learned"):
-        adapt.adapt(load(config), Wanted(images=tmp_path / "images"))
+        adapt.adapt(load(config), AdaptOptions(images=tmp_path / "images"))
 
 
 def test_without_known_bad_parts_it_says_what_nobody_knows(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert adapt.adapt(load(config), Wanted(images=tmp_path / "images")) == 0
+    assert adapt.adapt(load(config), AdaptOptions(images=tmp_path / "images")) == 0
     assert "no known bad parts: nothing says what is found now" in capsys.readouterr().err
 
 
@@ -159,7 +159,7 @@ def test_a_memory_remembers_todays_parts_beside_the_old(
     models = config.parent / "models"
     images = {vector.file: tiny_model.golden}
     make_bundle(models, "with-memory", tiny_model.content, calibration, images, content)
-    assert adapt.adapt(load(config), Wanted(images=tmp_path / "images")) == 0
+    assert adapt.adapt(load(config), AdaptOptions(images=tmp_path / "images")) == 0
     path = Path(capsys.readouterr().out.strip())
     assert words(path, spot=False).count("NG") <= 1
 

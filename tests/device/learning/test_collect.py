@@ -18,7 +18,7 @@ from device.image.geometry import Size
 from device.inspection.checks import Checks, measure
 from device.inspection.preprocess import Preprocessor
 from device.learning import collect
-from device.learning.collect import Collection, Fitness, Plan, Progress
+from device.learning.collect import Collection, CollectionPlan, Fitness, Progress
 from device.line.trigger import FreeRun
 
 SIDE = 64
@@ -53,7 +53,7 @@ def seen(frame: Frame) -> Checks:
     return measure(Preprocessor(PreprocessSpec(Size(SIDE, SIDE), "stretch", "rgb", 114)).prepare(frame))
 
 
-def collection(folder: Path, health: HealthConfig, ends: Ends, plan: Plan) -> Collection:
+def collection(folder: Path, health: HealthConfig, ends: Ends, plan: CollectionPlan) -> Collection:
     return Collection(plan, Fitness(health), folder / "taken", seen, ends, ends.told.append)
 
 
@@ -73,7 +73,7 @@ def parts(count: int) -> list[np.ndarray]:
 
 def test_as_many_as_wanted_lie_in_the_folder_as_they_were(tmp_path: Path, health: HealthConfig) -> None:
     images, ends = parts(8), Ends()
-    made = collection(tmp_path, health, ends, Plan(6, 2.5))
+    made = collection(tmp_path, health, ends, CollectionPlan(6, 2.5))
     made.run(camera(tmp_path, images), FreeRun(), 5.0)
     assert [path.name for path in made.taken] == [f"{n:05d}.png" for n in range(1, 7)]
     for path, image in zip(made.taken, images, strict=False):
@@ -97,7 +97,7 @@ def test_as_many_as_wanted_lie_in_the_folder_as_they_were(tmp_path: Path, health
 def test_what_is_not_fit_is_refused_and_the_next_one_taken(
     tmp_path: Path, health: HealthConfig, unfit: np.ndarray | bytes, why: str
 ) -> None:
-    made = collection(tmp_path, health, Ends(), Plan(7, 0.0))
+    made = collection(tmp_path, health, Ends(), CollectionPlan(7, 0.0))
     made.run(camera(tmp_path, [*parts(6), unfit, make_image(seed=7)]), FreeRun(), 5.0)
     assert made.refused == {why: 1}
     assert len(made.taken) == 7
@@ -108,13 +108,13 @@ def test_a_stop_and_the_end_of_the_source_keep_what_was_taken(tmp_path: Path, he
     for name, ends, expected in (("stopped", Ends(after=3), 3), ("ended", Ends(), 5)):
         folder = tmp_path / name
         folder.mkdir()
-        made = collection(folder, health, ends, Plan(100, 0.0))
+        made = collection(folder, health, ends, CollectionPlan(100, 0.0))
         made.run(camera(folder, parts(5)), FreeRun(), 5.0)
         assert len(list((folder / "taken").iterdir())) == expected
 
 
 def test_what_is_never_fit_ends_it_and_says_why(tmp_path: Path, health: HealthConfig) -> None:
-    made = collection(tmp_path, health, Ends(), Plan(100, 0.0))
+    made = collection(tmp_path, health, Ends(), CollectionPlan(100, 0.0))
     black = [np.full((SIDE, SIDE, 3), seed % 2, np.uint8) for seed in range(collect.MOST_REFUSED)]
     with pytest.raises(FrameError, match=r"50 frames in a row .* black: brightness"):
         made.run(camera(tmp_path, black), FreeRun(), 5.0)

@@ -19,7 +19,7 @@ from device.bundle.reference import FILE, GoldenReference
 from device.errors import ConfigError, DataError
 from device.image.frame import Pixels
 from device.learning import retake
-from device.learning.collect import Plan
+from device.learning.collect import CollectionPlan
 from device.learning.retake import LEAST, RetakeOptions
 
 
@@ -127,7 +127,7 @@ def test_where_signatures_are_asked_for_it_is_refused_as_learning_is(config: Pat
 @pytest.mark.parametrize(("count", "interval_s"), [(LEAST - 1, 1.0), (10_001, 1.0), (40, -1.0)])
 def test_options_out_of_range_are_named(count: int, interval_s: float) -> None:
     with pytest.raises(ConfigError, match=r"--count|--interval"):
-        RetakeOptions(plan=Plan(count, interval_s))
+        RetakeOptions(plan=CollectionPlan(count, interval_s))
 
 
 def test_a_bundle_without_a_golden_reference_gets_none(tiny_bundle: Bundle) -> None:

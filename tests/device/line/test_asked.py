@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from device.line.asked import Asked
+from device.line.asked import VerdictRequests
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Judged:
 
 @pytest.mark.parametrize("wait", [False, True])
 def test_one_is_told_of_his_own_part_once(wait: bool) -> None:
-    asked = Asked()
+    asked = VerdictRequests()
     told: list[tuple[int, str | None]] = []
     asker = asked.asker(lambda *what: told.append(what), wait=wait)
     asked.judged(Judged(6))
@@ -31,7 +31,7 @@ def test_one_is_told_of_his_own_part_once(wait: bool) -> None:
 
 
 def test_one_who_waits_for_a_part_that_is_dropped_is_told_so() -> None:
-    asked = Asked()
+    asked = VerdictRequests()
     told: list[tuple[int, str | None]] = []
     asked.asker(lambda *what: told.append(what), wait=True).taken(7)
     for seq in (6, 7, 7):

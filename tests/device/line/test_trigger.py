@@ -15,7 +15,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 
 from device.config import TriggerConfig
 from device.errors import ConfigError, PinError
-from device.line.trigger import Commanded, FreeRun, GpioEdge, Interval, TriggerEvent, make_trigger
+from device.line.trigger import CommandTrigger, FreeRun, GpioEdge, Interval, TriggerEvent, make_trigger
 
 CONFIG = TriggerConfig(
     kind="gpio",
@@ -75,7 +75,7 @@ def test_free_run_never_waits_and_takes_no_command() -> None:
 
 def test_commands_come_in_order_with_their_part_ids() -> None:
     trigger = make_trigger(replace(CONFIG, kind="mqtt"))
-    assert isinstance(trigger, Commanded)
+    assert isinstance(trigger, CommandTrigger)
     trigger.open()
     assert trigger.wait(0) is None
     assert trigger.fire("A-1")
@@ -87,7 +87,7 @@ def test_commands_come_in_order_with_their_part_ids() -> None:
 
 
 def test_what_does_not_fit_is_lost_and_told_once() -> None:
-    trigger = Commanded(2)
+    trigger = CommandTrigger(2)
     trigger.open()
     assert [trigger.fire(part) for part in "ABCD"] == [True, True, False, False]
     assert [e.part_id for e in trigger.lost()] == ["C", "D"]
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_lost_and_told_once() -> None:
 
 
 def test_a_trigger_that_is_not_open_takes_no_command() -> None:
-    trigger = Commanded(2)
+    trigger = CommandTrigger(2)
     assert not trigger.fire("A")
     trigger.open()
     trigger.close()
@@ -106,7 +106,7 @@ def test_a_trigger_that_is_not_open_takes_no_command() -> None:
     assert trigger.lost() == []
 
 
-@pytest.mark.parametrize("make", [lambda: Commanded(2), lambda: Interval(1000.0, 2)])
+@pytest.mark.parametrize("make", [lambda: CommandTrigger(2), lambda: Interval(1000.0, 2)])
 def test_closing_wakes_who_waits(make: object) -> None:
     trigger = make()
     trigger.open()
@@ -120,7 +120,7 @@ def test_closing_wakes_who_waits(make: object) -> None:
 
 
 def test_a_command_wakes_who_waits() -> None:
-    trigger = Commanded(2)
+    trigger = CommandTrigger(2)
     trigger.open()
     seen: list[TriggerEvent | None] = []
     waiting = threading.Thread(target=lambda: seen.append(trigger.wait(4 * DEADLINE_S)))
@@ -262,7 +262,7 @@ def test_gpiozero_is_imported_when_it_is_opened() -> None:
 
 @pytest.mark.parametrize("part_id", ["", "x" * 129, "a\nb", "\0"])
 def test_a_part_id_that_is_none(part_id: str) -> None:
-    trigger = Commanded(2)
+    trigger = CommandTrigger(2)
     trigger.open()
     with pytest.raises(ValueError, match=r"part_id: must be 1..128 printable characters"):
         trigger.fire(part_id)

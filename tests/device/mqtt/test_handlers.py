@@ -11,7 +11,7 @@ from fixtures_broker import DEADLINE_S, Broker, Subscriber
 from fixtures_mqtt import ROOT, birth
 from fixtures_verdict import verdict, wait_for
 
-from device.mqtt.connection import Incoming
+from device.mqtt.connection import IncomingMessage
 from device.mqtt.publisher import Publisher
 
 
@@ -22,10 +22,10 @@ def test_a_handler_may_be_slow_or_fail_and_delivery_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     publisher = make_publisher(broker.port)
-    taken: list[Incoming] = []
+    taken: list[IncomingMessage] = []
     go_on = threading.Event()
 
-    def handle(message: Incoming) -> None:
+    def handle(message: IncomingMessage) -> None:
         taken.append(message)
         go_on.wait(DEADLINE_S)
         raise ZeroDivisionError("planted")

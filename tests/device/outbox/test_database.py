@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from device.outbox.database import MEMORY, ROW_BYTES, Changes, Database, Entry, Foreign, Refusal
+from device.outbox.database import MEMORY, ROW_BYTES, Changes, Database, ForeignDatabase, OutboxEntry, Refusal
 
 PLENTY = 1_000_000_000
 
 
-def entry(word: str = "OK", payload: str = "x" * 36, captured_s: float | None = None) -> Entry:
-    return Entry("session", word, 0.0, captured_s, payload)
+def entry(word: str = "OK", payload: str = "x" * 36, captured_s: float | None = None) -> OutboxEntry:
+    return OutboxEntry("session", word, 0.0, captured_s, payload)
 
 
-def entries(words: str) -> list[Entry]:
+def entries(words: str) -> list[OutboxEntry]:
     """One for each letter: o, m, e, n."""
     names = {"o": "OK", "m": "MARGINAL", "e": "ERROR", "n": "NG"}
     return [entry(names[letter]) for letter in words]
@@ -114,7 +114,7 @@ def test_what_the_broker_refuses_is_kept_aside_until_the_next_opening(tmp_path: 
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
     database.apply(Changes(entries("o")), PLENTY)
     before = database.content.copy()
-    broken = Entry("session", "NG", 0.0, None, None)  # a payload must be there
+    broken = OutboxEntry("session", "NG", 0.0, None, None)  # a payload must be there
     with pytest.raises((sqlite3.Error, TypeError)):
         database.apply(Changes([*entries("o"), broken], done=[1]), PLENTY)
     assert database.content == before
@@ -147,7 +147,7 @@ def test_another_database_is_not_touched(tmp_path: Path) -> None:
     other.execute("CREATE TABLE theirs (x)")
     other.close()
     before = path.read_bytes()
-    with pytest.raises(Foreign, match="no outbox of version 1"):
+    with pytest.raises(ForeignDatabase, match="no outbox of version 1"):
         Database(path)
     assert path.read_bytes() == before
 
@@ -159,7 +159,7 @@ def test_another_version_is_not_touched(tmp_path: Path, version: int) -> None:
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {version}")
     newer.close()
-    with pytest.raises(Foreign, match="no outbox of version 1"):
+    with pytest.raises(ForeignDatabase, match="no outbox of version 1"):
         Database(path)
 
 

@@ -13,8 +13,8 @@ from fixtures_bundle import TinyModel
 from device.bundle import bundle
 from device.errors import BundleError, ReviewError
 from device.inspection.pipeline import Pipeline
-from device.line.asked import Asked
-from device.line.trigger import Commanded
+from device.line.asked import VerdictRequests
+from device.line.trigger import CommandTrigger
 from device.mqtt.commands import Refused
 from device.station.actions import StationActions
 from device.station.swap import ModelSwap
@@ -27,7 +27,7 @@ class Bench:
 
     actions: StationActions
     swap: ModelSwap
-    trigger: Commanded
+    trigger: CommandTrigger
     asked: list[str]
     old: Path
     new: Path
@@ -60,12 +60,12 @@ def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
 
     swap = ModelSwap(models, build, build(bundle.load(models)), lambda: None)
     swap.start()
-    trigger = Commanded(queue_limit=1)
+    trigger = CommandTrigger(queue_limit=1)
     trigger.open()
     asked: list[str] = []
     actions = StationActions(
         trigger,
-        Asked(),
+        VerdictRequests(),
         swap,
         ThresholdOverride(tmp_path / "state"),
         models=models,

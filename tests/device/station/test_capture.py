@@ -23,10 +23,10 @@ from device.bundle.bundle import Bundle
 from device.config import OutputsConfig, TriggerConfig
 from device.errors import BundleError, FrameError
 from device.image.frame import BadFrame, Frame
-from device.inspection.pipeline import Pipeline, Prepared
-from device.line.asked import Asked
+from device.inspection.pipeline import Pipeline, PreparedFrame
+from device.line.asked import VerdictRequests
 from device.line.outputs import Outputs
-from device.line.trigger import Commanded, FreeRun, GpioEdge
+from device.line.trigger import CommandTrigger, FreeRun, GpioEdge
 from device.station import capture as module
 from device.station.capture import AHEAD, MOST_PARTS, Capture, HandOver, Losses
 
@@ -55,9 +55,9 @@ class Scripted:
         self.closed.set()
 
 
-def commanded(*parts: str, queue_limit: int = 99) -> Commanded:
+def commanded(*parts: str, queue_limit: int = 99) -> CommandTrigger:
     """A trigger that was fired for these parts already."""
-    trigger = Commanded(queue_limit)
+    trigger = CommandTrigger(queue_limit)
     trigger.open()
     for part in parts:
         trigger.fire(part)
@@ -117,7 +117,7 @@ def test_who_asked_for_a_part_is_told_its_number_whatever_becomes_of_it(
     make_capture: Callable[..., Capture],
 ) -> None:
     """Judged, torn, asked for after the end of the source, and still waiting when it ended."""
-    asked, told = Asked(), {}
+    asked, told = VerdictRequests(), {}
     trigger = commanded()
     for part in "ABCDE":
         asker = asked.asker(lambda seq, _, part=part: told.__setitem__(part, seq), wait=False)
@@ -130,7 +130,7 @@ def test_who_asked_for_a_part_is_told_its_number_whatever_becomes_of_it(
 def test_who_waits_for_a_part_that_nobody_has_room_for_is_told_so(
     make_capture: Callable[..., Capture],
 ) -> None:
-    asked, told = Asked(), []
+    asked, told = VerdictRequests(), []
     trigger = commanded(*["x"] * MOST_PARTS, queue_limit=2 * MOST_PARTS)
     assert trigger.fire("late", asked.asker(lambda *what: told.append(what), wait=True))
     camera = Scripted(*[frame] * (MOST_PARTS + 1))
@@ -337,7 +337,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_capture_that_waits_for_its_trigger_says_so(make_capture: Callable[..., Capture]) -> None:
-    trigger = Commanded(4)
+    trigger = CommandTrigger(4)
     capture = make_capture(Scripted(frame, frame), trigger)
     until(lambda: capture.waits_for_part)
     trigger.fire("A")
@@ -350,7 +350,7 @@ def test_a_capture_that_waits_for_its_trigger_says_so(make_capture: Callable[...
 def test_a_trigger_that_does_not_answer_is_not_waited_for(
     make_capture: Callable[..., Capture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    capture = make_capture(Scripted(frame), Commanded(4))
+    capture = make_capture(Scripted(frame), CommandTrigger(4))
     until(lambda: capture.waits_for_part)
     monkeypatch.setattr(module, "ANSWER_S", 0.0)
     assert not capture.waits_for_part
@@ -368,12 +368,12 @@ def test_what_is_inspected_is_prepared_ahead(
 ) -> None:
     pipeline = Pipeline(tiny_bundle, "press-4", "5e55", threads=1)
     recorded = take_all(make_capture(Scripted(frame, bad, live=False), prepare=pipeline.prepare))
-    assert [type(item) for item in recorded] == [Prepared, BadFrame]
+    assert [type(item) for item in recorded] == [PreparedFrame, BadFrame]
     assert recorded[0].of is pipeline
     part, _ = take_all(make_capture(Scripted(frame), commanded(*"AB"), prepare=pipeline.prepare))
-    assert (type(part), part.frame.part_id) == (Prepared, "A")
+    assert (type(part), part.frame.part_id) == (PreparedFrame, "A")
     free = take_all(make_capture(Scripted(frame), prepare=pipeline.prepare))
-    assert [type(item) for item in free] == [Prepared]
+    assert [type(item) for item in free] == [PreparedFrame]
 
 
 def test_frames_that_come_faster_than_they_are_inspected_are_not_prepared_ahead(
@@ -381,7 +381,7 @@ def test_frames_that_come_faster_than_they_are_inspected_are_not_prepared_ahead(
 ) -> None:
     prepared: list[int] = []
 
-    def prepare(frame: Frame) -> Prepared:
+    def prepare(frame: Frame) -> PreparedFrame:
         prepared.append(frame.seq)
         raise BundleError("noted")
 
@@ -392,7 +392,7 @@ def test_frames_that_come_faster_than_they_are_inspected_are_not_prepared_ahead(
 
 
 def test_a_frame_that_cannot_be_prepared_is_handed_on_as_it_is(make_capture: Callable[..., Capture]) -> None:
-    def refuse(frame: Frame) -> Prepared:
+    def refuse(frame: Frame) -> PreparedFrame:
         raise BundleError("not for frames of this size")
 
     [item] = take_all(make_capture(Scripted(frame, live=False), prepare=refuse))

@@ -13,11 +13,11 @@ from fixtures_bundle import make_frame, make_image
 from device.bundle.bundle import Bundle
 from device.errors import FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
-from device.inspection.pipeline import Detected, Pipeline, Prepared
-from device.line.trigger import Commanded, FreeRun
+from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
+from device.line.trigger import CommandTrigger, FreeRun
 from device.station import inference as module
 from device.station.capture import Capture, Losses, Taken
-from device.station.inference import AHEAD, Inference, Seen, Undetected
+from device.station.inference import AHEAD, FailedFrame, Inference, Seen
 
 
 class Scripted:
@@ -61,7 +61,7 @@ class Gated(Pipeline):
         self.fails_on = fails_on
         self.reached = threading.Event()
 
-    def detect(self, prepared: Prepared) -> Detected:
+    def detect(self, prepared: PreparedFrame) -> Detection:
         self.reached.set()
         assert self.gate.wait(DEADLINE_S)
         if prepared.seq == self.fails_on:
@@ -113,8 +113,8 @@ def test_everything_comes_in_the_order_of_the_capture(make: Make, tiny_bundle: B
     _, inference = make(Scripted(20, torn=7), pipeline, on_taken=taken.append)
     seen = take_all(inference)
     assert [number(item) for item in seen] == list(range(20)) == [item.seq for item in taken]
-    assert [number(item) for item in seen if not isinstance(item, Detected)] == [7]
-    assert isinstance(seen[0], Detected)
+    assert [number(item) for item in seen if not isinstance(item, Detection)] == [7]
+    assert isinstance(seen[0], Detection)
     assert pipeline.judge(seen[0]).score == pipeline.inspect(seen[0].frame).score
     assert inference.ended
     assert inference.idle
@@ -155,7 +155,7 @@ def test_a_model_that_fails_ends_it_with_the_frame(make: Make, tiny_bundle: Bund
     capture, inference = make(Scripted(9), Gated(tiny_bundle, fails_on=2))
     *before, last = take_all(inference)
     assert [number(item) for item in before] == [0, 1]
-    assert isinstance(last, Undetected)
+    assert isinstance(last, FailedFrame)
     assert (last.frame.seq, str(last.fault)) == (2, "the model fails")
     capture.stop()
     assert inference.stop() == []
@@ -176,7 +176,7 @@ def test_after_a_stop_what_was_taken_is_finished(make: Make, tiny_bundle: Bundle
 
 def test_what_has_no_verdict_at_a_fault_is_accounted_for(make: Make, tiny_bundle: Bundle) -> None:
     """Of parts each is named; other frames are counted."""
-    trigger = Commanded(99)
+    trigger = CommandTrigger(99)
     trigger.open()
     for part in "ABCD":
         trigger.fire(part)

@@ -15,13 +15,13 @@ from device.schemas.strict_json import parse_as
 from device.station.swap import SwapState
 from device.station.threshold_override import RULE
 from device.telemetry.announcement import Announcement, model_json
-from device.telemetry.counters import Counts
+from device.telemetry.counters import VerdictCounts
 
 STATE = SwapState(
     "active", "tiny-1", Model("tiny", "1", "0" * 64), None, None, None, 1_790_000_000_000_000_000
 )
 OWN = make_calibration().thresholds
-NONE = Counts(0, 0, 0, 0, "2026-01-31T06:00:00.000Z")
+NONE = VerdictCounts(0, 0, 0, 0, "2026-01-31T06:00:00.000Z")
 
 
 class Listener:

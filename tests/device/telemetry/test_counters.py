@@ -11,9 +11,9 @@ import pytest
 from fixtures_daemon import REPOSITORY
 
 from device.telemetry import counters as module
-from device.telemetry.counters import FILE, Counters, Counts
+from device.telemetry.counters import FILE, Counters, VerdictCounts
 
-COUNTS = Counts(ok=7, ng=1, marginal=0, error=2, since="2026-01-31T06:00:00.000Z")
+COUNTS = VerdictCounts(ok=7, ng=1, marginal=0, error=2, since="2026-01-31T06:00:00.000Z")
 
 
 def test_counts_since_the_start_and_since_the_last_report(
@@ -43,7 +43,7 @@ def test_the_counts_survive_a_restart_and_the_session_begins_at_zero(tmp_path: P
     counters.add("NG")
     counters.stop()
     again = Counters(tmp_path)
-    assert again.counts == Counts(ok=7, ng=2, marginal=0, error=2, since=COUNTS.since)
+    assert again.counts == VerdictCounts(ok=7, ng=2, marginal=0, error=2, since=COUNTS.since)
     assert (again.good, again.total()) == (0, "0 OK, 0 NG, 0 MARGINAL, 0 ERROR")
 
 
@@ -109,4 +109,4 @@ def test_a_disk_that_does_not_take_it_is_named_once_and_counting_goes_on(
 def test_the_golden_payload_byte_for_byte_and_back() -> None:
     golden = (REPOSITORY / "tests" / "golden" / "counters.json").read_text()
     assert COUNTS.to_json() + "\n" == golden
-    assert Counts.from_json(golden) == COUNTS
+    assert VerdictCounts.from_json(golden) == COUNTS

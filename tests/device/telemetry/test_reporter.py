@@ -15,7 +15,7 @@ from fixtures_verdict import OK
 from device.health.station_watch import Links
 from device.schemas.strict_json import parse_as
 from device.telemetry import reporter, status
-from device.telemetry.reporter import Facts, Reporter
+from device.telemetry.reporter import Reporter, ServiceFacts
 from device.telemetry.stats import Queues, Stats
 from device.telemetry.status import StatusFile
 
@@ -45,7 +45,7 @@ class Told:
         self.bench = Bench(folder)
         self.voice = Heard()
         self.stats = Stats()
-        self.facts = Facts(Links(), Queues(), {"station": "press-4"})
+        self.facts = ServiceFacts(Links(), Queues(), {"station": "press-4"})
         self.runtime = folder / "run"
         self.reporter = Reporter(
             self.bench.health,

@@ -21,7 +21,7 @@ from device.errors import StorageError
 from device.health.reasons import REASONS, ROLES
 from device.schemas.strict_json import parse_as
 from device.telemetry import status
-from device.telemetry.status import Found, StatusFile, process_start
+from device.telemetry.status import StatusFile, StatusReading, process_start
 
 MakeStation = Callable[..., Station]
 
@@ -60,7 +60,7 @@ def said(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_person_reads_it(tmp_path: Path) -> None:
-    text = list(status.lines(Found("running", said(tmp_path), 0.5), tmp_path))
+    text = list(status.lines(StatusReading("running", said(tmp_path), 0.5), tmp_path))
     assert text[:9] == [
         "station press-4: ready",
         "  session   5e55, process 4711, for 2 h 3 min",
@@ -82,7 +82,7 @@ def test_what_is_wrong_stands_there_with_what_to_do(tmp_path: Path) -> None:
     content = said(tmp_path, health=bench.health.content(), last=None)
     content["model"].update(state="rejected", reason="golden/0.png: must score 0.9")
     content["broker"]["connected"] = content["delivery"]["durable"] = False
-    text = "\n".join(status.lines(Found("running", content, 0.5), tmp_path))
+    text = "\n".join(status.lines(StatusReading("running", content, 0.5), tmp_path))
     assert "station press-4: alert" in text
     assert "board     ALERT under_voltage: the supply was too low now (and too_hot)" in text
     assert f"mend: {REASONS['under_voltage'].mend}" in text
@@ -105,7 +105,7 @@ def test_what_is_wrong_stands_there_with_what_to_do(tmp_path: Path) -> None:
 def test_the_exit_codes(tmp_path: Path, presence: str, state: str, code: int) -> None:
     content = said(tmp_path)
     content["health"]["state"] = state
-    assert status.exit_code(Found(presence, content, 12.0)) == code
+    assert status.exit_code(StatusReading(presence, content, 12.0)) == code
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from device.inspection.preprocess import Preprocessor
 from trainer.bundle import calibration as calibrations
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
-from trainer.recipes.learned import Learned
+from trainer.recipes.learned import TrainedModel
 from trainer.scoring import thresholds
 
 
 @pytest.fixture
-def learned(tmp_path, tiny_model: TinyModel) -> Learned:
+def learned(tmp_path, tiny_model: TinyModel) -> TrainedModel:
     return learned_spots(tmp_path, tiny_model)
 
 

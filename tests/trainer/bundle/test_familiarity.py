@@ -19,22 +19,22 @@ from device.inspection.preprocess import Preprocessor
 from trainer.bundle import familiarity
 from trainer.data.changes import gained
 from trainer.network.export import Int8Model
-from trainer.recipes.learned import Learned
+from trainer.recipes.learned import TrainedModel
 from trainer.scoring import thresholds
 
 
 @pytest.fixture
-def learned(tmp_path: Path, tiny_model: TinyModel) -> Learned:
-    found: Learned = learned_spots(tmp_path, tiny_model, 24)
+def learned(tmp_path: Path, tiny_model: TinyModel) -> TrainedModel:
+    found: TrainedModel = learned_spots(tmp_path, tiny_model, 24)
     return found
 
 
-def chosen(learned: Learned) -> tuple[ScoreCalibration, Thresholds]:
+def chosen(learned: TrainedModel) -> tuple[ScoreCalibration, Thresholds]:
     scores = thresholds.calibrate(learned.labels, learned.pooled)
     return scores, thresholds.choose(learned.labels, learned.pooled, scores, wish())
 
 
-def pictures(learned: Learned, label: int, gain: float = 1.0) -> list[Checks]:
+def pictures(learned: TrainedModel, label: int, gain: float = 1.0) -> list[Checks]:
     model, preprocessor = Int8Model(learned.content), Preprocessor(learned.preprocess)
     found = []
     for sample in learned.judged:
@@ -49,7 +49,7 @@ def pictures(learned: Learned, label: int, gain: float = 1.0) -> list[Checks]:
     return found
 
 
-def test_pictures_of_the_training_are_known(learned: Learned) -> None:
+def test_pictures_of_the_training_are_known(learned: TrainedModel) -> None:
     scores, limits = chosen(learned)
     known = familiarity.measured(learned, scores, limits, pictures(learned, 0), pictures(learned, 1), 0.01)
     assert known is not None
@@ -57,7 +57,7 @@ def test_pictures_of_the_training_are_known(learned: Learned) -> None:
         assert [familiar.doubt(known, one) for one in pictures(learned, label)] == [None] * 12
 
 
-def test_what_is_not_borne_is_outside_and_what_is_borne_inside(learned: Learned) -> None:
+def test_what_is_not_borne_is_outside_and_what_is_borne_inside(learned: TrainedModel) -> None:
     """The tiny model looks for bright spots: darkness hides them, and light makes spots of everything."""
     scores, limits = chosen(learned)
     known = familiarity.measured(learned, scores, limits, pictures(learned, 0), pictures(learned, 1), 0.01)
@@ -70,7 +70,9 @@ def test_what_is_not_borne_is_outside_and_what_is_borne_inside(learned: Learned)
     assert familiar.doubt(known, pictures(learned, 0, 0.4)[0]) is not None
 
 
-def wrong(learned: Learned, scores: ScoreCalibration, limits: Thresholds, gain: float) -> tuple[float, float]:
+def wrong(
+    learned: TrainedModel, scores: ScoreCalibration, limits: Thresholds, gain: float
+) -> tuple[float, float]:
     """(share of defective parts that are OK, share of good ones that are NG) in other light."""
     model, preprocessor = Int8Model(learned.content), Preprocessor(learned.preprocess)
     judged: dict[int, list[float]] = {0: [], 1: []}
@@ -83,5 +85,5 @@ def wrong(learned: Learned, scores: ScoreCalibration, limits: Thresholds, gain: 
     return float(missed), float(np.mean(np.array(judged[0]) >= limits.ng))
 
 
-def test_too_few_good_images_say_nothing(learned: Learned) -> None:
+def test_too_few_good_images_say_nothing(learned: TrainedModel) -> None:
     assert familiarity.measured(learned, *chosen(learned), pictures(learned, 0)[:4], [], 0.01) is None

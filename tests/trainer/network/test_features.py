@@ -155,7 +155,7 @@ def test_what_the_backbone_saw_is_kept_while_there_is_room(int8_backbone):
             computed.append(tensor)
             return model.outputs(tensor)
 
-    kept = features.Kept(Counted(), room=2)
+    kept = features.CachingModel(Counted(), room=2)
     images = np.random.default_rng(4).integers(0, 256, (3, 1, SIDE, SIDE, 3), dtype=np.uint8)
     for _ in range(2):
         for image in images:

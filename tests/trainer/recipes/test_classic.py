@@ -14,7 +14,7 @@ from device.image.geometry import Size
 from trainer import config
 from trainer.network.export import require_all_int8
 from trainer.recipes import classic
-from trainer.training.cross_validation import Outcome
+from trainer.training.cross_validation import TrainingResult
 from trainer.training.logbook import Logbook
 
 
@@ -44,7 +44,7 @@ def test_it_learns_and_ships_a_map_in_int8(spots, settings, tmp_path):
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, [classic.UNTRAINED]), (1, [])])
 def test_a_head_that_learned_nothing_does_not_ship_in_silence(caplog, epoch, expected):
-    assert classic._warnings(Outcome(epoch, [], [], np.zeros(4))) == expected
+    assert classic._warnings(TrainingResult(epoch, [], [], np.zeros(4))) == expected
     assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == expected
 
 

@@ -18,12 +18,12 @@ from trainer.network.export import Int8Model, require_all_int8
 from trainer.network.features import inputs
 from trainer.network.network import scaled
 from trainer.recipes import decoder, learn, probe
-from trainer.recipes.learned import Learned
+from trainer.recipes.learned import TrainedModel
 from trainer.scoring.quality import Quality
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory) -> config.Config:
+def settings(tmp_path_factory) -> config.TrainerConfig:
     path = tmp_path_factory.mktemp("config") / "fast.toml"
     path.write_text(FAST)
     found = config.load(path)
@@ -31,17 +31,17 @@ def settings(tmp_path_factory) -> config.Config:
 
 
 @pytest.fixture(scope="module")
-def both(spots, settings, weights_file: Path) -> tuple[Learned, probe.Judged]:
+def both(spots, settings, weights_file: Path) -> tuple[TrainedModel, probe.Candidate]:
     return learn.probed(spots, [gray_input()], settings, str(weights_file), 0)
 
 
 @pytest.fixture(scope="module")
-def probed(both) -> Learned:
+def probed(both) -> TrainedModel:
     return both[0]
 
 
 @pytest.fixture(scope="module")
-def rival(probed, settings, weights_file: Path) -> Learned:
+def rival(probed, settings, weights_file: Path) -> TrainedModel:
     return decoder.taught_beside(probed, settings, str(weights_file), 0)
 
 

@@ -16,7 +16,7 @@ from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.network import scaled
 from trainer.recipes import finetune, learn
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Judges, TrainedModel
 from trainer.scoring.quality import Quality
 from trainer.training.logbook import Logbook
 
@@ -55,7 +55,7 @@ def probed(narrow, spots, settings):
     exact, stored = (
         maps[own] for maps in (np.asarray(both(scaled(pixels))), Int8Model(judges).run_batch(pixels))
     )
-    return Learned(
+    return TrainedModel(
         content=content,
         network=model,
         preprocess=gray_input(),

@@ -14,11 +14,11 @@ from trainer import config
 from trainer.network.decoder import STEPS
 from trainer.network.export import Int8Model, require_all_int8
 from trainer.recipes import good_decoder, good_only
-from trainer.recipes.good_only import KINDS, Remembered
+from trainer.recipes.good_only import KINDS, MemoryModel
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory) -> config.Config:
+def settings(tmp_path_factory) -> config.TrainerConfig:
     path = tmp_path_factory.mktemp("config") / "fast.toml"
     path.write_text(FAST)
     found = config.load(path)
@@ -30,13 +30,13 @@ def settings(tmp_path_factory) -> config.Config:
 
 
 @pytest.fixture(scope="module")
-def remembered(settings, weights_file: Path, tmp_path_factory) -> Remembered:
+def remembered(settings, weights_file: Path, tmp_path_factory) -> MemoryModel:
     good = [one for one in spotted(tmp_path_factory.mktemp("good"), 32) if one.label == 0]
     return good_only.learn(good, [gray_input()], settings.good_only, str(weights_file), 0)
 
 
 @pytest.fixture(scope="module")
-def learned(remembered, settings, weights_file) -> Remembered:
+def learned(remembered, settings, weights_file) -> MemoryModel:
     return good_decoder.from_memory(remembered, settings, str(weights_file), 0)
 
 

@@ -16,7 +16,7 @@ from trainer.data.tiling import GOOD, MACS_PER_PX, PERHAPS, UNCLEAR, Tiles
 from trainer.network.features import evidence
 from trainer.network.network import CANDIDATE_CUTS, CHANNELS, STRIDES
 from trainer.recipes import probe
-from trainer.recipes.probe import Judged
+from trainer.recipes.probe import Candidate
 from trainer.scoring.quality import Quality, ap_error
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
@@ -333,16 +333,16 @@ def test_features_are_extracted_once_and_only_where_asked_for(tmp_path):
 # ---- how good
 
 
-def candidate(name: str, pooled: list[float], place: float) -> Judged:
+def candidate(name: str, pooled: list[float], place: float) -> Candidate:
     """Of ten good images and ten defective ones; only its name tells how it was fitted."""
     found = np.array(pooled)
-    return Judged(name, Pooling("mean", 1.0), Quality.of(np.repeat([0, 1], 10), found, place), found)
+    return Candidate(name, Pooling("mean", 1.0), Quality.of(np.repeat([0, 1], 10), found, place), found)
 
 
 class Lit:
     """A search whose candidate does so well in other light, and that says what was asked of it."""
 
-    def __init__(self, found: Judged) -> None:
+    def __init__(self, found: Candidate) -> None:
         self.found, self.asked = found, []
 
     def fit(self, *settings, lit):
@@ -354,10 +354,10 @@ class Lit:
     ranked = staticmethod(list)
 
 
-def in_light(pooled: list[float], place: float, lit: bool) -> Judged:
+def in_light(pooled: list[float], place: float, lit: bool) -> Candidate:
     size = probe.InputSize.__new__(probe.InputSize)
     size.lit = True
-    fitted = probe.Fitted(size, CANDIDATE_CUTS[0], 2, 1.0, 0.1, lit, None)
+    fitted = probe.FittedHeads(size, CANDIDATE_CUTS[0], 2, 1.0, 0.1, lit, None)
     return replace(candidate("", pooled, place), fitted=fitted)
 
 
@@ -401,10 +401,10 @@ def test_of_sizes_that_judge_alike_the_cheapest_is_taken():
     good, bad = list(range(10)), list(range(20, 30))
     labels, groups = np.array([0] * 10 + [1] * 10), [str(number) for number in range(20)]
 
-    def at(macs: float, pooled: list[float], place: float) -> Judged:
+    def at(macs: float, pooled: list[float], place: float) -> Candidate:
         size = probe.InputSize.__new__(probe.InputSize)
         size.macs = macs
-        fitted = probe.Fitted(size, CANDIDATE_CUTS[0], 1, 1.0, 0.0, False, None)
+        fitted = probe.FittedHeads(size, CANDIDATE_CUTS[0], 1, 1.0, 0.0, False, None)
         return replace(candidate("", pooled, place), fitted=fitted)
 
     large = at(9e9, [*good, 4.5, *bad[1:]], 0.8)
@@ -426,7 +426,7 @@ def test_the_record_says_what_was_tried(tmp_path):
     labels = [0, 1] * 6
     search, _ = make_search(numbered(tmp_path, labels), lambda number, _: labels[number])
     judged = search.judge([search.fit(search.sizes[0], CANDIDATE_CUTS[2], 1, 10.0)])[1]
-    assert isinstance(judged, Judged)
+    assert isinstance(judged, Candidate)
     record = judged.describe()
     assert list(record)[:6] == ["input_px", "cuts", "views", "lit", "strength", "mask_weight"]
     assert record["input_px"] == [SIDE, SIDE]

@@ -12,7 +12,7 @@ from fixtures_trainer import gray_input
 from trainer import config
 from trainer.network.export import require_all_int8
 from trainer.recipes import learn, quantize_aware
-from trainer.recipes.learned import Judges, Learned
+from trainer.recipes.learned import Judges, TrainedModel
 from trainer.training.logbook import Logbook
 
 LABELS = np.arange(24) % 2
@@ -35,7 +35,7 @@ def standing(narrow, spots, settings):
     nothing = np.zeros(24)
     judges = Judges(evidence_of(narrow, heads=2, seed=1), content, FOLDS)
     record = {"recipe": "probe", "judged_by": "folds", "chosen": {"views": "as is"}}
-    return Learned(content, model, gray_input(), POOLING, tuple(spots), nothing, nothing, judges, record)
+    return TrainedModel(content, model, gray_input(), POOLING, tuple(spots), nothing, nothing, judges, record)
 
 
 def test_what_ranks_better_in_int8_ships(standing, settings, tmp_path):

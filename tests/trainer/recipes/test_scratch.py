@@ -33,7 +33,7 @@ def make_images(good, bad, seed=0):
         row, column = rng.integers(0, CELLS, 2)
         pixels[index, row * STRIDE : (row + 1) * STRIDE, column * STRIDE : (column + 1) * STRIDE] = 250
         cells[index, row, column] = 1.0
-    return scratch.Images(pixels, labels, cells)
+    return scratch.LoadedImages(pixels, labels, cells)
 
 
 # ---- reading
@@ -90,7 +90,7 @@ def epoch(batches):
 
 @pytest.mark.parametrize(("good", "bad"), [(9, 3), (3, 9)])
 def test_an_epoch_has_as_many_defective_as_good_images(good, bad):
-    batches = scratch.Batches(make_images(good, bad), 4, seed=0)
+    batches = scratch.BalancedBatches(make_images(good, bad), 4, seed=0)
     assert len(batches) == 5
     pixels, cells, labels = epoch(batches)
     assert pixels.shape == (18, SIDE, SIDE, 3)
@@ -101,7 +101,7 @@ def test_an_epoch_has_as_many_defective_as_good_images(good, bad):
 
 def test_every_image_is_seen_in_every_epoch():
     images = make_images(7, 2)
-    batches = scratch.Batches(images, 4, seed=0)
+    batches = scratch.BalancedBatches(images, 4, seed=0)
     sums = set(images.pixels.sum((1, 2, 3), dtype=np.int64))
     for _ in range(3):
         pixels, *_ = epoch(batches)
@@ -113,7 +113,7 @@ def test_every_image_is_seen_in_every_epoch():
 def test_an_image_and_its_map_are_mirrored_together():
     images = make_images(8, 8)
     before = images.pixels.copy()
-    batches = scratch.Batches(images, 4, seed=0)
+    batches = scratch.BalancedBatches(images, 4, seed=0)
     places = set()
     for _ in range(4):
         pixels, cells, _ = epoch(batches)
@@ -127,7 +127,7 @@ def test_an_image_and_its_map_are_mirrored_together():
 
 def test_the_seed_decides_the_batches():
     images = make_images(6, 2)
-    first, again, other = (scratch.Batches(images, 4, seed)[0][0] for seed in (1, 1, 2))
+    first, again, other = (scratch.BalancedBatches(images, 4, seed)[0][0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer.report import chart
-from trainer.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Bars, Line, Mark
+from trainer.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Bars, LabelledPoint, Line
 
 
 def parsed(svg):
@@ -40,7 +40,7 @@ def test_what_is_not_finite_is_left_out():
 
 
 def test_a_mark_has_its_intervals():
-    mark = Mark("NG <1>", 0.5, 0.5, (0.4, 0.6), (0.3, 0.7))
+    mark = LabelledPoint("NG <1>", 0.5, 0.5, (0.4, 0.6), (0.3, 0.7))
     svg = parsed(chart.lines("t", Axis("x"), Axis("y"), [], [mark]))
     across, upright = (one for one in svg if one.get("class") == "interval")
     width = WIDTH - LEFT - RIGHT

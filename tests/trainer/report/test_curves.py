@@ -8,16 +8,16 @@ import numpy as np
 from fixtures_report import calibrated, section
 
 from trainer.report.curves import curves, limits_of
-from trainer.report.judged import Judged, look_of
+from trainer.report.judged import Predictions, look_of
 from trainer.scoring.thresholds import scored
 
 
-def judged_of(reported, label: int | None = None) -> Judged:
+def judged_of(reported, label: int | None = None) -> Predictions:
     """The images of one label, or all."""
     chosen = [index for index, sample in enumerate(reported.judged) if label in (None, sample.label)]
     scores = scored(reported.pooled, calibrated(reported, {}).score_calibration)
     look = look_of(reported)
-    return Judged(
+    return Predictions(
         [reported.judged[index] for index in chosen],
         scores[chosen],
         None,

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 from fixtures_report import calibrated, section
 
-from trainer.report.judged import Cost, Judged, look_of
+from trainer.report.judged import Cost, Predictions, look_of
 from trainer.report.summary import cost, in_words
 
 
-def judged_as(reported, good: list[float], bad: list[float]) -> Judged:
+def judged_as(reported, good: list[float], bad: list[float]) -> Predictions:
     """So many images with these scores."""
     samples = [one for one in reported.judged if not one.label][: len(good)]
     samples += [one for one in reported.judged if one.label][: len(bad)]
-    return Judged(samples, np.array([*good, *bad]), None, "some", look_of(reported), None)
+    return Predictions(samples, np.array([*good, *bad]), None, "some", look_of(reported), None)
 
 
 def thresholds(reported):

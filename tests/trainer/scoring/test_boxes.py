@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device.image.geometry import Box, Size
-from trainer.scoring.boxes import Boxed, around_parts, average_precision, figures, iou
+from trainer.scoring.boxes import VerdictBoxes, around_parts, average_precision, figures, iou
 
 SIZE = Size(100, 100)
 LEFT, RIGHT = Box(10, 10, 20, 20), Box(60, 60, 20, 20)
@@ -14,8 +14,8 @@ LEFT, RIGHT = Box(10, 10, 20, 20), Box(60, 60, 20, 20)
 
 def boxed(
     *boxes: Box, truth: tuple[Box, ...] | None = (LEFT,), rejected: bool = True, score: float = 0.9
-) -> Boxed:
-    return Boxed(tuple((box, score - 0.1 * n) for n, box in enumerate(boxes)), truth, SIZE, rejected)
+) -> VerdictBoxes:
+    return VerdictBoxes(tuple((box, score - 0.1 * n) for n, box in enumerate(boxes)), truth, SIZE, rejected)
 
 
 def test_what_two_boxes_have_in_common() -> None:

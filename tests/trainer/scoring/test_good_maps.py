@@ -16,7 +16,7 @@ from device.inspection.localizer import above_level, boxes_by_evidence
 from trainer.data.dataset import Sample
 from trainer.scoring import good_maps
 from trainer.scoring.boxes import iou
-from trainer.scoring.good_maps import Seen
+from trainer.scoring.good_maps import ImageMap
 
 SIZE = Size(256, 256)
 CELLS = (32, 32)
@@ -24,13 +24,13 @@ FRAMING = Framing.of(SIZE, PreprocessSpec(SIZE, "stretch", "gray", 0))
 PLAIN = LocalizationSpec("otsu", 1, 5.0, 40.0, 0.0)
 
 
-def seen(evidence: np.ndarray, mask: Path | None = None) -> Seen:
+def seen(evidence: np.ndarray, mask: Path | None = None) -> ImageMap:
     label = int(mask is not None)
     sample = Sample("one.png", Path("one.png"), label, "kind", mask, "one", "train", "0" * 64, SIZE)
-    return Seen(sample, FRAMING, Checks(0.5, 100.0), evidence.astype(np.float32))
+    return ImageMap(sample, FRAMING, Checks(0.5, 100.0), evidence.astype(np.float32))
 
 
-def goods(edge: float = 0.0) -> list[Seen]:
+def goods(edge: float = 0.0) -> list[ImageMap]:
     rng = np.random.default_rng(0)
     maps = rng.normal(-6, 0.5, (20, *CELLS))
     maps[:, 0] += edge

@@ -10,7 +10,7 @@ from fixtures_network import CPU, POOLING, evidence_of
 
 from trainer.network.network import HEAD
 from trainer.training.checkpoint import Checkpoints
-from trainer.training.cross_validation import Course, Judged, Plan
+from trainer.training.cross_validation import CrossValidation, FoldedImages, TrainingPlan
 from trainer.training.learner import Learner, Phase, Teaching
 from trainer.training.logbook import Logbook
 
@@ -66,12 +66,14 @@ def make_learner(model):
 
 def course(model, make_learner, feed, folder, *, end_at=None, asked=None, **changed):
     start = [np.array(variable) for variable in model.variables]
-    plan = replace(Plan(PHASES, "ap", 3), **changed)
-    judged = Judged(LABELS, FOLDS, [WHOLE] * 24, POOLING)
+    plan = replace(TrainingPlan(PHASES, "ap", 3), **changed)
+    judged = FoldedImages(LABELS, FOLDS, [WHOLE] * 24, POOLING)
     recorded = Recorded(feed, [] if asked is None else asked, end_at)
     begun = np.zeros(24)
     checkpoints = Checkpoints(folder, "mark")
-    return Course(plan, judged, recorded, make_learner, [start] * 3, begun, checkpoints, Logbook(), "test")
+    return CrossValidation(
+        plan, judged, recorded, make_learner, [start] * 3, begun, checkpoints, Logbook(), "test"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_what_is_kept_gives_what_is_said_of_it(done, make_learner, feed):
         learner.begin(outcome.folds[fold])
         own = feed.part(fold == FOLDS)
         maps = learner.judge(list(own.judge()), 2)
-        found = Judged(LABELS, FOLDS, [WHOLE] * 24, POOLING).pooled(maps, own.only)
+        found = FoldedImages(LABELS, FOLDS, [WHOLE] * 24, POOLING).pooled(maps, own.only)
         np.testing.assert_allclose(found, outcome.pooled[fold == FOLDS], atol=1e-4)
 
 
@@ -146,8 +148,8 @@ def test_the_f1_can_choose(model, make_learner, feed, tmp_path):
 
 
 def test_a_plan_says_which_phase_an_epoch_is_of():
-    plan = Plan(PHASES, "ap", 3)
+    plan = TrainingPlan(PHASES, "ap", 3)
     assert [plan.at(epoch) for epoch in (1, 2, 3)] == [(0, True), (1, True), (1, False)]
-    assert Plan((replace(PHASES[0], epochs=0), PHASES[1]), "ap", 3).at(1) == (1, True)
+    assert TrainingPlan((replace(PHASES[0], epochs=0), PHASES[1]), "ap", 3).at(1) == (1, True)
     with pytest.raises(ValueError, match="epoch must be within 3"):
         plan.at(4)

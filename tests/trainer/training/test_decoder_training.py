@@ -8,7 +8,7 @@ import pytest
 from device.errors import TrainingError
 from device.image.geometry import Size
 from trainer.network.decoder import Normalization
-from trainer.training.decoder_training import Course, taught
+from trainer.training.decoder_training import DecoderSchedule, taught
 from trainer.training.lessons import Lesson
 
 CUT = "block_6_expand_relu"
@@ -38,7 +38,7 @@ def shown(decoder, fold: int) -> float:
 
 
 def test_a_fold_s_decoder_has_not_seen_its_fold():
-    course = Course(60, 5e-3, 0.3)
+    course = DecoderSchedule(60, 5e-3, 0.3)
     decoders = taught(map(lesson, range(60)), 2, (CUT,), Size(SIDE, SIDE), USUAL, course)
     assert len(decoders) == 3
     assert shown(decoders[2], 0) > 3
@@ -51,4 +51,4 @@ def test_a_loss_that_is_no_number_is_named():
     broken = lesson(0)
     broken.labels[0] = np.nan
     with pytest.raises(TrainingError, match=r"lower \[decoder\] learning_rate"):
-        taught([broken], 2, (CUT,), Size(SIDE, SIDE), USUAL, Course(2, 1e-3, 0.3))
+        taught([broken], 2, (CUT,), Size(SIDE, SIDE), USUAL, DecoderSchedule(2, 1e-3, 0.3))

@@ -13,7 +13,7 @@ from device.errors import TrainingError
 from device.inspection.detector import pool
 from trainer.network import network
 from trainer.network.network import block_of, scaled
-from trainer.recipes.finetune import Cached
+from trainer.recipes.finetune import CachedFeed
 from trainer.training.learner import Learner, Phase, Teaching, TopMean
 
 TEACHING = Teaching(POOLING, gamma=0.0, alpha=0.5, mask_weight=0.5)
@@ -97,7 +97,7 @@ def test_features_of_frozen_layers_teach_the_same(model, feed):
     phase = replace(PHASE, from_block=4)
     plain = Learner(model, phase, TEACHING, len(feed), CPU)
     cached = Learner(model, phase, TEACHING, len(feed), CPU, cached_from=4)
-    seen = Cached.of(feed, network.halves(model, 4)[0])
+    seen = CachedFeed.of(feed, network.halves(model, 4)[0])
     for one in (plain, cached):
         one.begin(variables(model))
     [[expected], [found]] = learn(plain, feed, 1), learn(cached, seen, 1)
