@@ -9,7 +9,8 @@
 
 A verdict is stored first (outbox.py) and deleted when the broker has acknowledged all of it (delivery.py).
 State is remembered, and published again on every connect (retained.py). What goes out, and what the broker
-answers: exchange.py. A subscriber may see a verdict twice, never in another order, and `event_id` tells.
+answers: exchange.py. How often and how loudly it is tried again: reconnect.py. A subscriber may see a verdict
+twice, never in another order, and `event_id` tells.
 
 Threads: the callers'; the outbox's, which stores; ours ("publisher"), which alone touches the connection and
 survives whatever goes wrong there; and that of the handlers (handlers.py).
@@ -18,10 +19,8 @@ survives whatever goes wrong there; and that of the handlers (handlers.py).
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,23 +41,16 @@ from device.mqtt.delivery import Delivery, DeliveryCounts
 from device.mqtt.exchange import TICK_S, Exchange
 from device.mqtt.handlers import Handler, Handlers
 from device.mqtt.message import Message, as_bytes
-from device.mqtt.reconnect import Pauses, Protocol, Versions
-from device.mqtt.retained import WATCHED, Retained
+from device.mqtt.reconnect import Outages, Pauses, Protocol, Versions
+from device.mqtt.retained import OwnTopics, Retained
 from device.mqtt.tls import tls_context
 from device.outbox.database import OutboxRow
 from device.outbox.outbox import Outbox
-from device.schemas import strict_json
 from device.system import process
-from device.system.loudness import Loudness
 
 log = logging.getLogger(__name__)
 
-FLAPS, FLAPPED_S = 6, 600.0  # so many connections lost within this time are no accident
-QUIET_AFTER = 3  # of them, each is not worth a line
-FLAP_PAUSE_S = 30.0
-_TAKEN_OVER = "taken over"  # in MQTT 5's reason for a disconnection
 FLUSH_S = 5.0  # how long stop() waits for what is stored, and again for its last word
-_LOUD_EVERY_S = 10.0  # connections that come and go are not worth more than a warning in this time
 
 
 class Publisher:
@@ -83,60 +75,41 @@ class Publisher:
         self._config = config
         self.client_id = config.client_id or own_client_id(state, station)
         self._root = f"{config.prefix}/{station}"
-        self._session_id = session_id
         self._outbox = Outbox(state, outbox.max_bytes, outbox.max_days * 86400, self._on_stored)
         self._delivery = Delivery(self._outbox, self._root, session_id, config.message_expiry_s)
         self._retained = Retained(self._root, session_id, birth)
         self._handlers = Handlers()
-        self._versions = Versions(config.protocol)
-        self._pauses = Pauses()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._bell = Bell()
-        self._exchange = Exchange(self.address, self._delivery, self._retained, self._pauses, self._complain)
-        self._complained = False
-        self._loud_s = -_LOUD_EVERY_S
-        self._losses: deque[tuple[float, str]] = deque(maxlen=FLAPS)  # when, why
-        self._loudness = Loudness()
-        self._rival_s = -FLAPPED_S  # when another station last bore our name
-        for name in WATCHED:
-            self._handlers.add(f"{self._root}/{name}", self._look_at_own, no_local=True)
-        self._away_since_s = time.monotonic()
+        self._own = OwnTopics(self._root, session_id, self._retained)
+        for topic in self._own.filters:
+            self._handlers.add(topic, self._look_at_own, no_local=True)
+        will = Will(f"{self._root}/status", "offline", session_id)
+        self._link = BrokerLink(
+            config, self.client_id, will, self._outbox, self._delivery, self._retained, self._handlers
+        )
         self._stored = 0  # the storing thread's
-        self._protocol: Protocol | None = None
-        self._stop_at_s: float | None = None
-        self._last_word = ""
 
     @property
     def address(self) -> str:
-        return f"{self._config.host}:{self._config.port}"
+        return self._link.address
 
     @property
     def connected(self) -> bool:
-        return self._protocol is not None
+        return self._link.protocol is not None
 
     @property
     def protocol(self) -> str | None:
         """The version of MQTT that is spoken now, "5" or "3.1.1"; None while there is no connection."""
-        return self._protocol
+        return self._link.protocol
 
     @property
     def flapping(self) -> str | None:
         """Why connections are lost again and again, or who else bears our name; None where all is well."""
-        if time.monotonic() - self._rival_s < FLAPPED_S:
-            return f"another station introduces itself as {self._root}: give one of the two another name"
-        lost = self._lost_lately()
-        if lost < FLAPS:
-            return None
-        why = self._losses[-1][1]
-        return (
-            f"{lost} connections or more were lost within {FLAPPED_S / 60:.0f} minutes, the last: {why}; is "
-            f"there another client {self.client_id}?"
-        )
+        return self._own.rival or self._link.flapping
 
     @property
     def refused_pictures(self) -> int:
         """How often something large and optional was too large for the broker."""
-        return self._exchange.refused_large
+        return self._link.exchange.refused_large
 
     @property
     def stored(self) -> int:
@@ -156,7 +129,7 @@ class Publisher:
         if self._config.tls is not None and self._config.tls.insecure:
             log.warning("broker %s: its certificate is not verified ([mqtt] insecure)", self.address)
         self._outbox.start()
-        self._thread.start()
+        self._link.start()
         self._handlers.start()
 
     def publish(self, verdict: Verdict) -> None:
@@ -169,22 +142,22 @@ class Publisher:
         `topic` is what follows <prefix>/<station>/, or the whole topic where it is `absolute`.
         """
         self._retained.set(self._whole(topic, absolute=absolute), as_bytes(payload))
-        self._bell.ring()
+        self._link.ring()
 
     def renew_birth(self) -> None:
         """Publish the birth message anew: another model is at work."""
         self._retained.renew_birth()
-        self._bell.ring()
+        self._link.ring()
 
     def repeat(self, topic: str) -> None:
         """Publish the state of one whole topic once more."""
         self._retained.renew(topic)
-        self._bell.ring()
+        self._link.ring()
 
     def repeat_state(self) -> None:
         """Publish status, birth and all state once more, as on a connect."""
         self._retained.repeat()
-        self._bell.ring()
+        self._link.ring()
 
     def send(
         self,
@@ -198,8 +171,8 @@ class Publisher:
         """Publish once, if the broker is there: dropped while it is away. `properties` by paho's names."""
         if self.connected:
             whole = self._whole(topic, absolute=absolute)
-            self._exchange.send(Message(whole, as_bytes(payload), qos, properties=properties))
-        self._bell.ring()
+            self._link.exchange.send(Message(whole, as_bytes(payload), qos, properties=properties))
+        self._link.ring()
 
     def subscribe(
         self, topic_filter: str, handler: Handler, *, absolute: bool = False, as_published: bool = False
@@ -209,11 +182,11 @@ class Publisher:
         `as_published`: see Connection.subscribe().
         """
         self._handlers.add(self._whole(topic_filter, absolute=absolute), handler, as_published=as_published)
-        self._bell.ring()
+        self._link.ring()
 
     def delivery(self) -> DeliveryCounts:
         """What became of the verdicts so far."""
-        return self._delivery.counts(self._exchange.refused_messages, self._protocol)
+        return self._delivery.counts(self._link.exchange.refused_messages, self._link.protocol)
 
     def stop(self, last_word: str) -> None:
         """Deliver what is stored, publish `last_word` ("stopped" or "offline") as the status, and disconnect.
@@ -221,18 +194,91 @@ class Publisher:
         Waits at most FLUSH_S for the acknowledgements, and as long for the last word; not at all where the
         broker is away. What is left stays in the outbox for the next start. A second call does nothing.
         """
-        if self._stop_at_s is not None or self._thread.ident is None:  # the second: start() failed
+        if not self._link.is_running:  # the second call, or start() failed
             return
-        self._last_word = last_word
-        self._stop_at_s = time.monotonic() + FLUSH_S
         self._handlers.stop()
-        self._bell.ring()
-        self._thread.join(2 * FLUSH_S + 1)
+        self._link.stop(last_word)
         self._outbox.stop()
         if waiting := self._outbox.stock().waiting:
             log.warning("broker %s: %d verdicts wait in the outbox for the next start", self.address, waiting)
 
-    # -- the publisher's thread
+    def _look_at_own(self, incoming: IncomingMessage) -> None:
+        """What one of our topics holds now, in the handlers' thread."""
+        topic, payload, kept = incoming.topic, incoming.payload, incoming.retained
+        if self._own.look(topic, payload, self._link.protocol, retained=kept):
+            self._link.ring()
+
+    def _on_stored(self, rows: list[OutboxRow]) -> None:
+        """The outbox has committed rows."""
+        self._stored += len(rows)
+        if rows:
+            self._retained.set(self._retained.last_topic, rows[-1].payload.encode())
+        self._link.ring()
+
+    def _whole(self, topic: str, *, absolute: bool) -> str:
+        return topic if absolute else f"{self._root}/{topic}"
+
+
+class BrokerLink:
+    """The way to the broker: one connection after the other, in a thread of its own, and what goes over it.
+
+    Of what is public, `protocol`, `flapping`, `ring()` and `exchange.send()` are for any thread.
+    """
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        client_id: str,
+        will: Will,
+        outbox: Outbox,
+        delivery: Delivery,
+        retained: Retained,
+        handlers: Handlers,
+    ) -> None:
+        self.address = f"{config.host}:{config.port}"
+        self.protocol: Protocol | None = None  # what is spoken now; None while there is no connection
+        self._config = config
+        self._client_id = client_id
+        self._will = will
+        self._outbox = outbox
+        self._delivery = delivery
+        self._retained = retained
+        self._handlers = handlers
+        self._versions = Versions(config.protocol)
+        self._pauses = Pauses()
+        self._outages = Outages(self.address, client_id)
+        self.exchange = Exchange(self.address, delivery, retained, self._pauses, self._outages.tell)
+        self._bell = Bell()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._stop_at_s: float | None = None
+        self._last_word = ""
+
+    @property
+    def flapping(self) -> str | None:
+        """Why connections are lost again and again; None where they are not."""
+        return self._outages.flapping
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not told to stop."""
+        return self._stop_at_s is None and self._thread.ident is not None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def ring(self) -> None:
+        """There is something to be sent."""
+        self._bell.ring()
+
+    def stop(self, last_word: str) -> None:
+        """Deliver what is stored, publish the last word, and disconnect; each takes FLUSH_S at most."""
+        self._last_word = last_word
+        self._stop_at_s = time.monotonic() + FLUSH_S
+        self._bell.ring()
+        self._thread.join(2 * FLUSH_S + 1)
+
+    # -- its thread
 
     def _run(self) -> None:
         """One connection after the other until stop(), whatever happens to each."""
@@ -241,23 +287,18 @@ class Publisher:
             try:
                 connection = self._connect()
             except BrokerError as error:
-                self._complain(str(error))
+                self._outages.tell(str(error))
             except Exception:
                 log.exception("fault while connecting; trying on")
             else:
                 self._attend(connection)
-            pause_s = self._pauses.next_s()
-            if (
-                self._lost_lately() >= FLAPS and _TAKEN_OVER in self._losses[-1][1]
-            ):  # each attempt throws the other out
-                pause_s = max(pause_s, FLAP_PAUSE_S * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pause_s = self._outages.pause_s(self._pauses.next_s())
             if self._stop_at_s is not None or self._rest(pause_s):
                 break
 
     def _connect(self) -> Connection:
         """A connection that the broker has accepted. Raises BrokerError."""
-        will = Will(f"{self._root}/status", "offline", self._session_id)
-        connection = Connection(self._config, self.client_id, self._versions.wanted, will)
+        connection = Connection(self._config, self._client_id, self._versions.wanted, self._will)
         try:
             connection.open()
         except ProtocolRefused:
@@ -276,48 +317,36 @@ class Publisher:
             self._part(connection)
         except BrokerError as error:
             if self._stop_at_s is None:
-                self._losses.append((time.monotonic(), str(error)))
-                self._complain(str(error))
-                self._exchange.lost()
+                self._outages.lost(str(error))
+                self.exchange.lost()
         except Exception:
             log.exception("fault in the delivery; it goes on with a new connection")
         finally:
             connection.abandon()
             self._versions.lost()
-            self._protocol = None
-            self._away_since_s = time.monotonic()
-            self._exchange.forget()
+            self.protocol = None
+            self._outages.begins()
+            self.exchange.forget()
 
     def _welcome(self, connection: Connection) -> None:
-        self._protocol = connection.protocol
+        self.protocol = connection.protocol
         self._handlers.all_unsubscribed()
         self._retained.repeat()
         self._delivery.connected()
-        away_s = time.monotonic() - self._away_since_s
-        waiting = self._outbox.stock().waiting
-        often = self._lost_lately() >= QUIET_AFTER and self._loudness.level("connected") == logging.DEBUG
-        log.log(
-            logging.DEBUG if often else logging.INFO,
-            "broker %s: connected after %.1f s, %d verdicts waiting; MQTT %s",
-            self.address,
-            away_s,
-            waiting,
-            connection.protocol,
-        )
+        self._outages.over(self._outbox.stock().waiting, connection.protocol)
         if self._versions.fell_back:
             log.warning("broker %s: does not speak MQTT 5; MQTT 3.1.1 is used", self.address)
-        self._complained = False
 
     def _serve(self, connection: Connection) -> None:
         """Deliver until stop(), and then until all is delivered or the time is up. Raises BrokerError."""
         while True:
             self._handlers.subscribe(connection)
             self._delivery.offer_refused()
-            self._exchange.hand_over(connection)
+            self.exchange.hand_over(connection)
             if self._stop_at_s is not None and (self._is_idle() or time.monotonic() >= self._stop_at_s):
                 return
-            connection.turn(self._exchange.patience_s, self._bell)
-            self._exchange.settle(connection)
+            connection.turn(self.exchange.patience_s, self._bell)
+            self.exchange.settle(connection)
             if connection.incoming:
                 self._handlers.pass_on(connection.incoming)
                 connection.incoming = []
@@ -327,14 +356,14 @@ class Publisher:
         end = time.monotonic() + FLUSH_S
         while connection.room <= 0 and time.monotonic() < end:
             connection.turn(TICK_S)
-        number = self._exchange.publish(connection, self._retained.last_word(self._last_word))
-        while self._exchange.is_under_way(number) and time.monotonic() < end:
+        number = self.exchange.publish(connection, self._retained.last_word(self._last_word))
+        while self.exchange.is_under_way(number) and time.monotonic() < end:
             connection.turn(TICK_S)
-            self._exchange.settle(connection)
+            self.exchange.settle(connection)
         connection.close()
 
     def _is_idle(self) -> bool:
-        return self._exchange.is_idle and self._outbox.stock().waiting == 0
+        return self.exchange.is_idle and self._outbox.stock().waiting == 0
 
     def _rest(self, seconds: float) -> bool:
         """Pause between two attempts. True when stop() ended the pause."""
@@ -342,55 +371,3 @@ class Publisher:
         while self._stop_at_s is None and (left_s := end - time.monotonic()) > 0:
             self._bell.wait(left_s)
         return self._stop_at_s is not None
-
-    def _complain(self, what: str) -> None:
-        """The first failure of an outage aloud, the rest quietly."""
-        now_s = time.monotonic()
-        often = self._lost_lately() >= QUIET_AFTER and self._loudness.level("lost") == logging.DEBUG
-        loud = not self._complained and not often and now_s - self._loud_s >= _LOUD_EVERY_S
-        if loud:
-            self._loud_s = now_s
-        level = logging.WARNING if loud else logging.DEBUG
-        log.log(level, "broker %s: %s; trying on", self.address, what)
-        self._complained = True
-
-    def _lost_lately(self) -> int:
-        """Connections lost within FLAPPED_S; FLAPS at most are remembered."""
-        now_s = time.monotonic()
-        return sum(now_s - lost_s < FLAPPED_S for lost_s, _ in tuple(self._losses))
-
-    # -- in any thread
-
-    def _look_at_own(self, incoming: IncomingMessage) -> None:
-        """What one of our topics holds: where somebody else wrote it, ours comes again."""
-        protocol = self._protocol
-        if not incoming.retained and self._is_of_another(incoming):
-            self._rival_s = time.monotonic()
-        if protocol is None or not self._retained.overwritten(incoming.topic, incoming.payload, protocol):
-            return
-        if protocol == "5":  # in 3.1.1 it may be our own, from a moment ago
-            # what the broker kept from before may as well be of our own earlier session
-            level = logging.DEBUG if incoming.retained else self._loudness.level(incoming.topic)
-            log.log(level, "%s: another client has written it", incoming.topic)
-        self._bell.ring()
-
-    def _on_stored(self, rows: list[OutboxRow]) -> None:
-        """The outbox has committed rows."""
-        self._stored += len(rows)
-        if rows:
-            self._retained.set(self._retained.last_topic, rows[-1].payload.encode())
-        self._bell.ring()
-
-    def _is_of_another(self, incoming: IncomingMessage) -> bool:
-        """Whether it is the birth of a session that is not ours."""
-        if incoming.topic != f"{self._root}/birth":
-            return False
-        try:
-            said = strict_json.parse(incoming.payload)
-        except ValueError:
-            return False
-        session = said.get("session_id") if isinstance(said, dict) else None
-        return session not in (None, self._session_id)
-
-    def _whole(self, topic: str, *, absolute: bool) -> str:
-        return topic if absolute else f"{self._root}/{topic}"

@@ -1,13 +1,25 @@
-"""When to try the broker again, and in which version of MQTT."""
+"""When to try the broker again, in which version of MQTT, and how loudly a loss of it is told."""
 
 from __future__ import annotations
 
+import logging
 import random
+import time
+from collections import deque
 from typing import Literal
+
+from device.system.loudness import Loudness
+
+log = logging.getLogger(__name__)
 
 Protocol = Literal["5", "3.1.1"]
 
 MIN_S, MAX_S = 1.0, 30.0
+FLAPS, FLAPPED_S = 6, 600.0  # so many connections lost within this time are no accident
+QUIET_AFTER = 3  # of them, each is not worth a line
+FLAP_PAUSE_S = 30.0
+_TAKEN_OVER = "taken over"  # in MQTT 5's reason for a disconnection
+_LOUD_EVERY_S = 10.0  # connections that come and go are not worth more than a warning in this time
 UNANSWERED_LIMIT = 2  # connections closed instead of answered, after which MQTT 3.1.1 is tried
 
 
@@ -70,3 +82,77 @@ class Versions:
     def lost(self) -> None:
         """A connection has ended: a fall-back that the broker did not ask for ends with it."""
         self._unanswered = 0
+
+
+class Outages:
+    """Connections that are lost: how loudly it is told, and whether it is too often to be an accident.
+
+    Of the publisher's thread; `flapping` from any.
+    """
+
+    def __init__(self, address: str, client_id: str) -> None:
+        """For the words: `address` of the broker, `client_id` of this client."""
+        self._address = address
+        self._client_id = client_id
+        self._losses: deque[tuple[float, str]] = deque(maxlen=FLAPS)  # when, why
+        self._away_since_s = time.monotonic()
+        self._told = False
+        self._loud_s = -_LOUD_EVERY_S
+        self._loudness = Loudness()
+
+    @property
+    def flapping(self) -> str | None:
+        """Why connections are lost again and again; None where they are not."""
+        lost = self._lately()
+        if lost < FLAPS:
+            return None
+        return (
+            f"{lost} connections or more were lost within {FLAPPED_S / 60:.0f} minutes, the last: "
+            f"{self._losses[-1][1]}; is there another client {self._client_id}?"
+        )
+
+    def lost(self, why: str) -> None:
+        """A connection that worked was lost."""
+        self._losses.append((time.monotonic(), why))
+        self.tell(why)
+
+    def tell(self, what: str) -> None:
+        """What keeps us from the broker: the first of an outage aloud, the rest quietly."""
+        now_s = time.monotonic()
+        often = self._is_often("lost")
+        loud = not self._told and not often and now_s - self._loud_s >= _LOUD_EVERY_S
+        if loud:
+            self._loud_s = now_s
+        log.log(logging.WARNING if loud else logging.DEBUG, "broker %s: %s; trying on", self._address, what)
+        self._told = True
+
+    def over(self, waiting: int, protocol: str) -> None:
+        """There is a connection; `waiting` verdicts are to be sent."""
+        log.log(
+            logging.DEBUG if self._is_often("connected") else logging.INFO,
+            "broker %s: connected after %.1f s, %d verdicts waiting; MQTT %s",
+            self._address,
+            time.monotonic() - self._away_since_s,
+            waiting,
+            protocol,
+        )
+        self._told = False
+
+    def begins(self) -> None:
+        """A connection has ended, whatever the reason."""
+        self._away_since_s = time.monotonic()
+
+    def pause_s(self, pause_s: float) -> float:
+        """Before the next attempt: longer where each throws another client out, and that one us."""
+        if self._lately() >= FLAPS and _TAKEN_OVER in self._losses[-1][1]:
+            return max(pause_s, FLAP_PAUSE_S * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        return pause_s
+
+    def _is_often(self, what: str) -> bool:
+        """Whether this is not worth a line any more."""
+        return self._lately() >= QUIET_AFTER and self._loudness.level(what) == logging.DEBUG
+
+    def _lately(self) -> int:
+        """Connections lost within FLAPPED_S; FLAPS at most are remembered."""
+        now_s = time.monotonic()
+        return sum(now_s - lost_s < FLAPPED_S for lost_s, _ in tuple(self._losses))

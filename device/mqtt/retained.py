@@ -6,12 +6,18 @@ somebody else has written in its place is published again, within REPAIR_S.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from device.mqtt.message import LARGE_BYTES, Message
+from device.schemas import strict_json
+from device.system.loudness import Loudness
 
+log = logging.getLogger(__name__)
+
+RIVAL_S = 600.0  # so long another station that bears our name is spoken of
 REPAIR_S = 5.0  # so often at most, whoever overwrites it
 WATCHED = ("status", "birth", "model", "health", "counters")
 _LAST_EVERY_S = 0.25  # how often inspection/last is published while a backlog is sent
@@ -136,3 +142,45 @@ class Retained:
         if topic == self._birth_topic:
             return self._birth(protocol).encode()
         return self._states[topic]
+
+
+class OwnTopics:
+    """What our topics hold at the broker: where somebody else has written it, ours is due again."""
+
+    def __init__(self, root: str, session_id: str, retained: Retained) -> None:
+        self.filters = tuple(f"{root}/{name}" for name in WATCHED)
+        self._root = root
+        self._session_id = session_id
+        self._retained = retained
+        self._loudness = Loudness()
+        self._rival_s = -RIVAL_S  # when another station last bore our name
+
+    @property
+    def rival(self) -> str | None:
+        """Who else bears our name, in words; None where nobody does."""
+        if time.monotonic() - self._rival_s >= RIVAL_S:
+            return None
+        return f"another station introduces itself as {self._root}: give one of the two another name"
+
+    def look(self, topic: str, payload: bytes, protocol: str | None, *, retained: bool) -> bool:
+        """Whether ours is due again. `retained`: it is what the broker kept; `protocol` None: it is away."""
+        if not retained and self._is_of_another(topic, payload):
+            self._rival_s = time.monotonic()
+        if protocol is None or not self._retained.overwritten(topic, payload, protocol):
+            return False
+        if protocol == "5":  # in 3.1.1 it may be our own, from a moment ago
+            # what the broker kept from before may as well be of our own earlier session
+            level = logging.DEBUG if retained else self._loudness.level(topic)
+            log.log(level, "%s: another client has written it", topic)
+        return True
+
+    def _is_of_another(self, topic: str, payload: bytes) -> bool:
+        """Whether it is the birth of a session that is not ours."""
+        if topic != f"{self._root}/birth":
+            return False
+        try:
+            said = strict_json.parse(payload)
+        except ValueError:
+            return False
+        session = said.get("session_id") if isinstance(said, dict) else None
+        return session not in (None, self._session_id)

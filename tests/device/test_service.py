@@ -185,7 +185,7 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     sent = [v.seq for v in verdicts(subscriber)]
     assert set(range(max(sent) + 1)) - set(sent) <= set(range(sent[0]))  # no gap after the last one before
     assert "0 waiting, 0 dropped" in station.log()
-    assert station.log().count(" WARNING device.mqtt.publisher: ") == 1
+    assert station.log().count(" WARNING device.mqtt.reconnect: ") == 1
 
 
 def test_without_any_broker_it_runs_on(make_station: MakeStation) -> None:

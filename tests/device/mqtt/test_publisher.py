@@ -19,7 +19,7 @@ from device.config import TlsConfig
 from device.errors import StorageError
 from device.mqtt import publisher as publishers
 from device.mqtt.connection import Connection
-from device.mqtt.publisher import Publisher
+from device.mqtt.publisher import BrokerLink, Publisher
 
 
 def test_every_topic_with_its_flags(
@@ -163,14 +163,14 @@ def test_a_fault_in_the_delivery_does_not_end_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     faults = iter([ZeroDivisionError("planted")])
-    welcome = Publisher._welcome
+    welcome = BrokerLink._welcome
 
-    def faulty(publisher: Publisher, connection: object) -> None:
+    def faulty(link: BrokerLink, connection: object) -> None:
         for fault in faults:
             raise fault
-        welcome(publisher, connection)
+        welcome(link, connection)
 
-    monkeypatch.setattr(Publisher, "_welcome", faulty)
+    monkeypatch.setattr(BrokerLink, "_welcome", faulty)
     publisher = make_publisher(broker.port)
     publisher.publish(verdict(1))
     subscriber.wait_payload(f"{ROOT}/inspection/last", verdict(1).to_json())

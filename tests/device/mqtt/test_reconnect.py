@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from device.mqtt.reconnect import MAX_S, MIN_S, UNANSWERED_LIMIT, Pauses, Versions
+import logging
+import time
+
+import pytest
+
+from device.mqtt.reconnect import (
+    FLAP_PAUSE_S,
+    FLAPPED_S,
+    FLAPS,
+    MAX_S,
+    MIN_S,
+    UNANSWERED_LIMIT,
+    Outages,
+    Pauses,
+    Versions,
+)
 
 
 def test_pauses_double_up_to_a_limit_and_are_jittered() -> None:
@@ -56,3 +71,28 @@ def test_what_a_person_has_set_is_not_changed() -> None:
         for _ in range(5):
             versions.unanswered()
         assert (versions.wanted, versions.fell_back, versions.may_fall_back) == (setting, False, False)
+
+
+def test_the_first_loss_of_an_outage_is_told_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    outages = Outages("broker:1883", "edgevision-press-4")
+    outages.lost("connection lost")
+    outages.tell("cannot be reached")
+    outages.over(waiting=3, protocol="5")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "INFO"]
+    assert "broker broker:1883: connected after 0.0 s, 3 verdicts waiting; MQTT 5" in caplog.text
+
+
+def test_losses_again_and_again_are_no_accident_until_they_are_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outages = Outages("broker:1883", "edgevision-press-4")
+    for _ in range(FLAPS):
+        assert outages.flapping is None
+        assert outages.pause_s(1.0) == 1.0
+        outages.lost("session taken over")
+    assert "is there another client edgevision-press-4?" in str(outages.flapping)
+    assert FLAP_PAUSE_S / 2 <= outages.pause_s(1.0) <= FLAP_PAUSE_S
+    later_s = time.monotonic() + FLAPPED_S
+    monkeypatch.setattr("device.mqtt.reconnect.time.monotonic", lambda: later_s)
+    assert outages.flapping is None

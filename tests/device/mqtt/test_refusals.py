@@ -19,7 +19,6 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from device.mqtt import delivery as delivery_module
-from device.mqtt import publisher as publisher_module
 from device.mqtt.publisher import Publisher
 
 Make = Callable[..., Publisher]
@@ -32,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of a real line are too long for a test."""
     monkeypatch.setattr("device.mqtt.reconnect.MIN_S", 0.05)
     monkeypatch.setattr("device.mqtt.reconnect.MAX_S", 0.1)
-    monkeypatch.setattr(publisher_module, "FLAP_PAUSE_S", 0.1)
+    monkeypatch.setattr("device.mqtt.reconnect.FLAP_PAUSE_S", 0.1)
     monkeypatch.setattr(delivery_module, "OFFER_EVERY_S", 0.2)
 
 
