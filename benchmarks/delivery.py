@@ -375,7 +375,7 @@ def away(folder: Path, number: int) -> dict[str, Any]:
         ng = seq % 20 == 0
         publisher.publish(replace(template, event_id=f"{template.session_id}-{seq:08d}", seq=seq,
                                   verdict="NG" if ng else "OK"))  # fmt: skip
-        while seq % 500 == 0 and len(publisher._outbox._handed) > 5000:  # noqa: SLF001 as fast as the disk goes
+        while seq % 500 == 0 and publisher.unstored > 5000:  # as fast as the disk goes
             time.sleep(0.001)
     stored_id = lambda: publisher._outbox.last_id  # noqa: SLF001, E731
     wait_for(lambda: stored_id() == number, "the last verdict on the disk", 600)

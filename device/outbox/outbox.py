@@ -19,7 +19,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,9 @@ from device.outbox.database import (
     OutboxRow,
     Refusal,
 )
+from device.outbox.recent import KEPT, RecentRows
 from device.outbox.storage import FILE_NAME, Storage
+from device.outbox.unstored import UnstoredQueue
 from device.system import process
 from device.system.clock import clock_synced
 
@@ -43,11 +45,9 @@ log = logging.getLogger(__name__)
 STOP_S = 10.0  # how long stop() waits for a disk that stands still
 SYNC_S = 1.0
 DELETE_S = 0.2  # after a kill, what was acknowledged so short a time before is delivered once more
-HAND_OVER_LIMIT = 10_000  # verdicts between put() and their commit: minutes of a disk that stands still
 
 _BATCH = 512  # verdicts of one commit
 _AGE_EVERY_S = 60.0
-_FRESH = 256  # committed rows that are kept in memory, so that live delivery reads nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,14 @@ class Outbox:
         self._unsynced_since_s: float | None = None  # this and the next: the storing thread's own
         self._age_checked_s = time.monotonic()
         self._changed = threading.Condition()  # guards all that follows
-        self._handed: deque[OutboxEntry] = deque()
-        self._handed_bytes = 0
+        self._handed = UnstoredQueue(self._path)
+        self._recent = RecentRows()
         self._before: Content | None = None  # what was stored when the storing thread took `_taken`
         self._taken: list[OutboxEntry] = []
         self._done: list[int] = []
         self._refusals: list[Refusal] = []
         self._offers_again = False
         self._offers = 0  # how often what was refused was due again
-        self._settled: set[int] = set()  # acknowledged or refused, and that is not committed yet
-        self._fresh: deque[OutboxRow] = deque(maxlen=_FRESH)
-        self._fetched_to = 0
-        self._dropped_unstored: Counter[str] = Counter()
-        self._is_overrun = False
         self._closing = False
 
     # -- for whoever makes verdicts
@@ -124,10 +119,7 @@ class Outbox:
             verdict.session_id, verdict.verdict, time.monotonic(), captured_s, verdict.to_json()
         )
         with self._changed:
-            if len(self._handed) >= HAND_OVER_LIMIT:
-                self._drop_handed()
-            self._handed.append(entry)
-            self._handed_bytes += entry.size_bytes
+            self._handed.add(entry)
             self._changed.notify()
 
     @property
@@ -148,12 +140,12 @@ class Outbox:
         """What is here now, what is on its way to the disk included."""
         with self._changed:
             content = self._storage.content
-            stored = content.rows.total() - content.refused - len(self._settled)
-            dropped = content.dropped + self._dropped_unstored
+            stored = content.rows.total() - content.refused - len(self._recent.settled)
+            dropped = content.dropped + self._handed.dropped
             taken = self._committing(content)
             return Stock(
                 waiting=max(0, stored) + len(self._handed) + len(taken),
-                waiting_bytes=content.size_bytes + self._handed_bytes + sum(e.size_bytes for e in taken),
+                waiting_bytes=content.size_bytes + self._handed.size_bytes + sum(e.size_bytes for e in taken),
                 refused=content.refused,
                 dropped={word: dropped[word] for word in LOSS_ORDER},
                 lost=content.lost,
@@ -177,35 +169,35 @@ class Outbox:
         """The id of the newest row that is stored, or ever was."""
         return self._storage.content.last_id
 
-    def next(self, after_id: int, limit: int = _FRESH) -> list[OutboxRow]:
+    def next(self, after_id: int, limit: int = KEPT) -> list[OutboxRow]:
         """The oldest rows after an id, in order, but for those that are acknowledged or refused.
 
         Empty when there are none, and when the database fails, which the storing thread then sees to.
         """
         with self._changed:
-            settled = set(self._settled)
-            fresh = [row for row in self._fresh if row.id > after_id]
-            is_next = bool(fresh) and fresh[0].id == after_id + 1
-        rows = fresh[:limit] if is_next else self._read(after_id, limit)
+            settled = set(self._recent.settled)
+            rows = self._recent.after(after_id, limit)
+        if rows is None:
+            rows = self._read(after_id, limit)
         with self._changed:
-            self._fetched_to = max([self._fetched_to, *(row.id for row in rows)])
+            self._recent.fetch(rows)
         return [row for row in rows if row.id not in settled]
 
     def rewind(self) -> None:
         """What was fetched is not under way any more, and may be dropped like all else."""
         with self._changed:
-            self._fetched_to = 0
+            self._recent.fetched_to = 0
 
     def done(self, row_id: int) -> None:
         """The broker has acknowledged all of a row: it goes with the next commit, or within DELETE_S."""
         with self._changed:
-            self._settled.add(row_id)
+            self._recent.settled.add(row_id)
             self._done.append(row_id)
 
     def refuse(self, refusal: Refusal) -> None:
         """The broker will not have a row: it is kept aside until the next start, or offer_again()."""
         with self._changed:
-            self._settled.add(refusal.row_id)
+            self._recent.settled.add(refusal.row_id)
             self._refusals.append(refusal)
             self._changed.notify()
 
@@ -230,14 +222,11 @@ class Outbox:
         with self._changed:
             self._changed.wait_for(self._is_urged, DELETE_S)
             ends = self._closing and not self._has_work()
-            changes = Changes(done=self._done, refusals=self._refusals, spared_up_to=self._fetched_to)
+            changes = Changes(done=self._done, refusals=self._refusals, spared_up_to=self._recent.fetched_to)
             self._done, self._refusals = [], []
             changes.offers_again, self._offers_again = self._offers_again, False
-            changes.dropped, self._dropped_unstored = self._dropped_unstored, Counter()
-            while self._handed and len(changes.entries) < _BATCH:
-                entry = self._handed.popleft()
-                self._handed_bytes -= entry.size_bytes
-                changes.entries.append(entry)
+            changes.dropped = self._handed.take_dropped()
+            changes.entries = self._handed.take(_BATCH)
             self._before, self._taken = self._storage.content, changes.entries
         now_s = time.monotonic()
         if now_s - self._age_checked_s >= _AGE_EVERY_S and clock_synced():
@@ -269,13 +258,10 @@ class Outbox:
         content = self._storage.content
         with self._changed:
             settled = {*changes.done, *(refusal.row_id for refusal in changes.refusals)}
-            self._settled -= settled
             self._offers += changes.offers_again
-            if settled:
-                self._fresh = deque((row for row in self._fresh if row.id not in settled), _FRESH)
-            self._fresh.extend(rows)
+            self._recent.commit(rows, settled)
             if content.dropped != dropped_before:
-                self._fresh.clear()  # a dropped row is not to be delivered from here
+                self._recent.clear()  # a dropped row is not to be delivered from here
         if changes.must_last:
             self._unsynced_since_s = None
         elif self._unsynced_since_s is None:
@@ -298,20 +284,6 @@ class Outbox:
         except sqlite3.Error as error:
             self._replace(error)
 
-    def _drop_handed(self) -> None:
-        """Make room in the hand-over queue by the loss rule. The condition is held."""
-        at, entry = min(enumerate(self._handed), key=lambda pair: pair[1].rank)  # the first of the lowest
-        del self._handed[at]
-        self._handed_bytes -= entry.size_bytes
-        self._dropped_unstored[entry.word] += 1
-        if not self._is_overrun:
-            self._is_overrun = True
-            log.warning(
-                "%s: the disk stands still, and %d verdicts wait for it: the oldest are dropped, OK first",
-                self._path,
-                HAND_OVER_LIMIT,
-            )
-
     def _read(self, after_id: int, limit: int) -> list[OutboxRow]:
         if after_id >= self._storage.content.last_id:  # asked without waiting for a commit that is under way
             return []
@@ -326,7 +298,7 @@ class Outbox:
     def _replace(self, error: sqlite3.Error) -> None:
         """The database failed: go on with another."""
         with self._changed:
-            self._fresh.clear()  # before the rows lie elsewhere: none of the old is delivered from here
+            self._recent.clear()  # before the rows lie elsewhere: none of the old is delivered from here
         self._storage.replace(error)
         self._on_stored([])
 

@@ -37,7 +37,7 @@ def test_what_is_done_does_not_come_again(make_outbox: Callable[..., Outbox]) ->
         outbox.done(row.id)
     assert stored(outbox) == list(range(4, 10))  # at once, whether it is deleted yet or not
     assert outbox.stock().waiting == 6
-    wait_for(lambda: not outbox._settled)
+    wait_for(lambda: not outbox._recent.settled)
     assert stored(outbox) == list(range(4, 10))  # and after its deletion
     outbox.stop()
     assert stored(make_outbox()) == list(range(4, 10))
@@ -98,7 +98,7 @@ def test_age_means_nothing_before_the_clock_is_set(
 def test_a_disk_that_stands_still_blocks_nobody_and_the_loss_is_counted(
     make_outbox: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outboxes, "HAND_OVER_LIMIT", 10)
+    monkeypatch.setattr("device.outbox.unstored.LIMIT", 10)
     outbox = make_outbox()
     with outbox._storage._in_use:  # the storing thread waits, as it does for a disk
         outbox.put(verdict(0))
