@@ -15,6 +15,7 @@ from device import __version__
 # Home Assistant knows two words for a status; `stopped` is not available either.
 _IS_AVAILABLE = "{{ 'online' if value == 'online' else 'offline' }}"
 _HAS_PROBLEM = "{{ {'init': None, 'ready': 'OFF'}.get(value_json.state, 'ON') }}"
+_DEFECT_AT = "{{ value_json.defects[0].ts if value_json.defects else None }}"
 _YIELD_PERCENT = (
     "{% set seen = value_json.ok + value_json.ng + value_json.marginal %}"
     "{{ (100 * value_json.ok / seen) | round(2) if seen else None }}"
@@ -95,6 +96,7 @@ def _sensors(root: str) -> dict[str, dict[str, Any]]:
             state_class="measurement",
             icon="mdi:percent",
         ),
+        "defect_at": _sensor("Last defect at", f"{root}/history", _DEFECT_AT, device_class="timestamp"),
         "health": _sensor(
             "Health",
             f"{root}/health",

@@ -125,7 +125,8 @@ def test_every_key_is_documented(message: dict[str, Any]) -> None:
 
 def test_every_entity_that_a_person_wants_is_there(message: dict[str, Any]) -> None:
     platforms = {name: entity["platform"] for name, entity in message["components"].items()}
-    sensors = ("verdict", "score", "ok", "ng", "marginal", "error", "yield", "health", "temperature", "model")
+    counts = ("ok", "ng", "marginal", "error", "yield")
+    sensors = ("verdict", "score", *counts, "defect_at", "health", "temperature", "model")
     others = {"problem": "binary_sensor", "picture": "image", "trigger": "button"}
     assert platforms == dict.fromkeys(sensors, "sensor") | others
 
