@@ -28,6 +28,7 @@ FILE = "calibration.json"
 MOST_CHANNELS = 256  # squares of int8 differences of so many add up to less than 2**24, exact in float32
 MOST_ITEMS = 65536
 MOST_LEVEL_SIDE = 64
+MOST_TOLERANCE = 0.2  # of golden scores: beyond it they would prove nothing
 BEYOND = 0.1  # of good images: their greatest cell lies above what is said to be reached
 LEAST_REACH = 1e-3  # above the usual, a logit: nothing is divided by 0
 SHARE = 0.4  # of the way from the usual to a peak, where no mask tells how far down a region goes
@@ -398,7 +399,8 @@ class GoldenSpec:
     vectors: tuple[GoldenVector, ...]
 
     def __post_init__(self) -> None:
-        _require(0 <= self.tolerance < 1, "golden.tolerance", "0 <= tolerance < 1", self.tolerance)
+        expected = f"0..{MOST_TOLERANCE}"
+        _require(0 <= self.tolerance <= MOST_TOLERANCE, "golden.tolerance", expected, self.tolerance)
         _require(bool(self.vectors), "golden.vectors", "one vector or more", self.vectors)
         names = [vector.file for vector in self.vectors]
         _require(len(set(names)) == len(names), "golden.vectors", "each file only once", names)

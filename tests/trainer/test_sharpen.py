@@ -28,7 +28,7 @@ MEMORY = make_memory(np.array([[-77]], np.int8), spread=8.0)
 def start(tiny_model: TinyModel, tmp_path: Path) -> Bundle:
     """It knows gray parts: what is darker is as strange to it as what is brighter."""
     [vector] = tiny_model.calibration.golden.vectors
-    golden = replace(tiny_model.calibration.golden, vectors=(replace(vector, score=1.0),), tolerance=0.9)
+    golden = replace(tiny_model.calibration.golden, vectors=(replace(vector, score=1.0),), tolerance=0.2)
     calibration = replace(tiny_model.calibration, memory=MEMORY.spec, golden=golden)
     files = {
         FILE: MEMORY.good.to_bytes(),

@@ -24,7 +24,7 @@ from device.bundle.bundle import (
     ScoreCalibration,
     Thresholds,
 )
-from device.bundle.calibration import SCHEMA_VERSION, FamiliarRanges
+from device.bundle.calibration import MOST_TOLERANCE, SCHEMA_VERSION, FamiliarRanges
 from device.image.frame import Frame, frame_from_file
 from device.inspection.checks import measure
 from device.inspection.detector import mean_evidence
@@ -47,7 +47,7 @@ SIGMA_SHARE = 0.06  # of the input's lesser side: the Gaussian that the differen
 SIGMA_LIMIT_PX = 100.0  # the device refuses a wider one
 DIFFERENCE_CUT = 24.0  # gray levels
 MAP_IMAGES = 200  # of either label: the drift reference and the regions are measured on them
-TOLERANCES = (0.002, 0.2)  # of golden scores, the least and the greatest
+TOLERANCES = (0.002, MOST_TOLERANCE)  # of golden scores, the least and the greatest
 
 
 def calibration(

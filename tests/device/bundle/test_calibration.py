@@ -309,6 +309,7 @@ def test_not_even_among_what_is_free() -> None:
         (("thresholds", "ng"), 1.5, "thresholds.ng: must be a number 0..1, got 1.5"),
         (("thresholds", "marginal"), 0.7, "thresholds.marginal: must be 0..0.6 (thresholds.ng), got 0.7"),
         (("localization", "cut"), "otso", 'localization.cut: must be a number or "otsu", got "otso"'),
+        (("golden", "tolerance"), 0.21, "golden.tolerance: must be a number 0..0.2, got 0.21"),
         (("golden", "vectors"), [], "golden.vectors: must be a list of 1 items or more, got []"),
         (("model_sha256"), "0" * 63, f'model_sha256: must be 64 lower-case hex digits, got "{"0" * 63}"'),
         (("created"), "2026-02-30T00:00:00Z", "created: must be an RFC 3339 time with its offset"),

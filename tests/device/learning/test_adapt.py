@@ -152,7 +152,7 @@ def test_a_memory_remembers_todays_parts_beside_the_old(
     memory = make_memory(np.array([[-60], [-61]], np.int8), centre=6.0, spread=2.0)
     draft = replace(tiny_model.calibration, memory=memory.spec, familiar=None)
     [vector] = draft.golden.vectors
-    golden = replace(draft.golden, vectors=(replace(vector, score=1.0),), tolerance=0.99)
+    golden = replace(draft.golden, vectors=(replace(vector, score=1.0),), tolerance=0.2)
     pooled = Reference(-3.0, 1.0)
     calibration = replace(draft, golden=golden, drift_reference=replace(draft.drift_reference, pooled=pooled))
     content = {FILE: memory.good.to_bytes()}

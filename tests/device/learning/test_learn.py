@@ -34,7 +34,7 @@ def write_starter(model: TinyModel, models: Path) -> Path:
     """A bundle with a memory: of black parts, which nobody makes here."""
     draft = replace(model.calibration, memory=SPEC)
     [vector] = draft.golden.vectors
-    golden = replace(draft.golden, vectors=(replace(vector, score=1.0),), tolerance=0.9)
+    golden = replace(draft.golden, vectors=(replace(vector, score=1.0),), tolerance=0.2)
     content = {FILE: MEMORY.good.to_bytes()}
     calibration = replace(draft, golden=golden)
     return make_bundle(models, "starter", model.content, calibration, {vector.file: model.golden}, content)
