@@ -277,12 +277,14 @@ def _review(options: argparse.Namespace) -> int:
     from device import config
     from device.archive import review
 
+    station = config.load(options.config)
     done = review.review(
-        config.load(options.config).state,
+        station.state,
         options.event_id,
         options.label,
         options.by or _login(),
         options.note,
+        most_pinned_bytes=station.archive.most_pinned_bytes,
     )
     before = f" (before: {done.previous.label}, by {done.previous.by})" if done.previous else ""
     print(f"{done.review.event_id}: {done.review.label}, by {done.review.by}{before}; {done.image} is kept")

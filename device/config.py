@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,8 @@ class CommandsConfig:
     enabled: bool = key(False)
     allow: tuple[str, ...] = key([], OneOf(COMMANDS), frozen)
     rate_hz: float = key(5.0, Within(0.01, 1000))
+    threshold_min: float = key(0.01, Within(0, 1))
+    threshold_max: float = key(0.99, Within(0, 1))
 
     @property
     def taken(self) -> tuple[str, ...]:
@@ -269,6 +272,11 @@ class ArchiveConfig:
     jpeg_quality: int = key(95, Within(1, 100))
     queue_bytes: int = key(6_000_000, Within(0, 1e10))
     publish_image_max_bytes: int = key(0, Within(1000, 1_000_000, or_zero=True))
+
+    @property
+    def most_pinned_bytes(self) -> int:
+        """What reviewed images may take, half of the quota: the rest is for what nobody has seen yet."""
+        return self.max_bytes // 2 or sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +383,9 @@ def load(path: Path) -> Config:
 def _conflicts(tables: Tables, folder: Path) -> list[str]:
     """What is legal key by key and cannot be together, and a password file that gives no password."""
     problems = _camera_conflicts(tables["camera"]) + _pin_conflicts(tables) + _unordered(tables["health"])
-    problems += _vote_conflicts(tables["verdict"]) + _name_conflicts(tables)
+    problems += (
+        _vote_conflicts(tables["verdict"]) + _command_conflicts(tables["commands"]) + _name_conflicts(tables)
+    )
     if tables["commands"]["enabled"] and not tables["commands"]["allow"]:
         problems.append("[commands] allow: must name one command or more where they are enabled, got []")
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
@@ -396,6 +406,12 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
 def _vote_conflicts(voting: dict[str, Any]) -> list[str]:
     needed, of = voting["votes_needed"], voting["votes_of"]
     return [f"[verdict] votes_needed: must be at most votes_of = {of}, got {needed}"] if needed > of else []
+
+
+def _command_conflicts(commands: dict[str, Any]) -> list[str]:
+    least, most = commands["threshold_min"], commands["threshold_max"]
+    told = f"[commands] threshold_min: must be at most threshold_max = {most:g}, got {least:g}"
+    return [told] if least > most else []
 
 
 def _camera_conflicts(camera: dict[str, Any]) -> list[str]:

@@ -75,6 +75,7 @@ class Bench:
             "evidence": random.normal(-6, 0.5),
             "score": random.normal(0.1, 0.02),
             "word": "OK",
+            "threshold": SOME_VERDICT.threshold,
             "sharpness": random.normal(0, 0.1),
             "warmth": random.normal(0, 0.05),
             "slope_x": random.normal(0, 0.01),
@@ -85,6 +86,7 @@ class Bench:
         return replace(
             SOME_VERDICT,
             verdict=found["word"],
+            threshold=found["threshold"],
             score=float(np.clip(found["score"], 0, 1)),
             checks=Checks(
                 float(np.clip(found["brightness"], 0, 1)), max(0.0, found["focus"]), found["evidence"], look
@@ -232,6 +234,7 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
         "warn",
         _linked(rejected_model=None),
     ),
+    "threshold_at_end": (_seen(5, threshold=0.99), "warn", _seen()),
     "broker_away": (_away, "warn", _linked(connected=True)),
     "broker_flapping": (_linked(flapping="again and again"), "alert", _linked(flapping=None)),
     "events_refused": (

@@ -144,16 +144,35 @@ def whole_id(folder: Path, text: str) -> str:
     return found[0]
 
 
-def pin(folder: Path, event_id: str) -> Path | None:
-    """Keep the image of an event for good; None where there is none. Raises OSError."""
+def pin(folder: Path, event_id: str, most_bytes: int = sys.maxsize) -> Path | None:
+    """Keep the image of an event for good; None where there is none. Raises OSError.
+
+    `most_bytes`: of all pinned images with their verdicts; the rest is for what nobody has seen yet. Raises
+    ReviewError where this one does not fit.
+    """
     if not folder.is_dir():
         return None
     with _locked(folder):
         image = find(folder, event_id)
-        if image is not None:
+        if image is not None and not image.with_suffix(PIN).exists():
+            if (pinned := _pinned_bytes(folder) + _picture_bytes(image)) > most_bytes:
+                raise ReviewError(
+                    f"{event_id}: reviewed images would take {pinned} bytes, and may take {most_bytes}, half "
+                    f"of [archive] max_bytes: export them, then remove the {PIN} of those that need not stay"
+                )
             image.with_suffix(PIN).touch()
             durable.sync_folder(image.parent)
     return image
+
+
+def _pinned_bytes(folder: Path) -> int:
+    pins = (path for day in _days(folder) for path in (folder / day).glob(f"*{PIN}"))
+    images = (path.with_suffix(suffix) for path in pins for suffix in IMAGES)
+    return sum(_picture_bytes(image) for image in images if image.exists())
+
+
+def _picture_bytes(image: Path) -> int:
+    return image.stat().st_size + _sidecar_bytes(image)
 
 
 class ImageStore:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
@@ -65,18 +66,21 @@ class ReviewResult:
     image: Path
 
 
-def review(state: Path, event_id: str, label: str, by: str, note: str = "") -> ReviewResult:
+def review(
+    state: Path, event_id: str, label: str, by: str, note: str = "", *, most_pinned_bytes: int = sys.maxsize
+) -> ReviewResult:
     """Record a word on an event whose image is in the archive of the `state` folder, and pin the image.
 
     `event_id`: or enough of it, see image_store.whole_id.
-    Raises ReviewError: a label that is none, an event without an image. StorageError: the disk.
+    `most_pinned_bytes`: see image_store.pin.
+    Raises ReviewError: a label that is none, an event without an image, no room. StorageError: the disk.
     """
     said = Review(event_id, label, by, note, clock.now())  # type: ignore[arg-type]  # it checks itself
     folder = state / image_store.FOLDER
     try:
         event_id = image_store.whole_id(folder, event_id)
         said = replace(said, event_id=event_id)
-        image = image_store.pin(folder, event_id)
+        image = image_store.pin(folder, event_id, most_pinned_bytes)
         if image is None:
             raise ReviewError(f"{event_id}: is not in {folder} any more")
         with _opened(state) as database:

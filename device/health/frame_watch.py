@@ -19,6 +19,7 @@ VIEW_EVERY_S = 1.0  # the camera's view is compared so often at most
 DIRT_RATIO, MUCH_DIRT_RATIO = 0.05, 0.3  # of the light that a place has lost
 DRIFT_EVERY_S = 1.0  # frames that follow each other closely are not independent: one in a second counts
 BLACK_RATIO = 0.02  # of white: a picture this dark is too dark whatever the calibration says
+ENDS = (0.01, 0.99)  # thresholds from here on outwards: next to everything is NG, or nothing is
 _SD_FLOORS = {"brightness": 0.01, "focus": 0.0, "score": 0.01, "evidence": 0.05}
 _SD_FLOOR_SHARES = {"brightness": 0.02, "focus": 0.05, "score": 0.0, "evidence": 0.0}  # of the mean
 
@@ -62,6 +63,7 @@ class FrameWatch:
         self._alarms.observe("camera_away", OK, str)
         self._alarms.observe("mode_changed", ALERT if mode_change else OK, lambda: str(mode_change))
         self._look_for_freezing(frame)
+        self._look_at_threshold(verdict.threshold)
         self._look_at_light(verdict)
         now_s = self._clock()
         if now_s >= self._view_due_s:
@@ -97,6 +99,12 @@ class FrameWatch:
         count = self._identical
         level = ALERT if limit and count >= limit else OK
         self._alarms.observe("frozen", level, lambda: f"{count} frames are identical")
+
+    def _look_at_threshold(self, threshold: float) -> None:
+        least, most = ENDS
+        level = OK if least < threshold < most else WARN
+        what = "next to nothing is NG" if threshold >= most else "next to everything is NG"
+        self._alarms.observe("threshold_at_end", level, lambda: f"{what}: the threshold is {threshold:.3f}")
 
     def _look_at_light(self, verdict: Verdict) -> None:
         checks = verdict.checks

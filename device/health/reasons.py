@@ -68,6 +68,9 @@ REASONS: dict[str, Reason] = {
     "score_drift": Reason("drift", 1, 1, "review recent pictures; new parts or light need new training"),
     "evidence_drift": Reason("drift", 1, 1, "review recent pictures; new parts or light need new training"),
     "model_rejected": Reason("model", 1, 1, "read why, mend the bundle and activate it again, or roll back"),
+    "threshold_at_end": Reason(
+        "model", 3, 3, "set thresholds that images confirm (trainer.threshold), or those of the bundle"
+    ),
     "broker_away": Reason("broker", 1, 1, "look at the network, the broker and its password"),
     "broker_flapping": Reason("broker", 1, 1, "give each station a name and client id of its own; read why"),
     "events_refused": Reason("broker", 1, 1, "mend the broker's access rules or size limit; read why"),

@@ -34,12 +34,14 @@ class StationActions:
         asked: VerdictRequests,
         swap: ModelSwap,
         override: ThresholdOverride,
+        threshold_range: tuple[float, float],
         *,
         models: Path,
         state: Path,
         repeat_state: Callable[[], None],
         reread_thresholds: Callable[[], None],
         picture_bytes: int,
+        most_pinned_bytes: int,
         send: Callable[[str, bytes], None],
         reviewed: Callable[[str, str], None],
         acknowledge: Callable[[str, str, str | None], bool],
@@ -53,11 +55,13 @@ class StationActions:
         self._asked = asked
         self._swap = swap
         self._override = override
+        self._threshold_range = threshold_range
         self._models = models
         self._state = state
         self._repeat_state = repeat_state
         self._reread_thresholds = reread_thresholds
         self._picture_bytes = picture_bytes
+        self._most_pinned_bytes = most_pinned_bytes
         self._send = send
         self._reviewed = reviewed
         self._acknowledge = acknowledge
@@ -83,6 +87,9 @@ class StationActions:
         return self._change_model(partial(store.rollback, self._models, begun=True))
 
     def set_threshold(self, ng: float | None, marginal: float | None) -> Change:
+        least, most = self._threshold_range
+        if ng is not None and not least <= ng <= most:
+            raise Refused(f"ng: must be {least:g}..{most:g} ([commands] threshold_min and _max), got {ng:g}")
         model, own = self._swap.running.model, self._swap.running.thresholds
         old = self._override.apply(model, own)
         if ng is None or marginal is None:
@@ -95,7 +102,7 @@ class StationActions:
         return Change(_content(old), _content(new))
 
     def review(self, event_id: str, label: str, by: str | None) -> Change:
-        reviewed = review(self._state, event_id, label, by or "")
+        reviewed = review(self._state, event_id, label, by or "", most_pinned_bytes=self._most_pinned_bytes)
         previous = reviewed.previous
         self._reviewed(event_id, label)
         return Change(None if previous is None else previous.label, label)

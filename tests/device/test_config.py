@@ -275,6 +275,8 @@ def test_more_votes_cannot_be_needed_than_there_are(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, "[verdict]\nvotes_needed = 3\nvotes_of = 2\n")
     assert problem.endswith("[verdict] votes_needed: must be at most votes_of = 2, got 3")
     assert load(tmp_path, "[verdict]\nvotes_needed = 2\nvotes_of = 2\n").verdict.votes_of == 2
+    [problem] = problems(tmp_path, "[commands]\nthreshold_min = 0.6\nthreshold_max = 0.5\n")
+    assert problem.endswith("[commands] threshold_min: must be at most threshold_max = 0.5, got 0.6")
 
 
 def test_no_station_is_called_as_a_user_of_the_broker_with_other_rights(tmp_path: Path) -> None:

@@ -49,6 +49,20 @@ def test_a_word_is_recorded_and_the_image_pinned(state: Path) -> None:
     assert reviews(state) == {"a-1": done.review}
 
 
+def test_reviewed_images_leave_room_for_others(state: Path) -> None:
+    """What nobody has seen yet is kept, however much is reviewed; who has a word already may say another."""
+    most = 6 * SIZE // 2
+    store = opened(state / "archive", Quotas(2 * most, 90, 0))
+    for number in range(3):
+        review(state, f"a-{number}", "ng", "Eve", most_pinned_bytes=most)
+    with pytest.raises(ReviewError, match=r"half of \[archive\] max_bytes: export them"):
+        review(state, "a-3", "ng", "Eve", most_pinned_bytes=most)
+    review(state, "a-0", "ok", "Ada", most_pinned_bytes=most)
+    assert list(reviews(state)) == ["a-0", "a-1", "a-2"]
+    for number in range(20):
+        assert store.put(picture(f"b-{number}")) is None
+
+
 def test_the_last_word_counts_and_the_first_is_not_lost(state: Path) -> None:
     first = review(state, "a-1", "ng", "Ada").review
     review(state, "a-2", "ok", "Ada")

@@ -68,11 +68,13 @@ def bench(tiny_model: TinyModel, tmp_path: Path) -> Iterator[Bench]:
         VerdictRequests(),
         swap,
         ThresholdOverride(tmp_path / "state"),
+        (0.05, 0.9),
         models=models,
         state=tmp_path / "state",
         repeat_state=lambda: asked.append("state"),
         reread_thresholds=lambda: asked.append("thresholds"),
         picture_bytes=20_000,
+        most_pinned_bytes=10**9,
         send=lambda topic, payload: asked.append(topic),
         reviewed=lambda event_id, label: asked.append(f"{event_id} is {label}"),
         acknowledge=lambda role, reason, by: (role, reason) == ("disk", "disk_low"),
@@ -134,6 +136,14 @@ def test_thresholds_are_set_and_taken_back(bench: Bench) -> None:
     assert bench.actions.set_threshold(0.7, 0.4).content() == {"old": own, "new": given}
     assert bench.actions.set_threshold(None, None).content() == {"old": given, "new": own}
     assert bench.asked == ["thresholds", "thresholds"]
+
+
+@pytest.mark.parametrize("ng", [0.0, 0.04, 0.91, 1.0])
+def test_a_threshold_at_which_everything_would_be_ok_or_nothing_is_refused(bench: Bench, ng: float) -> None:
+    with pytest.raises(Refused, match=rf"ng: must be 0\.05\.\.0\.9 \(\[commands\].*, got {ng:g}"):
+        bench.actions.set_threshold(ng, 0.0)
+    assert bench.actions.set_threshold(0.9, 0.0).content()["new"]["ng"] == 0.9
+    assert bench.asked == ["thresholds"]
 
 
 def test_a_rebirth_asks_for_all_state(bench: Bench) -> None:
