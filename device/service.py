@@ -87,7 +87,8 @@ def run(config: Config) -> None:
     end_process_on_thread_fault()
     process.prepare()
     with StopSignal() as stop:
-        camera = reopened(make_camera(config.camera, stop.wait), config.camera)
+        camera = make_camera(config.camera, stop.wait, lambda: service.white_level)  # once it reads
+        camera = reopened(camera, config.camera)
         service = Service(config, stop, camera, make_trigger(config.trigger))
         service.start()
         close_log(config)
@@ -187,6 +188,11 @@ class Service:
         log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
         log.info("runtime %s, camera %s", self._pipeline.runtime, self._capture.name)
         log.info("broker %s as client %s", self._publisher.address, self._publisher.client_id)
+
+    @property
+    def white_level(self) -> int | None:
+        """Of images of more than 8 bits, by the bundle at work."""
+        return self._pipeline.white_level
 
     @property
     def losses(self) -> Losses:

@@ -59,7 +59,10 @@ def aim(config: Config, options: AimOptions) -> int:
     require_free_camera(config, beside=options.beside)
     pipeline = _pipeline(config)
     with StopSignal() as stop:
-        viewfinder = Viewfinder(config.camera, lambda camera: make_camera(camera, stop.wait), pipeline)
+        white_level = pipeline.white_level if pipeline else None
+        viewfinder = Viewfinder(
+            config.camera, lambda camera: make_camera(camera, stop.wait, lambda: white_level), pipeline
+        )
         desk = Desk(config, viewfinder)
         server = _server(options, desk)
         viewfinder.start()

@@ -10,6 +10,12 @@ from device.camera.faults import FaultScript
 from device.config import CameraConfig
 from device.image.frame import Frame
 
+WhiteLevel = Callable[[], int | None]  # of more than 8 bits, what becomes 255; None: not known
+
+
+def no_white_level() -> None:
+    """Nobody knows it."""
+
 
 class Camera(Protocol):
     """A source of frames. Every wait is bounded; no call returns an old frame in place of a missing one.
@@ -45,9 +51,12 @@ class Camera(Protocol):
         """Release the source. May be called at any time, and twice."""
 
 
-def make_camera(config: CameraConfig, wait: Callable[[float], object]) -> Camera:
+def make_camera(
+    config: CameraConfig, wait: Callable[[float], object], white_level: WhiteLevel = no_white_level
+) -> Camera:
     """The camera that is configured. `wait(seconds)` is how it waits, so that a signal can cut it short.
 
+    `white_level`: of the bundle at work, asked at each image of a replay; cameras give 8 bits.
     Each kind is imported when it is chosen: the others need what this machine may not have.
     """
     if config.kind == "opencv":
@@ -61,4 +70,4 @@ def make_camera(config: CameraConfig, wait: Callable[[float], object]) -> Camera
     from device.camera.replay import ReplayCamera
 
     script = FaultScript(config.faults, config.fault_seed)
-    return ReplayCamera(Path(config.source), config.rate_hz, config.loop, wait, script)
+    return ReplayCamera(Path(config.source), config.rate_hz, config.loop, wait, script, white_level)

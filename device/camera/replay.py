@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from device.camera.camera import WhiteLevel, no_white_level
 from device.camera.faults import Fault, FaultScript
 from device.camera.video import Video, open_stream
 from device.errors import FrameError
@@ -64,6 +65,7 @@ class ReplayCamera:
     by the monotonic clock without catching up on a late one; 0 gives them as fast as they are read. `loop`:
     begin again at the end (a folder is listed afresh). `wait`: how to wait, in seconds. `faults`: what goes
     wrong with which frame; they are counted from 0 as the source gives them, also round a loop.
+    `white_level`: asked at each image, which may have more than 8 bits.
 
     Frame.path is the file's path from the folder (an image: its name; a video: name#index, counted from 0).
     """
@@ -75,12 +77,14 @@ class ReplayCamera:
         loop: bool = False,
         wait: Callable[[float], object] = time.sleep,
         faults: FaultScript | None = None,
+        white_level: WhiteLevel = no_white_level,
     ) -> None:
         self._source = source
         self._period_s = 1 / rate_hz if rate_hz else 0.0
         self._loop = loop
         self._wait = wait
         self._faults = faults or FaultScript()
+        self._white_level = white_level
         self._current = _NOTHING
         self._fault_of = -1  # the frame that it is about
         self.dropped = 0
@@ -188,10 +192,17 @@ class ReplayCamera:
         except OSError as error:
             raise FrameError(f"{source}: cannot be read: {error.strerror}") from None
         if stat.S_ISDIR(mode):
-            return _of_images(image_files(source))
+            return self._of_images(image_files(source))
         if source.suffix.lower() in IMAGE_SUFFIXES:
-            return _of_images([source])
+            return self._of_images([source])
         return _of_video(source, _open_video(source))
+
+    def _of_images(self, files: list[Path]) -> Iterator[_Shot]:
+        for file in files:
+            yield _Shot(file.name, partial(self._read, file))
+
+    def _read(self, file: Path) -> tuple[Pixels, str]:
+        return read_image(file, self._white_level())
 
 
 def _with_fault(
@@ -207,11 +218,6 @@ def _with_fault(
         resized = cv2.resize(image, (fault.size.width, fault.size.height), interpolation=cv2.INTER_AREA)
         return np.asarray(resized, np.uint8), None
     return image, sha256
-
-
-def _of_images(files: list[Path]) -> Iterator[_Shot]:
-    for file in files:
-        yield _Shot(file.name, partial(read_image, file))
 
 
 def _open_video(source: Path) -> Video:

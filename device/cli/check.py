@@ -123,7 +123,7 @@ def check(config_path: Path) -> int:
         report.skip("model", "bundle")
     else:
         report.attempt("model", lambda: _open_pipeline(loaded, opened), _pipeline_found)
-    seen = report.attempt("camera", lambda: _try_camera(loaded), lambda found: found[0])
+    seen = report.attempt("camera", lambda: _try_camera(loaded, opened), lambda found: found[0])
     if opened is None or seen is None:
         report.skip("region", "bundle" if opened is None else "camera")
     else:
@@ -223,9 +223,10 @@ def _pipeline_found(pipeline: Pipeline) -> str:
     return f"{pipeline.model.id} on {pipeline.runtime}, the golden images give their scores"
 
 
-def _try_camera(loaded: Config) -> tuple[str, Size]:
+def _try_camera(loaded: Config, opened: bundle.Bundle | None) -> tuple[str, Size]:
     """What there is to say of it, and the size of its frames."""
-    camera = make_camera(loaded.camera, time.sleep)
+    white_level = opened.calibration.preprocess.white_level if opened else None
+    camera = make_camera(loaded.camera, time.sleep, lambda: white_level)
     camera.open()
     try:
         frame = camera.read(loaded.camera.timeout_s)

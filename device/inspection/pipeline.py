@@ -111,9 +111,14 @@ class Pipeline:
     def thresholds(self) -> Thresholds:
         return self._thresholds
 
+    @property
+    def white_level(self) -> int | None:
+        """Of images of more than 8 bits, the level that becomes 255."""
+        return self.bundle.calibration.preprocess.white_level
+
     def read(self, path: str | Path, seq: int) -> Frame:
         """The image in a file as a frame, with more than 8 bits as the bundle says. Raises FrameError."""
-        return frame_from_file(path, seq, self.bundle.calibration.preprocess.white_level)
+        return frame_from_file(path, seq, self.white_level)
 
     def predict(self, frame: Frame) -> tuple[ModelInput, Prediction]:
         """What the model saw of a frame and what it said. Raises InterpreterError."""

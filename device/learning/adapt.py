@@ -142,7 +142,7 @@ def adapt(config: Config, wanted: AdaptOptions) -> int:
     folder = wanted.images
     if folder is None:
         folder = config.state / "adapted" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        if not learn.collect(config, wanted.plan, folder, way.measure):
+        if not learn.collect(config, wanted.plan, folder, way.measure, before):
             learn.say(f"interrupted; go on with what is there: --images {folder}")
             return learn.INTERRUPTED
     rate, moved = way.learn(image_files(folder)[:MOST_PARTS], wanted)

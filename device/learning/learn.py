@@ -134,7 +134,7 @@ def learn(config: Config, wanted: LearnOptions) -> int:
     folder = wanted.images
     if folder is None:
         folder = config.state / "learned" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        if not collect(config, wanted.plan, folder, teacher.sight.measure):
+        if not collect(config, wanted.plan, folder, teacher.sight.measure, starter):
             say(f"interrupted; go on with what is there: --images {folder}")
             return INTERRUPTED
     seen = teacher.look(image_files(folder))
@@ -166,8 +166,14 @@ def require_place(models: Path, config: Config) -> None:
 # ---- frames
 
 
-def collect(config: Config, plan: CollectionPlan, folder: Path, look: Callable[[Frame], Checks]) -> bool:
-    """Good frames from the camera into the folder. False where it was told to stop.
+def collect(
+    config: Config,
+    plan: CollectionPlan,
+    folder: Path,
+    look: Callable[[Frame], Checks],
+    bundle: bundles.Bundle,
+) -> bool:
+    """Good frames from the camera into the folder, read as the bundle says. False where it was told to stop.
 
     Raises EdgeVisionError.
     """
@@ -178,7 +184,8 @@ def collect(config: Config, plan: CollectionPlan, folder: Path, look: Callable[[
     say(f"good frames go to {folder}; Ctrl-C keeps them")
     with StopSignal() as stop:
         collection = Collection(plan, Fitness(config.health), folder, look, stop, Teller())
-        collection.run(make_camera(config.camera, stop.wait), make_trigger(config.trigger), timeout_s)
+        camera = make_camera(config.camera, stop.wait, lambda: bundle.calibration.preprocess.white_level)
+        collection.run(camera, make_trigger(config.trigger), timeout_s)
         if collection.refused:
             say(f"refused: {', '.join(f'{n} {why}' for why, n in collection.refused.most_common())}")
         return not stop.requested

@@ -31,7 +31,6 @@ from device.bundle.calibration import Calibration, DriftReference
 from device.camera.replay import image_files
 from device.config import Config
 from device.errors import ConfigError, DataError, FrameError
-from device.image.frame import Frame, frame_from_file
 from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
 from device.learning.collect import CollectionPlan, Fitness
@@ -78,7 +77,7 @@ def retake(config: Config, options: RetakeOptions) -> int:
     folder = options.images
     if folder is None:
         folder = config.state / "learned" / f"retake-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        if not collect(config, options.plan, folder, lambda frame: pipeline.prepare(frame).checks):
+        if not collect(config, options.plan, folder, lambda one: pipeline.prepare(one).checks, bundle):
             say(f"interrupted; go on with what is there: --images {folder}")
             return INTERRUPTED
     good = look(pipeline, image_files(folder), Fitness(config.health))
@@ -156,7 +155,7 @@ def _pipeline(bundle: Bundle, config: Config) -> Pipeline:
 def _look_at(pipeline: Pipeline, path: Path, fitness: Fitness) -> GoodFrame | str:
     """One picture, or why it is left out."""
     try:
-        frame: Frame = frame_from_file(path, 0)
+        frame = pipeline.read(path, 0)
     except FrameError as error:
         return str(error)
     prepared = pipeline.prepare(frame)

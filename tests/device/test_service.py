@@ -12,10 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber, free_port
+from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY, ROOT, Station, errors, run_device
 
 from device import config, service
@@ -55,6 +59,21 @@ def test_a_finite_source_is_inspected_published_and_ends_with_0(
     assert subscriber.payloads(f"{ROOT}/inspection/last")[-1] == subscriber.payloads(f"{ROOT}/inspection")[-1]
     assert "verdicts in all: 4 OK, 1 NG, 0 MARGINAL, 1 ERROR" in station.log()
     assert "0 waiting, 0 dropped, 0 refused, 0 lost" in station.log()
+
+
+def test_images_of_12_bits_are_judged_as_the_bundle_says(
+    broker: Broker, subscriber: Subscriber, make_station: MakeStation, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    preprocess = replace(tiny_model.calibration.preprocess, white_level=4080)
+    tiny_model.write(tmp_path / "deep", preprocess=preprocess)
+    station = make_station(broker.port, "ono")
+    for path in station.images.iterdir():
+        cv2.imwrite(str(path), np.uint16(cv2.imread(str(path))) * 16)
+    station.bundle = tmp_path / "deep"
+    station.configure()
+    assert station.start().wait(DEADLINE_S) == 0
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    assert words(subscriber) == ["OK", "NG", "OK"]
 
 
 ROI = "[inspection]\nroi = [[[64, 0], [{}, 0], [{}, 96], [64, 96]]]"

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from device.errors import DataError, StorageError
-from device.image.frame import read_image
+from device.image.frame import read_levels
 from device.image.geometry import Size
 from device.system import durable
 from trainer.labelling.drawn import Drawing
@@ -129,7 +129,7 @@ def _read(folder: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 def _picture(folder: Path, row: Mapping[str, str]) -> Picture:
     path = folder / row["path"]
-    image, _ = read_image(path)
+    image, _ = read_levels(path)
     said = _verdict(folder / VERDICTS / f"{path.stem}.json")
     score, threshold = said.get("score"), said.get("threshold")
     known = isinstance(score, int | float) and isinstance(threshold, int | float)
@@ -163,7 +163,7 @@ def _suggestions(said: Mapping[str, Any]) -> list[Suggestion]:
 def _require_size(folder: Path, drawing: Drawing) -> None:
     if drawing.size is None:
         return
-    image, _ = read_image(folder / drawing.name)
+    image, _ = read_levels(folder / drawing.name)
     if image.shape[:2] != (drawing.size.height, drawing.size.width):
         raise DataError(
             f"{drawing.name}: was drawn into at {drawing.size.width}x{drawing.size.height} px, and has "

@@ -223,6 +223,19 @@ def test_the_configured_camera_is_made(tmp_path: Path) -> None:
     assert camera.read(1.0) is None
 
 
+def test_an_image_of_16_bits_is_read_as_the_bundle_at_work_says(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        assert cv2.imwrite(str(tmp_path / name), np.full((24, 32), 2000, np.uint16))
+    (tmp_path / "config.toml").write_text('[camera]\nsource = "."\n')
+    settings = config.load(tmp_path / "config.toml").camera
+    levels = iter((4000, 8000))
+    first, second = read_all(make_camera(settings, time.sleep, lambda: next(levels)))
+    assert (int(first.image.max()), int(second.image.max())) == (128, 64)
+    unknown, _ = read_all(make_camera(settings, time.sleep))
+    assert isinstance(unknown, BadFrame)
+    assert "which level is white is not known" in str(unknown)
+
+
 def test_a_folder_that_vanishes_in_a_loop_ends_it(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

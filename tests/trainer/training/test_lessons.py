@@ -47,6 +47,14 @@ def test_every_fold_gives_as_many_of_both_labels(samples, int8_backbone):
     assert lesson.cells.shape == (8, 8, 8, 1)
 
 
+def test_images_of_more_than_8_bits_are_scaled_as_the_input_says(samples, int8_backbone):
+    plain = Exercises(samples, gray_input(), ROOM).of(0)[0]
+    for sample in samples:
+        cv2.imwrite(str(sample.path), cv2.imread(str(sample.path)).astype(np.uint16) * 16)
+    deep = Exercises(samples, replace(gray_input(), white_level=4080), ROOM).of(0)[0]
+    assert (plain == deep).all()
+
+
 def test_the_truth_is_known_of_good_images_and_of_masks(samples, int8_backbone):
     found = list(lessons(samples, int8_backbone).taught(6))
     labels = np.concatenate([lesson.labels[:, 0] for lesson in found])
