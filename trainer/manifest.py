@@ -3,8 +3,8 @@
     python -m trainer.manifest PATH [--format F] > manifest.csv
 
 Of a folder whose names do not say which images are good, every image is listed without a label, for you to
-fill in. Paths are relative to the folder of the file that is written. What is not clear goes to standard
-error.
+fill in; with one where the names of all images say it (good_001.jpg, bad_001.jpg). Paths are relative to the
+folder of the file that is written. What is not clear goes to standard error.
 Exit codes are those of device.errors, 130 after Ctrl-C. docs/guide/data.md has the columns.
 """
 
@@ -53,7 +53,10 @@ def _entries(path: Path, layout: str) -> Sequence[Entry]:
         if not entries:
             raise
         log.warning("%s", unclear)
-        log.warning("the column label is empty where nothing is said: 0 or good, 1 or bad")
+        if any(entry.label is None for entry in entries):
+            log.warning("the column label is empty where nothing is said: 0 or good, 1 or bad")
+        else:
+            log.warning("the column label is by the names of the images: look at it")
         return entries
     _warn((*listing.notes, *listing.problems))
     return listing.entries

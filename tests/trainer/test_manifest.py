@@ -59,6 +59,16 @@ def test_an_ambiguous_folder_is_listed_without_a_label(tmp_path):
     assert found == {"good/0.png": "0", "bad/0.png": "1", "unsorted/0.png": ""}
 
 
+def test_the_names_of_all_images_may_say_it(tmp_path, caplog):
+    for number, name in enumerate(("good_1", "good_2", "bad_1")):
+        write_image(tmp_path / f"{name}.png", number)
+    found = rows(manifest(tmp_path, "auto", tmp_path))
+    assert [row["label"] for row in found] == ["1", "0", "0"]
+    assert "by the names of the images: look at it" in caplog.text
+    write_image(tmp_path / "DSC_3.png", 3)
+    assert {row["label"] for row in rows(manifest(tmp_path, "auto", tmp_path))} == {""}
+
+
 def test_a_folder_without_images_is_an_error(tmp_path):
     with pytest.raises(DataError, match="found nothing"):
         manifest(tmp_path, "auto", tmp_path)

@@ -25,6 +25,7 @@ from trainer.layouts.words import (
     Part,
     Split,
     is_bare,
+    is_number,
     label_of,
     part_of,
     says_images,
@@ -86,9 +87,12 @@ def read_folders(inventory: Inventory) -> Listing:
 
 
 def unlabelled(inventory: Inventory) -> tuple[Entry, ...]:
-    """Every image with its mask, and with a label where its own folder says one."""
+    """Every image with its mask, and with a label where its folder says one, or where the names of all do."""
     images, masks = apart(inventory.images)
     labels = {image: _own_label(image.folders) for image in images}
+    by_name = {image: None if is_number(image.stem) else label_of(image.stem) for image in images}
+    if set(labels.values()) == {None} and set(by_name.values()) == {0, 1}:
+        labels = by_name
     found, _ = assigned(list(labels.items()), masks)
     return tuple(
         _entry(image, label, "", found.get(image, ()), "unassigned") for image, label in labels.items()
@@ -135,7 +139,7 @@ class _Folders:
 
     def __init__(self, folders: Iterable[Folders]) -> None:
         self._nodes = {folder[:end] for folder in set(folders) for end in range(1, len(folder) + 1)}
-        self._labels = self._without_containers(self._labelled())
+        self._labels = self._without_containers(self._require_no_contradiction(self._labelled()))
         self._good = {self._product(node) for node, label in self._labels.items() if label == 0}
         self._bare = {
             self._product(node) for node, label in self._labels.items() if label == 1 and is_bare(node[-1])
@@ -211,8 +215,10 @@ class _Folders:
                 and Place.of(folders[:-1]).folders in self._good
             )
             if in_part or label_of(folders[-1]) is not None:
-                read = ", ".join(sorted(IMAGE_SUFFIXES))
-                raise DataError(f"{inventory.root / name}: an empty class: no {read} file in it")
+                read, others = ", ".join(sorted(IMAGE_SUFFIXES)), inventory.not_read(folders)
+                raise DataError(
+                    f"{inventory.root / name}: an empty class: " + (others or f"no {read} file in it")
+                )
 
     def _labelled(self) -> dict[Folders, int]:
         labels: dict[Folders, int] = {}
@@ -222,6 +228,17 @@ class _Folders:
         for parent, names in children.items():
             for name, label in _labels_beside(names).items():
                 labels[(*parent, name)] = label
+        return labels
+
+    @staticmethod
+    def _require_no_contradiction(labels: dict[Folders, int]) -> dict[Folders, int]:
+        """The same. Raises Unclear for "bad/good", with nothing but good ones below a plain `bad`."""
+        for node, label in labels.items():
+            below = [one for one in labels if one != node and one[: len(node)] == node]
+            if is_bare(node[-1]) and below and all(labels[one] != label for one in below):
+                raise Unclear(
+                    f"{'/'.join(below[0])}: says the opposite of a folder above it: give one another name"
+                )
         return labels
 
     def _without_containers(self, labels: dict[Folders, int]) -> dict[Folders, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,13 @@ NAMES_SHOWN = 3
 PASSED_OVER = frozenset(
     {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"}
 )  # of disks and archives
+WAYS = {  # from files that lie in such folders to images that are read
+    "convert them first: magick mogrify -format jpg FILES": "heic heif avif gif jp2 dng",
+    "take pictures out of them first: ffmpeg -i FILE -vf fps=2 %04d.jpg": "mov mp4 avi mkv",
+    "unpack them first": "zip rar 7z tar gz tgz",
+    "save them as CSV first": "xlsx xls ods",
+    "annotations of COCO, YOLO or VOC go through a labelling tool (docs/guide/labelling.md)": "json xml yaml",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,17 @@ class Inventory:
     def images(self) -> list[File]:
         return [file for file in self.files if file.suffix in IMAGE_SUFFIXES]
 
+    def not_read(self, folders: tuple[str, ...] = ()) -> str:
+        """What files below a folder are no images that are read, and the way from there; "" without any."""
+        found = Counter(
+            file.suffix
+            for file in self.files
+            if file.folders[: len(folders)] == folders and way_from(file.suffix)
+        )
+        return "; ".join(
+            f"{_counted(count, f'{suffix} file')}: {way_from(suffix)}" for suffix, count in found.items()
+        )
+
     def top(self) -> list[str]:
         """What lies directly in the root."""
         names = [file.name.partition("/")[0] for file in self.files] + [
@@ -84,7 +103,10 @@ class Inventory:
             if file.suffix not in IMAGE_SUFFIXES:
                 by_suffix.setdefault(file.suffix or "no suffix", []).append(file.name)
         for suffix, names in sorted(by_suffix.items()):
-            yield f"{_counted(len(names), 'file')} left out, {suffix} is no image that is read: {some(names)}"
+            line = (
+                f"{_counted(len(names), 'file')} left out, {suffix} is no image that is read: {some(names)}"
+            )
+            yield "; ".join(filter(None, (line, way_from(suffix))))
         for what, names in sorted(self.odd.items()):
             yield f"{len(names)} left out, {what}: {some(names)}"
 
@@ -133,6 +155,11 @@ class Inventory:
 
     def _note(self, what: str, name: str) -> None:
         self.odd.setdefault(what, []).append(name)
+
+
+def way_from(suffix: str) -> str:
+    """What makes images of files of that suffix; "" where nobody knows."""
+    return next((way for way, suffixes in WAYS.items() if suffix.removeprefix(".") in suffixes.split()), "")
 
 
 def printable(name: str) -> str:

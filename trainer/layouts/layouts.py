@@ -14,7 +14,7 @@ from device.errors import DataError
 from trainer.layouts.csv_list import MANIFEST, manifest_of, read_csv
 from trainer.layouts.dagm import claimed, dagm_units, read_dagm
 from trainer.layouts.folders import NothingSaid, Unclear, read_folders
-from trainer.layouts.inventory import Inventory
+from trainer.layouts.inventory import Inventory, way_from
 from trainer.layouts.listing import Listing
 
 ERRORS_SHOWN = 5
@@ -57,7 +57,8 @@ def _read_file(path: Path, format: str) -> Listing:
     if format not in ("auto", "csv"):
         raise DataError(f"{path}: format {format} is a folder, got a file")
     if path.suffix.lower() not in (".csv", ".tsv"):
-        raise DataError(f"{path}: a file must be a .csv manifest, got {path.suffix or 'no suffix'!r}")
+        way = f": {way_from(path.suffix.lower())}" if way_from(path.suffix.lower()) else ""
+        raise DataError(f"{path}: a file must be a .csv manifest, got {path.suffix or 'no suffix'!r}{way}")
     return read_csv(path)
 
 
@@ -82,8 +83,7 @@ def _auto(inventory: Inventory) -> Listing:
         found = ", ".join(inventory.top()[:8]) or "nothing"
         raise NothingSaid(
             inventory.root,
-            f"looked for {LOOKED_FOR}, found {found}: {nothing.why}; "
-            f"to say it image by image: {to_list(inventory.root)}",
+            f"looked for {LOOKED_FOR}, found {found}: {nothing.why}; " + _way_from(inventory),
         ) from None
     except Unclear as unclear:
         raise Unclear(
@@ -95,6 +95,12 @@ def _auto(inventory: Inventory) -> Listing:
             "say which is meant with the format option"
         )
     return folders
+
+
+def _way_from(inventory: Inventory) -> str:
+    """What would make a data set of it."""
+    list_them = f"to say it image by image: {to_list(inventory.root)}"
+    return "; ".join(filter(None, (inventory.not_read(), list_them if inventory.images else "")))
 
 
 def read_manifest(inventory: Inventory) -> Listing:

@@ -142,6 +142,11 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(_HUMP.sub(" ", name))]
 
 
+def is_number(name: str) -> bool:
+    """Whether a name counts and says no more."""
+    return all(word.isdigit() for word in words_of(name))
+
+
 def label_of(name: str) -> int | None:
     """0 for a name that says good, 1 for one that says bad, None for one that says neither, or both."""
     if name.strip() in ("0", "0.0", "1", "1.0"):

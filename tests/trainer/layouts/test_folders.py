@@ -96,6 +96,31 @@ def test_a_folder_of_both_says_neither(tmp_path):
     assert {kind for kind, _ in kinds(tmp_path)} == {"good", "defective"}
 
 
+@pytest.mark.parametrize(
+    "folders", [("bad/good", "good/bad"), ("good", "bad", "bad/ok"), ("test/ng/ok", "ok")]
+)
+def test_a_folder_that_says_the_opposite_of_the_one_above_is_refused(tmp_path, folders):
+    images(tmp_path, *folders)
+    with pytest.raises(Unclear, match="says the opposite of a folder above it"):
+        listed(tmp_path)
+
+
+def test_a_folder_that_is_named_after_defects_may_hold_good_ones(tmp_path):
+    images(tmp_path, "defect_detection/train/good", "defect_detection/test/good")
+    assert set(labels(tmp_path).values()) == {0}
+
+
+def test_photographs_and_videos_that_are_not_read_are_told_the_way(tmp_path):
+    for name in ("good/1.HEIC", "good/2.heic", "bad/1.MOV"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"bad: an empty class: 1 .mov file: take pictures out of them first"):
+        listed(tmp_path)
+    images(tmp_path, "bad")
+    with pytest.raises(DataError, match=r"good: an empty class: 2 .heic files: convert them first: magick"):
+        listed(tmp_path)
+
+
 def test_zero_and_one_say_something_together_only(tmp_path):
     images(tmp_path, "set/0", "set/1")
     assert Counter(labels(tmp_path).values()) == {0: 2, 1: 2}

@@ -293,6 +293,23 @@ def test_detect_finds_nothing_in_an_empty_folder(tmp_path):
         detect(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("images/_annotations.coco.json", "annotations of COCO, YOLO or VOC go through a labelling tool"),
+        ("good.zip", "1 .zip file: unpack them first"),
+        ("good.mp4", "1 .mp4 file: take pictures out of them first: ffmpeg"),
+    ],
+)
+def test_what_is_not_read_is_told_the_way(tmp_path, name, way):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=way):
+        read_layout(tmp_path, "auto")
+    with pytest.raises(DataError, match=way.partition(": ")[2] or way):
+        read_layout(tmp_path / name, "auto")
+
+
 def test_a_folder_of_both_layouts_is_not_guessed(tmp_path):
     make_dagm(tmp_path / "Class1")
     make_mvtec(tmp_path / "screw")

@@ -6,6 +6,7 @@ import pytest
 
 from trainer.layouts.words import (
     is_bare,
+    is_number,
     label_of,
     part_of,
     says_images,
@@ -90,6 +91,10 @@ def test_words_for_bad(name):
 )
 def test_what_says_neither_is_never_taken_for_good(name):
     assert label_of(name) is None
+
+
+def test_a_number_is_no_word() -> None:
+    assert [is_number(name) for name in ("0", "0012", "1.5", "good_1")] == [True, True, True, False]
 
 
 def test_a_bare_word_names_no_kind_of_defect():
