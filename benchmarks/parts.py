@@ -3,8 +3,9 @@
     python benchmarks/parts.py --out DIR [--good N] [--bad N] [--seed N]
 
 The plate lies a little moved and turned on a bench, in light that varies; photographs are of two sizes, and
-some are turned by their EXIF tag. DIR receives photos/, truth/ (masks, which nothing is taught by) and
-parts.csv, a manifest for `trainer.fit --data` without masks and without a split.
+some are turned by their EXIF tag. DIR receives photos/good and photos/bad (`trainer.fit --data DIR/photos`),
+truth/ (masks, which nothing is taught by) and parts.csv, a manifest of the same without masks and without a
+split.
 
 Exit codes: 0 done, 2 wrong command line, 9 cannot write.
 """
@@ -108,7 +109,8 @@ def _damaged(
 
 def write(out: Path, good: int, bad: int, seed: int) -> None:
     """All photographs, their masks and the manifest. Raises OSError."""
-    (out / "photos").mkdir(parents=True)
+    for word in ("good", "bad"):
+        (out / "photos" / word).mkdir(parents=True)
     (out / "truth").mkdir()
     with (out / "parts.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -123,9 +125,10 @@ def write(out: Path, good: int, bad: int, seed: int) -> None:
             if number % TURNED_EVERY == 0:
                 _, jpeg = cv2.imencode(".jpg", np.rot90(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92])
                 content = _tagged(jpeg.tobytes())
-            (out / "photos" / f"{name}.jpg").write_bytes(content)
+            photo = f"photos/{'bad' if defect else 'good'}/{name}.jpg"
+            (out / photo).write_bytes(content)
             cv2.imwrite(str(out / "truth" / f"{name}.png"), mask)
-            rows.writerow((f"photos/{name}.jpg", int(defect is not None)))
+            rows.writerow((photo, int(defect is not None)))
 
 
 def _tagged(jpeg: bytes) -> bytes:
