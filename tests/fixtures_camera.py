@@ -67,7 +67,8 @@ def jpeg(number: int, side_ratio: float = 1.0, *, gray: bool = False, kept: floa
 class StreamServer(ThreadingHTTPServer):
     """MJPEG over HTTP, as network cameras have it, for as many as ask. It can stall and hang up.
 
-    `picture` makes the JPEG of a number, and may be changed while it is asked.
+    `picture` makes the JPEG of a number, and may be changed while it is asked. `holding`: the network does
+    not let them through; when it does again, all come at once.
     """
 
     daemon_threads = True
@@ -77,6 +78,7 @@ class StreamServer(ThreadingHTTPServer):
         self.flowing = threading.Event()
         self.flowing.set()
         self.hang_up = threading.Event()
+        self.holding = threading.Event()
         self.picture: Callable[[int], bytes] = jpeg
         self.sent = 0
 
@@ -89,20 +91,28 @@ class _Stream(BaseHTTPRequestHandler):
     server: StreamServer
 
     def do_GET(self) -> None:
+        if self.path == "/missing":
+            self.send_error(404)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
+        held = b""
         while not self.server.hang_up.wait(0.01):
             if not self.server.flowing.is_set():
                 continue
             number = self.server.sent
             content = self.server.picture(number)
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+            held += head.encode() + content + b"\r\n"
+            self.server.sent = number + 1
+            if self.server.holding.is_set():
+                continue
             try:
-                self.wfile.write(head.encode() + content + b"\r\n")
+                self.wfile.write(held)
             except OSError:
                 return
-            self.server.sent = number + 1
+            held = b""
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

@@ -1,6 +1,6 @@
 """A stand-in for picamera2 and libcamera that behaves, for machines without a Pi's camera.
 
-What the adapter relies on is done as picamera2 0.3.38 does it (docs/guide/cameras.md lists it):
+What the adapter relies on is done as picamera2 0.3.38 does it (docs/measurements/cameras.md lists it):
 
 - A frame needs a free buffer. Requests that nobody releases starve the camera.
 - A released buffer is overwritten at once; so a view that outlives its request shows noise. A MappedArray of

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import cv2
 
+from device.camera.pace import Pace
 from device.camera.video import Video, of_device, open_stream
 from device.config import CameraConfig
 from device.errors import FrameError
@@ -29,7 +30,6 @@ OPENCV = "opencv"  # Frame.camera
 _V4L2_MANUAL_EXPOSURE = 1
 _US_IN_V4L2_EXPOSURE = 100  # V4L2_CID_EXPOSURE_ABSOLUTE counts in 100 us
 _CLOSE_S = 2.0
-_WAITED_S = 0.002  # a picture that was there sooner lay somewhere already, and nothing says for how long
 
 
 @dataclass(slots=True)
@@ -56,7 +56,8 @@ class OpenCvCamera:
         self._wish: _Wish | None = None
         self._passed = 0  # frames since the last that was read
         self._seq = 0
-        self._arrived_ns = 0  # of the last picture that had to be waited for: later ones are not older
+        self._pace = Pace()
+        self._fresh_ns = 0  # when a picture last came at the camera's pace: later ones are not older
         self.dropped = 0
 
     @property
@@ -71,6 +72,7 @@ class OpenCvCamera:
         """Open the source in the thread. Raises FrameError: missing, refused, or no answer in time."""
         self.close()
         self._opened, self._ended, self._wish, self._passed = False, None, None, 0
+        self._pace, self._fresh_ns = Pace(), 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(self._stop,), name=OPENCV, daemon=True)
         self._thread.start()
@@ -199,16 +201,18 @@ class OpenCvCamera:
         if not video.grab():
             raise self._end()
         now_ns, utc_ns = time.monotonic_ns(), time.time_ns()
-        if video.waited_s > _WAITED_S:
-            self._arrived_ns = now_ns
+        if self._pace.arrived(now_ns / 1e9, video.waited_s):
+            self._fresh_ns = now_ns
         with self._changed:
             wish = self._wish
             if wish is None or wish.answer is not None:
                 self._passed += 1
                 return
-            if (self._arrived_ns if wish.part and self.live else now_ns) < wish.after_ns:
+            if (self._fresh_ns if wish.part and self.live else now_ns) < wish.after_ns:
                 return
-            if video.drawn_over and not wish.part:
+        is_none = video.is_none  # which takes a copy of its bytes
+        with self._changed:
+            if is_none and not wish.part:
                 self._passed += 1
                 return
             seq, self._seq = self._seq, self._seq + 1

@@ -1,6 +1,6 @@
 """A camera on the Pi's own connector, through picamera2.
 
-docs/guide/cameras.md: what was checked, and against what.
+docs/measurements/cameras.md: what was checked, and against what.
 
 Where the camera's format is that of Frame, Frame.image is a view of the camera's buffer: no copy. The buffer
 goes back to the camera when the last array that looks at it is gone, whoever holds it. LENT buffers are out
@@ -178,14 +178,15 @@ class Picamera:
             return self._frame(image, metadata, flush)
 
     def _require_new(self, metadata: Mapping[str, Any]) -> None:
-        """By the sensor's clock. Raises BadFrame for a frame that is not later than the one before."""
+        """By the sensor's clock. Raises BadFrame: not later than the one before, or without a time."""
         at_ns = metadata.get("SensorTimestamp")
-        if not at_ns or self._newest_ns is None or at_ns > self._newest_ns:
-            self._newest_ns = at_ns or self._newest_ns
+        if at_ns and (self._newest_ns is None or at_ns > self._newest_ns):
+            self._newest_ns = at_ns
             return
         seq, self._seq = self._seq, self._seq + 1
+        what = "is one that was given before, by the sensor's time" if at_ns else "has no sensor's time"
         raise BadFrame(
-            f"{self.name}: frame {seq} is one that was given before, by the sensor's time",
+            f"{self.name}: frame {seq} {what}",
             seq=seq,
             path=None,
             captured_ns=time.time_ns(),

@@ -6,11 +6,17 @@ up with rows of the one before. A defective part would be judged by the picture 
 believed here but what was decoded from bytes that have just come:
 
     Motion JPEG   of a stream, a device or a file: OpenCV hands over the bytes as they came. They are looked
-                  at, to be whole, and decoded by themselves.
+                  at, to be whole, and decoded by themselves. A live camera that sends the same bytes twice
+                  has sent no second picture: a sensor's noise makes no two alike.
     other codecs  of a stream or a file: PyAV decodes. Each picture has its own size and format, and the
                   decoder's word that it is damaged; what follows a damaged one is drawn over it, up to the
                   next key frame.
-    V4L2 devices  without JPEG: OpenCV converts whole buffers; the driver's time of each must be a new one.
+    V4L2 devices  without JPEG: OpenCV converts whole buffers. The driver's time of each must be later than
+                  that of the one before; where it tells none, the pixels must be others.
+
+H.264 of a scene that stands still may well be the same pixels again, so there the bytes' arrival must do.
+FFmpeg's own lines are off: OpenCV's copy of it writes them past the log, one a frame, and PyAV's would take
+Python's lock in the decoder's threads. What is wrong with a picture is its FrameError.
 """
 
 from __future__ import annotations
@@ -51,8 +57,8 @@ class Video(Protocol):
         """How long the source had nothing to give before this picture: about 0 if it lay there."""
 
     @property
-    def drawn_over(self) -> bool:
-        """Whether the picture that was grabbed follows a damaged one, and is worth as little."""
+    def is_none(self) -> bool:
+        """Whether what was grabbed is no picture of its own: drawn over a damaged one, or sent before."""
 
     @property
     def expected(self) -> int:
@@ -73,18 +79,28 @@ def open_stream(source: str, limits_s: tuple[float, float] | None) -> Video | No
         open_ms, read_ms = (round(1000 * limit_s) for limit_s in limits_s)
         options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
     video = cv2.VideoCapture(source, cv2.CAP_FFMPEG, options)
+    live = limits_s is not None
     if not video.isOpened():
-        return None
+        return _by_av(source, limits_s) if live else None
     if _codec(video) in _JPEG and video.set(cv2.CAP_PROP_FORMAT, _BYTES_AS_THEY_COME):
-        return JpegVideo(video)
+        return JpegVideo(video, live=live)
     video.release()
+    return AvVideo(source, limits_s)
+
+
+def _by_av(source: str, limits_s: tuple[float, float] | None) -> Video | None:
+    """What OpenCV cannot open, by what says why: FrameError. None where there is no PyAV to ask."""
+    try:
+        _import_av()
+    except FrameError:
+        return None
     return AvVideo(source, limits_s)
 
 
 def of_device(video: cv2.VideoCapture) -> Video:
     """An opened V4L2 device."""
     if _codec(video) in _JPEG and video.set(cv2.CAP_PROP_CONVERT_RGB, 0):
-        return JpegVideo(video)
+        return JpegVideo(video, live=True)
     return DeviceVideo(video)
 
 
@@ -95,24 +111,32 @@ def _codec(video: cv2.VideoCapture) -> str:
 class JpegVideo:
     """Motion JPEG as OpenCV hands it over, undecoded."""
 
-    drawn_over = False
-
-    def __init__(self, video: cv2.VideoCapture) -> None:
+    def __init__(self, video: cv2.VideoCapture, *, live: bool) -> None:
         self._video = video
+        self._live = live
+        self._content: bytes | None = None  # of what was grabbed, once it was asked for
+        self._before = b""  # of the last one that was asked for
         self.waited_s = 0.0
 
     def grab(self) -> bool:
+        self._before, self._content = self._content or self._before, None
         began_s = time.monotonic()
         grabbed = self._video.grab()
         self.waited_s = time.monotonic() - began_s
         return grabbed
 
+    @property
+    def is_none(self) -> bool:
+        return self._live and self._bytes() == self._before
+
     def picture(self) -> Pixels:
         """One JPEG by itself: its size and its colours are its own."""
-        taken, content = self._video.retrieve()
-        if not taken or not np.size(content):
+        content = self._bytes()
+        if not content:
             raise FrameError("is empty")
-        return np.asarray(decoded(content.tobytes(), "is no picture"), np.uint8)
+        if self.is_none:
+            raise FrameError("is the one before again, byte for byte")
+        return np.asarray(decoded(content, "is no picture"), np.uint8)
 
     @property
     def expected(self) -> int:
@@ -121,15 +145,22 @@ class JpegVideo:
     def close(self) -> None:
         self._video.release()
 
+    def _bytes(self) -> bytes:
+        if self._content is None:
+            taken, content = self._video.retrieve()
+            self._content = content.tobytes() if taken and content is not None else b""
+        return self._content
+
 
 class DeviceVideo:
     """A V4L2 device whose buffers OpenCV converts; the size is fixed while it is open."""
 
-    drawn_over = False
+    is_none = False
 
     def __init__(self, video: cv2.VideoCapture) -> None:
         self._video = video
         self._stamp_ms = 0.0
+        self._image: Pixels | None = None
         self.waited_s = 0.0
 
     def grab(self) -> bool:
@@ -140,12 +171,17 @@ class DeviceVideo:
 
     def picture(self) -> Pixels:
         before_ms, self._stamp_ms = self._stamp_ms, self._video.get(cv2.CAP_PROP_POS_MSEC)
-        taken, image = self._video.retrieve()
-        if not taken or image is None:
+        before = self._image
+        taken, found = self._video.retrieve()
+        if not taken or found is None:
             raise FrameError("cannot be decoded")
-        if before_ms and self._stamp_ms == before_ms:  # 0: a driver that does not tell the time
-            raise FrameError("is the one before again, by the driver's time")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        image = np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
+        self._image = None if self._stamp_ms else image
+        if before_ms and self._stamp_ms <= before_ms:
+            raise FrameError("is no later one, by the driver's time")
+        if not self._stamp_ms and before is not None and np.array_equal(image, before):
+            raise FrameError("is the one before again, pixel for pixel, and the driver tells no time")
+        return image
 
     @property
     def expected(self) -> int:
@@ -177,7 +213,7 @@ class AvVideo:
         self._stream.thread_type = "SLICE"
         self._decoded = self._decode()
         self._current = _Decoded(None, "nothing was grabbed")
-        self._damaged = self.drawn_over = False
+        self._damaged = self.is_none = False
         self.waited_s = 0.0
 
     def grab(self) -> bool:
@@ -188,14 +224,14 @@ class AvVideo:
         if found is None:
             return False
         fresh = not found.fault and found.frame.key_frame
-        self.drawn_over = self._damaged and not fresh
-        self._damaged = self.drawn_over or bool(found.fault)
+        self.is_none = self._damaged and not fresh
+        self._damaged = self.is_none or bool(found.fault)
         self._current = found
         return True
 
     def picture(self) -> Pixels:
         """Converted anew, by the picture's own size and format."""
-        if self.drawn_over or self._current.fault:
+        if self.is_none or self._current.fault:
             raise FrameError(self._current.fault or "is drawn over a damaged one")
         return np.asarray(self._current.frame.to_ndarray(format="rgb24"), np.uint8)
 

@@ -241,7 +241,7 @@ def genuine_sources() -> list[Path]:
         spec = importlib.util.find_spec("picamera2")
         folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
     if folder is None:
-        pytest.skip("picamera2 is neither installed nor in $PICAMERA2_SOURCE (docs/guide/cameras.md)")
+        pytest.skip("picamera2 is neither installed nor in $PICAMERA2_SOURCE (docs/measurements/cameras.md)")
     return [Path(folder) / name for name in ("picamera2.py", "request.py")]
 
 

@@ -187,6 +187,48 @@ def test_latency_is_passed_over_after_a_trigger(make: Make, stream: StreamServer
     camera.close()
 
 
+def test_what_the_network_has_held_back_is_no_picture_of_the_part_that_came_meanwhile(
+    make: Make, stream: StreamServer
+) -> None:
+    """The first picture after a silence had to be waited for, and may be as old as the silence is."""
+    camera = make(stream.address, latency_ms=20.0)
+    camera.open()
+    for _ in range(20):
+        camera.read(10.0)
+    stream.holding.set()
+    sent = stream.sent
+    wait_until(lambda: stream.sent > sent + 30)
+    asked = stream.sent
+    threading.Timer(0.2, stream.holding.clear).start()
+    assert number_of(camera.read(10.0, flush=True).image) >= asked
+    camera.close()
+
+
+def test_a_camera_that_sends_the_same_bytes_again_has_sent_no_picture(
+    make: Make, stream: StreamServer
+) -> None:
+    camera = make(stream.address, latency_ms=20.0)
+    camera.open()
+    camera.read(10.0)
+    stream.picture = lambda _: jpeg(7)
+    with pytest.raises(FrameError, match=r"no frame within 0.3 s"):
+        read_on(camera, 0.3)
+    with pytest.raises(BadFrame, match="is the one before again, byte for byte"):
+        camera.read(10.0, flush=True)
+    stream.picture = jpeg
+    sent = stream.sent
+    wait_until(lambda: stream.sent > sent + 20)
+    assert number_of(camera.read(10.0, flush=True).image) > sent
+    camera.close()
+
+
+@pytest.mark.parametrize(("path", "why"), [("", "Connection refused"), ("/missing", "404")])
+def test_why_a_stream_cannot_be_opened_is_told(make: Make, stream: StreamServer, path: str, why: str) -> None:
+    address = f"http://127.0.0.1:{stream.server_address[1]}{path}" if path else "http://127.0.0.1:9/line"
+    with pytest.raises(FrameError, match=f"cannot be opened: .*{why}"):
+        make(address).open()
+
+
 # ---- RTSP
 
 

@@ -57,7 +57,7 @@ def seen(video: Video) -> list[tuple[int, int] | str]:
             picture = video.picture()
             found.append((len(picture), round(float(picture[:, : len(picture) // 4].mean()) / 5)))
         except FrameError as error:
-            found.append("drawn over" if video.drawn_over else str(error))
+            found.append("drawn over" if video.is_none else str(error))
     video.close()
     return found
 
@@ -143,13 +143,16 @@ class ScriptedDevice:
 def test_a_device_that_gives_its_last_buffer_again_is_found_out() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     image[..., 0] = 200  # blue
-    video = of_device(ScriptedDevice("YUYV", [(5.0, image), (5.0, image), (6.0, image), (7.0, None)]))
+    video = of_device(
+        ScriptedDevice("YUYV", [(5.0, image), (5.0, image), (4.0, image), (6.0, image), (7.0, None)])
+    )
     assert isinstance(video, DeviceVideo)
     assert video.grab()
     assert video.picture()[0, 0].tolist() == [0, 0, 200]
-    assert video.grab()
-    with pytest.raises(FrameError, match="is the one before again"):
-        video.picture()
+    for _ in range(2):  # the same once more, and an older one
+        assert video.grab()
+        with pytest.raises(FrameError, match="is no later one, by the driver's time"):
+            video.picture()
     assert video.grab()
     assert video.picture().shape == (4, 4, 3)
     assert video.grab()
@@ -157,15 +160,20 @@ def test_a_device_that_gives_its_last_buffer_again_is_found_out() -> None:
         video.picture()
 
 
-def test_a_driver_that_tells_no_time_is_believed() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    video = of_device(ScriptedDevice("YUYV", [(0.0, image), (0.0, image)]))
+def test_of_a_driver_that_tells_no_time_the_pixels_must_be_others() -> None:
+    image, other = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
+    video = of_device(ScriptedDevice("YUYV", [(0.0, image), (0.0, other), (0.0, other)]))
     assert [video.grab() and video.picture().shape for _ in range(2)] == [(4, 4, 3)] * 2
+    assert video.grab()
+    with pytest.raises(FrameError, match="is the one before again, pixel for pixel"):
+        video.picture()
 
 
 def test_of_a_device_with_jpeg_the_bytes_themselves_are_looked_at() -> None:
     content = cv2.imencode(".jpg", np.full((8, 16, 3), 90, np.uint8))[1].reshape(1, -1)
-    device = ScriptedDevice("MJPG", [(1.0, content), (2.0, content[:, :200]), (3.0, None)])
+    device = ScriptedDevice(
+        "MJPG", [(1.0, content), (2.0, content[:, :200]), (3.0, None), (4.0, content), (5.0, content)]
+    )
     video = of_device(device)
     assert isinstance(video, JpegVideo)
     assert not device.converts
@@ -176,4 +184,10 @@ def test_of_a_device_with_jpeg_the_bytes_themselves_are_looked_at() -> None:
         video.picture()
     assert video.grab()
     with pytest.raises(FrameError, match="is empty"):
+        video.picture()
+    assert video.grab()
+    assert video.picture().shape == (8, 16, 3)
+    assert video.grab()
+    assert video.is_none
+    with pytest.raises(FrameError, match="is the one before again, byte for byte"):
         video.picture()

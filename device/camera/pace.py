@@ -1,0 +1,34 @@
+"""Whether a stream's pictures come at its camera's pace, or lay somewhere on the way.
+
+A network that stalls gives its pictures late: the first after a long silence and, at once, those that wait
+behind it. All of them may be older than the trigger that asks for one, and nothing in a stream says so. What
+came at its usual time after the one before, and had to be waited for, lay nowhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+MEMORY = 15  # pictures
+LEAST_S = 0.002  # what was there sooner lay somewhere already
+EARLIEST, LATEST = 0.25, 2.0  # of the usual interval
+SLACK_S = 0.02  # of a scheduler
+
+
+class Pace:
+    """arrived(), picture by picture."""
+
+    def __init__(self) -> None:
+        self._intervals_s: deque[float] = deque(maxlen=MEMORY)
+        self._last_s: float | None = None
+
+    def arrived(self, now_s: float, waited_s: float) -> bool:
+        """Whether the picture that arrives now came at the camera's pace. `waited_s`: for this one alone."""
+        last_s, self._last_s = self._last_s, now_s
+        if last_s is None:
+            return False
+        interval_s = now_s - last_s
+        usual_s = median(self._intervals_s) if self._intervals_s else interval_s
+        self._intervals_s.append(interval_s)
+        return max(LEAST_S, EARLIEST * usual_s) < waited_s and interval_s <= LATEST * usual_s + SLACK_S
