@@ -2,17 +2,22 @@
 
     python benchmarks/faults.py --bundle DIR [--frames N] [--seed N]
 
-The whole service runs in this process, without a broker: its capture thread, the model, voting, counters. A
-camera of this script gives frames from memory, and now and then one that is torn, late, black, of another
-size or lost in the camera; or the camera is gone, has a bug, or does not come back from a call; the model
-fails; SIGTERM comes. A session that has ended is followed by the next, as systemd would do it, in turn with a
-recorded source, a live camera, and triggers with part ids from another thread.
+The whole service runs in this process: its capture thread, the model, voting, counters, delivery to a real
+broker that is killed and started again. A camera of this script gives frames from memory, and now and then
+one that is torn, late, black, of another size or lost in the camera; or the camera is gone, has a bug, or
+does not come back from a call; the model fails; SIGTERM comes. A session that has ended is followed by the
+next, as systemd would do it, in turn with a recorded source, a live camera, triggers with part ids from
+another thread, and both of these on a real stream (network_camera.py), which changes its size and colours,
+cuts its JPEGs, sends one again, stalls, is held back by the network, and hangs up.
 
-It must hold that every frame and every trigger has exactly one verdict or one counted drop, that no verdict
-but ERROR is on a frame that was not given, that every sequence number is said once, and that the counters on
-the disk agree. 10,000 frames take about a minute on two cores.
+It must hold that every frame and every trigger has exactly one verdict or one counted drop; that no verdict
+but ERROR is on a picture that the camera did not give: each is pixel for pixel one that was sent, no picture
+has two, none of another size or colour is OK, and that of a part was made after its trigger; that every
+sequence number is said once; that the counters on the disk agree; and that each verdict was acknowledged by
+the broker or still waits. 10,000 frames take about two minutes on two quiet cores.
 
 Exit codes: 0 all of it holds, 1 something does not (each is printed), 2 wrong command line, 4 no such bundle.
+Needs mosquitto.
 """
 
 from __future__ import annotations
@@ -28,15 +33,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
+from benchmarks.mosquitto import free_port, mosquitto
+from benchmarks.network_camera import NetworkCamera, Sent, network_camera, number_of
 from device import config, service
 from device.bundle import bundle
+from device.camera import reopening
+from device.camera.camera import Camera, make_camera
 from device.config import Config
 from device.errors import EdgeVisionError, FrameError, InterpreterError
 from device.image.frame import BadFrame, Frame
@@ -44,12 +54,18 @@ from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
 from device.inspection.verdict import Verdict
 from device.line.trigger import CommandTrigger, FreeRun, Trigger
 from device.mqtt import publisher
+from device.outbox.outbox import Outbox
 from device.station import capture
 from device.system.signals import StopSignal
 
-MODES = ("recorded", "live", "triggered")
+MODES = ("recorded", "live", "triggered", "stream", "triggered stream")
 A_SESSION = 400  # frames, where nothing ends it before
 TIMEOUT_S = 0.1
+STREAM_TIMEOUT_S = 0.5
+INTERVAL_S = 0.005  # of a stream
+LATENCY_MS = 100.0  # this process is camera and station in one, and either may wait for the other
+STORMS = ("large", "small", "gray", "cut", "again", "stall", "hold", "hang up", "broker")
+LONGEST_S = 0.2  # of one of them
 FAULTS = {  # kind: in so many of 100,000 frames
     "torn": 2000,
     "late": 1500,
@@ -75,10 +91,30 @@ class Ledger:
     accepted: list[str] = field(default_factory=list)  # parts
     refused: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    stream: NetworkCamera | None = None
+    first: int = 0  # the stream's number when the session began
+    fired_ns: dict[str, int] = field(default_factory=dict)  # by part
+    shown: dict[int, int] = field(default_factory=dict)  # which of the stream's pictures a frame is
+    strange: dict[int, str] = field(default_factory=dict)  # frames that are none of them
+    numbers: int = 0  # frames and parts that were numbered
+    acknowledged: int = 0
 
     @property
     def frames(self) -> int:
+        if self.stream is not None:
+            return self.stream.number - self.first
         return len(self.given) + len(self.torn)
+
+    def look(self, frame: Frame) -> None:
+        """Compare what is inspected with what was sent."""
+        if self.stream is None:
+            return
+        number = self.shown[frame.seq] = number_of(frame.image)
+        sent = self.stream.sent.get(number)
+        if sent is None or sent.mode in ("cut", "again"):
+            self.strange[frame.seq] = f"picture {number}, which was not sent whole"
+        elif not np.array_equal(sent.shown(), frame.image):
+            self.strange[frame.seq] = f"picture {number}, but not as it was sent"
 
 
 class FaultyCamera:
@@ -157,6 +193,10 @@ class FailingPipeline(Pipeline):
     dice: random.Random
     ledger: Ledger
 
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        self.ledger.look(frame)
+        return super().prepare(frame)
+
     def detect(self, prepared: PreparedFrame) -> Detection:
         if self.dice.random() < MODEL_FAULT:
             self.ledger.faults["model"] += 1
@@ -173,20 +213,117 @@ class RecordedService(service.Service):
         self.ledger.verdicts.append(verdict)
         super().publish(verdict)
 
+    @property
+    def numbered(self) -> int:
+        """Frames and parts that were given a number."""
+        return self._capture._seq  # noqa: SLF001
+
+    @property
+    def acknowledged(self) -> int:
+        """Verdicts that the broker has."""
+        return self._publisher.delivery().acknowledged
+
+
+class World:
+    """What outlives a session: a network camera, a broker, images."""
+
+    def __init__(self, folder: Path, images: Sequence[np.ndarray], stream: NetworkCamera) -> None:
+        self.images = images
+        self.stream = stream
+        self.port = free_port()
+        self._folder = folder
+        self._broker = ExitStack()
+        self.start_broker()
+
+    def start_broker(self) -> None:
+        """Where it was before."""
+        self._broker.enter_context(mosquitto(self._folder, port=self.port))
+
+    def stop_broker(self) -> None:
+        """Until it is started again."""
+        self._broker.close()
+
+    def streaming(self, settings: Config) -> Config:
+        """The settings with the network camera."""
+        camera = replace(
+            settings.camera,
+            kind="opencv",
+            source=self.stream.address,
+            latency_ms=LATENCY_MS,
+            timeout_s=STREAM_TIMEOUT_S,
+        )
+        return replace(settings, camera=camera)
+
+
+class _Storm(threading.Thread):
+    """What a camera, its network and the broker do to a station, one after the other."""
+
+    def __init__(self, trigger: Trigger, ledger: Ledger, dice: random.Random, world: World) -> None:
+        super().__init__(name="storm", daemon=True)
+        self._ledger = ledger
+        self._dice = dice
+        self._world = world
+        self._ended = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(self._dice.uniform(0, LONGEST_S)):
+            kind = self._dice.choice(STORMS)
+            self._ledger.faults[kind] += 1
+            self._begin(kind)
+            self._ended.wait(self._dice.uniform(0, LONGEST_S))
+            self._end(kind)
+            if self._ledger.frames >= A_SESSION:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def _begin(self, kind: str) -> None:
+        camera = self._world.stream
+        if kind == "stall":
+            camera.flowing.clear()
+        elif kind == "hold":
+            camera.holding.set()
+        elif kind == "hang up":
+            camera.hung_up.set()
+        elif kind == "broker":
+            self._world.stop_broker()
+        else:
+            camera.mode = kind
+
+    def _end(self, kind: str) -> None:
+        camera = self._world.stream
+        camera.flowing.set()
+        camera.holding.clear()
+        camera.hung_up.clear()
+        camera.mode = "usual"
+        if kind == "broker":
+            self._world.start_broker()
+
 
 def run_session(
-    settings: Config, mode: str, dice: random.Random, images: Sequence[np.ndarray]
+    settings: Config, mode: str, dice: random.Random, world: World
 ) -> tuple[Ledger, capture.Losses, list[str]]:
     """One session to its end, and what does not hold of it."""
-    ledger = Ledger()
-    camera = FaultyCamera(dice, ledger, images, live=mode != "recorded")
-    trigger: Trigger = CommandTrigger(queue_limit=8) if mode == "triggered" else FreeRun()
+    streams, triggered = "stream" in mode, "triggered" in mode
+    ledger = Ledger(stream=world.stream if streams else None, first=world.stream.number)
+    trigger: Trigger = CommandTrigger(queue_limit=8) if triggered else FreeRun()
     FailingPipeline.dice, FailingPipeline.ledger = random.Random(dice.random()), ledger  # noqa: S311
     RecordedService.ledger = ledger
-    with StopSignal() as stop:
+    with StopSignal() as stop, ExitStack() as sources:
+        if streams:
+            settings = world.streaming(settings)
+            camera: Camera = reopening.reopened(make_camera(settings.camera, stop.wait), settings.camera)
+        else:
+            camera = FaultyCamera(dice, ledger, world.images, live=mode != "recorded")
+            sources.callback(camera.released.set)
         station = RecordedService(settings, stop, camera, trigger)
         station.start()
-        line = _Line(trigger, ledger, random.Random(dice.random())) if mode == "triggered" else None  # noqa: S311
+        for source in (_Line, _Storm)[not triggered : 1 + streams]:
+            sources.callback(source(trigger, ledger, random.Random(dice.random()), world).stop)  # noqa: S311
         try:
             station.inspect_all()
             station.finish()
@@ -194,17 +331,17 @@ def run_session(
             pass
         finally:
             station.end("stopped")
-        if line:
-            line.stop()
-    camera.released.set()
+    ledger.numbers = station.numbered
+    ledger.acknowledged = station.acknowledged
     return ledger, station.losses, problems(mode, ledger, station.losses, trigger)
 
 
 class _Line(threading.Thread):
     """Parts that come by in bursts, each with its id."""
 
-    def __init__(self, trigger: Trigger, ledger: Ledger, dice: random.Random) -> None:
+    def __init__(self, trigger: Trigger, ledger: Ledger, dice: random.Random, world: World) -> None:
         super().__init__(name="line", daemon=True)
+        self._pause_s = 0.002 if ledger.stream is None else 0.03
         self._trigger = trigger
         self._ledger = ledger
         self._dice = dice
@@ -213,10 +350,11 @@ class _Line(threading.Thread):
 
     def run(self) -> None:
         part = 0
-        while not self._ended.wait(self._dice.expovariate(1 / 0.002)):
+        while not self._ended.wait(self._dice.expovariate(1 / self._pause_s)):
             for _ in range(self._dice.choice((1, 1, 1, 2, 12))):
                 name = f"part-{part}"
                 part += 1
+                self._ledger.fired_ns[name] = time.monotonic_ns()
                 (self._ledger.accepted if self._trigger.fire(name) else self._ledger.refused).append(name)
 
     def stop(self) -> None:
@@ -231,6 +369,12 @@ def problems(mode: str, ledger: Ledger, losses: capture.Losses, trigger: Trigger
     if len(set(numbers)) != len(numbers):
         found.append("a sequence number was said twice")
     judged = [verdict for verdict in ledger.verdicts if verdict.verdict != "ERROR"]
+    if ledger.stream is not None:
+        found += _not_given(ledger, ledger.stream, judged)
+        if mode == "triggered stream":
+            return found + _parts_without_a_word(ledger, losses, trigger)
+        spoken = len(numbers) + losses.skipped + losses.dropped
+        return found + [f"{ledger.numbers} frames, {spoken} verdicts and counts"] * (spoken != ledger.numbers)
     found += [
         f"{verdict.verdict} on {verdict.image_path}, which was not given"
         for verdict in judged
@@ -248,6 +392,28 @@ def problems(mode: str, ledger: Ledger, losses: capture.Losses, trigger: Trigger
         found.append(
             f"of a recording {losses.skipped} were skipped, {ledger.lost_in_camera} lost in the camera"
         )
+    return found
+
+
+def _not_given(ledger: Ledger, stream: NetworkCamera, judged: Sequence[Verdict]) -> list[str]:
+    """Verdicts on a picture that the camera did not give, or not for that part."""
+    found, spoken_of = [], set()
+    sent: Sent | None
+    for verdict in judged:
+        what = f"{verdict.verdict} of {verdict.seq}"
+        number = ledger.shown.get(verdict.seq, -1)
+        sent = stream.sent.get(number)
+        if verdict.seq in ledger.strange or sent is None:
+            found.append(f"{what}: {ledger.strange.get(verdict.seq, 'no picture')}")
+            continue
+        if number in spoken_of:
+            found.append(f"{what}: picture {number} for the second time")
+        spoken_of.add(number)
+        if sent.mode != "usual" and verdict.verdict == "OK":
+            found.append(f"{what}: picture {number} is {sent.mode}")
+        late_ms = (ledger.fired_ns.get(verdict.part_id or "", 0) - sent.made_ns) / 1e6
+        if late_ms > 0:
+            found.append(f"{what}: picture {number} was made {late_ms:.1f} ms before the trigger")
     return found
 
 
@@ -271,6 +437,53 @@ def _parts_without_a_word(ledger: Ledger, losses: capture.Losses, trigger: Trigg
     return found
 
 
+@dataclass
+class Tally:
+    """Over all sessions."""
+
+    frames: int = 0
+    sessions: int = 0
+    parts: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    compared: int = 0
+    acknowledged: int = 0
+    words: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    found: list[str] = field(default_factory=list)
+
+    def add(self, mode: str, ledger: Ledger, losses: capture.Losses, wrong: Sequence[str]) -> None:
+        """A session that has ended."""
+        self.found += [f"session {self.sessions} ({mode}): {problem}" for problem in wrong]
+        self.sessions += 1
+        self.frames += ledger.frames
+        self.parts += len(ledger.accepted)
+        self.skipped += losses.skipped
+        self.dropped += losses.dropped
+        self.compared += sum(v.verdict != "ERROR" for v in ledger.verdicts) if ledger.stream else 0
+        self.acknowledged += ledger.acknowledged
+        self.words.update(verdict.verdict for verdict in ledger.verdicts)
+        self.faults.update(ledger.faults)
+
+    def show(self, seed: int) -> None:
+        """What happened, and what does not hold."""
+        print(f"{self.frames} frames and {self.parts} triggers in {self.sessions} sessions, seed {seed}")
+        print(f"faults: {', '.join(f'{count} {kind}' for kind, count in sorted(self.faults.items()))}")
+        print(f"verdicts: {', '.join(f'{self.words[w]} {w}' for w in ('OK', 'NG', 'MARGINAL', 'ERROR'))}")
+        print(f"compared with the picture that the stream sent: {self.compared}")
+        print(
+            f"without one: {self.skipped} skipped or lost in the camera, "
+            f"{self.dropped} dropped at a fault, all counted"
+        )
+        for problem in self.found:
+            print(f"FAIL {problem}")
+        print(
+            "each frame and trigger has one verdict or one counted drop, on the picture that was given for it"
+            if not self.found
+            else f"{len(self.found)} problems"
+        )
+
+
 def run(bundle_path: Path, frames: int, seed: int) -> int:
     """Sessions until so many frames were taken; prints what happened. Returns the exit code."""
     dice = random.Random(seed)  # noqa: S311 - faults that can be repeated
@@ -283,54 +496,50 @@ def run(bundle_path: Path, frames: int, seed: int) -> int:
     service.Pipeline = FailingPipeline  # type: ignore[misc]
     capture.HUNG_S = capture.STOP_S = 0.1
     publisher.FLUSH_S = 0.0
-    taken = sessions = 0
-    words: Counter[str] = Counter()
-    faults: Counter[str] = Counter()
-    parts = skipped = dropped = 0
-    found: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="edgevision-faults-") as folder:
-        settings = _settings(Path(folder), bundle_path)
-        while taken < frames:
-            mode = MODES[sessions % len(MODES)]
-            ledger, losses, wrong = run_session(settings, mode, dice, images)
-            found += [f"session {sessions} ({mode}): {problem}" for problem in wrong]
-            sessions += 1
-            taken += ledger.frames
-            words.update(verdict.verdict for verdict in ledger.verdicts)
-            faults.update(ledger.faults)
-            parts += len(ledger.accepted)
-            skipped += losses.skipped
-            dropped += losses.dropped
-        found += _disagreement(settings, words)
-    print(f"{taken} frames and {parts} triggers in {sessions} sessions, seed {seed}")
-    print(f"faults: {', '.join(f'{count} {kind}' for kind, count in sorted(faults.items()))}")
-    print(f"verdicts: {', '.join(f'{words[w]} {w}' for w in ('OK', 'NG', 'MARGINAL', 'ERROR'))}")
-    print(f"without one: {skipped} skipped or lost in the camera, {dropped} dropped at a fault, all counted")
-    for problem in found:
-        print(f"FAIL {problem}")
-    print(
-        "each frame and trigger has one verdict or one counted drop"
-        if not found
-        else f"{len(found)} problems"
-    )
-    return 1 if found else 0
+    reopening.FIRST_PAUSE_S = 0.05
+    tally = Tally()
+    with (
+        tempfile.TemporaryDirectory(prefix="edgevision-faults-") as folder,
+        network_camera(INTERVAL_S) as stream,
+    ):
+        world = World(Path(folder), images, stream)
+        settings = _settings(Path(folder), bundle_path, world.port)
+        while tally.frames < frames:
+            mode = MODES[tally.sessions % len(MODES)]
+            tally.add(mode, *run_session(settings, mode, dice, world))
+        world.stop_broker()
+        tally.found += _disagreement(settings, tally)
+    tally.show(seed)
+    return 1 if tally.found else 0
 
 
-def _settings(folder: Path, bundle_path: Path) -> Config:
+def _settings(folder: Path, bundle_path: Path, port: int) -> Config:
     path = folder / "config.toml"
     path.write_text(
         f'[station]\nname = "faults"\nstate = "state"\nruntime = "run"\n[bundle]\npath = "{bundle_path}"\n'
         f"[model]\nthreads = 1\n[camera]\ntimeout_s = {TIMEOUT_S}\nmax_failures = 1000\n"
-        '[mqtt]\nhost = "127.0.0.1"\nport = 9\n[log]\nlevel = "error"\n'
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n[log]\nlevel = "error"\n'
     )
     return config.load(path)
 
 
-def _disagreement(settings: Config, words: Counter[str]) -> list[str]:
-    """Between the counters on the disk and the verdicts."""
+def _disagreement(settings: Config, tally: Tally) -> list[str]:
+    """Between the verdicts and the counters on the disk, and what became of them at the broker."""
     counts = service.Counters(settings.state).counts
     kept = {"OK": counts.ok, "NG": counts.ng, "MARGINAL": counts.marginal, "ERROR": counts.error}
-    return [] if Counter(kept) == words else [f"counters.json says {kept}, the verdicts {dict(words)}"]
+    found = []
+    if Counter(kept) != tally.words:
+        found.append(f"counters.json says {kept}, the verdicts {dict(tally.words)}")
+    outbox = Outbox(settings.state, settings.outbox.max_bytes, settings.outbox.max_days * 86_400)
+    outbox.start()
+    stock = outbox.stock()
+    outbox.stop()
+    known = tally.acknowledged + stock.waiting + stock.refused + sum(stock.dropped.values()) + stock.lost
+    if known != tally.words.total():
+        found.append(
+            f"{tally.words.total()} verdicts, of which {known} are known to outbox or broker: {stock}"
+        )
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,12 +36,15 @@ class Mosquitto:
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path, *settings: str) -> Iterator[Mosquitto]:
-    """Run one with a listener for MQTT and one for WebSockets. Raises SystemExit: it is not installed."""
+def mosquitto(folder: Path, *settings: str, port: int = 0) -> Iterator[Mosquitto]:
+    """Run one with a listener for MQTT and one for WebSockets. Raises SystemExit: it is not installed.
+
+    `port`: of MQTT, for one that comes again; 0: any that is free.
+    """
     program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise SystemExit("error: mosquitto is not on PATH; apt install mosquitto")
-    port, websockets = _free_port(), _free_port()
+    port, websockets = port or free_port(), free_port()
     lines = [f"listener {port} 127.0.0.1", f"listener {websockets} 127.0.0.1", "protocol websockets"]
     lines += ["allow_anonymous true", "user root" if os.geteuid() == 0 else "", *settings]
     config = folder / "mosquitto.conf"
@@ -69,7 +72,8 @@ def _await_listening(port: int) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One on 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -11,6 +11,7 @@ from collections import deque
 from statistics import median
 
 MEMORY = 15  # pictures
+LEAST = 4  # of them, to know what is usual
 LEAST_S = 0.002  # what was there sooner lay somewhere already
 EARLIEST, LATEST = 0.25, 2.0  # of the usual interval
 SLACK_S = 0.02  # of a scheduler
@@ -29,6 +30,8 @@ class Pace:
         if last_s is None:
             return False
         interval_s = now_s - last_s
-        usual_s = median(self._intervals_s) if self._intervals_s else interval_s
+        usual_s = median(self._intervals_s) if len(self._intervals_s) >= LEAST else 0.0
         self._intervals_s.append(interval_s)
+        if not usual_s:
+            return False
         return max(LEAST_S, EARLIEST * usual_s) < waited_s and interval_s <= LATEST * usual_s + SLACK_S

@@ -41,6 +41,7 @@ _QUIET = (
     "OPENCV_FFMPEG_LOGLEVEL",
     "-8",
 )  # FFmpeg writes a line a frame to stderr; what is wrong is said here
+_ERRORS = 2  # of OpenCV's levels: it warns on stderr of each stream that cannot be opened
 
 
 class Video(Protocol):
@@ -74,6 +75,7 @@ def open_stream(source: str, limits_s: tuple[float, float] | None) -> Video | No
     Raises FrameError: its codec needs PyAV, and that is missing.
     """
     os.environ.setdefault(*_QUIET)
+    cv2.setLogLevel(_ERRORS)
     options = []
     if limits_s is not None:
         open_ms, read_ms = (round(1000 * limit_s) for limit_s in limits_s)
@@ -81,20 +83,25 @@ def open_stream(source: str, limits_s: tuple[float, float] | None) -> Video | No
     video = cv2.VideoCapture(source, cv2.CAP_FFMPEG, options)
     live = limits_s is not None
     if not video.isOpened():
-        return _by_av(source, limits_s) if live else None
+        if live:
+            _require_reachable(source, limits_s)
+        return None
     if _codec(video) in _JPEG and video.set(cv2.CAP_PROP_FORMAT, _BYTES_AS_THEY_COME):
         return JpegVideo(video, live=live)
     video.release()
     return AvVideo(source, limits_s)
 
 
-def _by_av(source: str, limits_s: tuple[float, float] | None) -> Video | None:
-    """What OpenCV cannot open, by what says why: FrameError. None where there is no PyAV to ask."""
+def _require_reachable(source: str, limits_s: tuple[float, float] | None) -> None:
+    """Raises FrameError with the reason, where there is PyAV to ask."""
     try:
-        _import_av()
+        av = _import_av()
     except FrameError:
-        return None
-    return AvVideo(source, limits_s)
+        return
+    try:
+        av.open(source, timeout=limits_s, options=_options(source)).close()
+    except av.error.FFmpegError as error:
+        raise FrameError(f"cannot be opened: {_told(error)}") from None
 
 
 def of_device(video: cv2.VideoCapture) -> Video:
@@ -207,6 +214,7 @@ class AvVideo:
         try:
             self._container = self._av.open(source, timeout=limits_s, options=_options(source))
             self._stream = self._container.streams.video[0]
+            self._refuse_jpeg()
         except (self._av.error.FFmpegError, IndexError) as error:  # IndexError: sound alone
             self.close()
             raise FrameError(f"cannot be opened: {_told(error)}") from None
@@ -242,6 +250,12 @@ class AvVideo:
     def close(self) -> None:
         if self._container is not None:
             self._container.close()
+
+    def _refuse_jpeg(self) -> None:
+        """FFmpeg fills a JPEG that is cut with rows of the one before, and does not tell."""
+        if self._stream.codec_context.name == "mjpeg":
+            self.close()
+            raise FrameError("is Motion JPEG whose bytes OpenCV does not hand over")
 
     def _decode(self) -> Iterator[_Decoded]:
         packets = self._container.demux(self._stream)

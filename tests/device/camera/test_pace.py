@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from device.camera.pace import Pace
+from device.camera.pace import LEAST, Pace
 
 
 def paced(pace: Pace, intervals_s: list[float], waited_s: float | None = None) -> list[bool]:
@@ -17,17 +17,18 @@ def paced(pace: Pace, intervals_s: list[float], waited_s: float | None = None) -
 
 def test_a_steady_camera_is_believed_whatever_its_rate() -> None:
     for interval_s in (0.005, 0.04, 2.0):
-        assert paced(Pace(), [interval_s] * 20) == [True] * 20
-    assert paced(Pace(), [0.03, 0.05, 0.04, 0.06, 0.03]) == [True] * 5
+        assert paced(Pace(), [interval_s] * 20) == [False] * LEAST + [True] * (20 - LEAST)
+    assert paced(Pace(), [0.03, 0.05, 0.04, 0.06, 0.03, 0.05])[LEAST:] == [True] * 2
 
 
-def test_the_first_is_not() -> None:
-    assert Pace().arrived(5.0, 1.0) is False
+def test_the_first_ones_are_not() -> None:
+    pace = Pace()
+    assert [pace.arrived(5.0 + n, 1.0) for n in range(LEAST + 1)] == [False] * (LEAST + 1)
 
 
 def test_what_comes_after_a_silence_and_what_waits_behind_it_is_not() -> None:
     found = paced(Pace(), [0.04] * 20 + [1.0] + [0.0005] * 5 + [0.04] * 5)
-    assert found[:20] == [True] * 20
+    assert found[LEAST:20] == [True] * (20 - LEAST)
     assert found[20:26] == [False] * 6
     assert found[26:] == [True] * 5
 
