@@ -61,7 +61,7 @@ from device.mqtt.publisher import Publisher
 from device.rollout.receiver import close_log
 from device.station.actions import StationActions
 from device.station.camera_mode import CameraMode
-from device.station.capture import Capture, Losses, Taken, not_inspected
+from device.station.capture import Capture, CaptureResult, Losses, not_inspected
 from device.station.history import History
 from device.station.inference import FailedFrame, Inference
 from device.station.start import first_pipeline
@@ -269,7 +269,7 @@ class Service:
         """In the capture thread."""
         return self._pipeline.prepare(frame)
 
-    def _taken(self, taken: Taken) -> None:
+    def _taken(self, taken: CaptureResult) -> None:
         """In the inference thread."""
         if taken.trigger == FREE_RUN:
             exposed_ns = time.monotonic_ns() if isinstance(taken, BadFrame) else taken.monotonic_ns

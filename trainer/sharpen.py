@@ -35,7 +35,7 @@ from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import prove
 from device.learning.familiarity import LEAST, natural
 from device.learning.features import FrameFeatures, Sight
-from device.learning.learn import drift_reference, pictures, remember
+from device.learning.good_frames import drift_reference, pictures, remember
 from device.system import clock
 from trainer.bundle import calibration as calibrations
 from trainer.bundle import provenance

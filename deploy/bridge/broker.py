@@ -36,7 +36,7 @@ _TICK_S = 1.0
 _REFUSED = 0x80
 
 Handler = Callable[[MQTTMessage], None]
-Told = Callable[[bool], None]
+ConnectionListener = Callable[[bool], None]
 
 
 class Broker:
@@ -48,7 +48,7 @@ class Broker:
         client_id: str,
         topics: tuple[str, ...],
         handler: Handler,
-        told: Told | None = None,
+        told: ConnectionListener | None = None,
         *,
         session_s: int = 0,
         acknowledge_later: bool = False,

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import fastjsonschema
@@ -23,7 +23,7 @@ from device.bundle import learned_here, manifest, signature
 from device.bundle.bundle import Bundle
 from device.errors import SignatureError
 from device.schemas import strict_json
-from device.system import durable
+from device.system import clock, durable
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +112,7 @@ class AcceptedList:
 
     def add(self, bundle: Path, created: str, signer: str | None) -> None:
         """Remember a bundle that is taken now; it is on the disk when this returns. Raises StorageError."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        added = AcceptedBundle(bundle.name, _digest(bundle), created, signer, now)
+        added = AcceptedBundle(bundle.name, _digest(bundle), created, signer, clock.stamp())
         known = [one for one in self.all() if one.manifest_sha256 != added.manifest_sha256]
         newest = self.newest()
         kept = known[-MOST + 2 :]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -320,6 +321,12 @@ class Reference:
 
     mean: float
     sd: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Reference:
+        """Of the values of one image each."""
+        numbers = [float(value) for value in values]
+        return cls(statistics.fmean(numbers), statistics.pstdev(numbers))
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.mean), "drift_reference mean", "a finite number", self.mean)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 from device.bundle import manifest
-from device.system import durable
+from device.system import clock, durable
 
 FILE = "learned.jsonl"
 
 
 def record(state: Path, bundle: Path) -> None:
     """Remember a bundle that was learned here; it is on the disk when this returns. Raises StorageError."""
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    now = clock.stamp()
     line = json.dumps({"ts": now, "bundle": bundle.name, "manifest_sha256": _digest(bundle)})
     durable.append(state / FILE, line.encode())
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from device.bundle import bundle as bundles
 from device.bundle.bundle import Bundle, Thresholds
@@ -169,26 +170,15 @@ class Pipeline:
         word = self._word(prediction.score, thresholds, doubt)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
         watch.lap("localization")
-        return Verdict(
-            event_id=event_id(self.session_id, frame.seq),
-            session_id=self.session_id,
-            seq=frame.seq,
-            historical=False,
-            captured_ns=frame.captured_ns,
-            clock_synced=clock_synced(),
-            station=self.station,
-            part_id=frame.part_id,
-            trigger=frame.trigger,
-            verdict=word,
+        return self._verdict(
+            frame,
+            word,
+            thresholds,
             score=prediction.score,
-            threshold=thresholds.ng,
-            model=self.model,
             regions=regions,
             image_size=frame.size,
             image_sha256=frame.sha256,
-            image_path=frame.path,
             timing_ms=watch.timing_ms(),
-            camera=frame.camera,
             checks=checks,
             reason=str(doubt) if doubt else None,
             tiles=_tiles(model_input, prediction),
@@ -203,28 +193,37 @@ class Pipeline:
 
     def unseen(self, fault: BadFrame, thresholds: Thresholds | None = None) -> Verdict:
         """The ERROR verdict on a frame that could not be read. `thresholds`: as in inspect()."""
-        return Verdict(
-            event_id=event_id(self.session_id, fault.seq),
-            session_id=self.session_id,
-            seq=fault.seq,
-            historical=False,
-            captured_ns=fault.captured_ns,
-            clock_synced=clock_synced(),
-            station=self.station,
-            part_id=fault.part_id,
-            trigger=fault.trigger,
-            verdict="ERROR",
+        return self._verdict(
+            fault,
+            "ERROR",
+            thresholds or self._thresholds,
             score=None,
-            threshold=(thresholds or self._thresholds).ng,
-            model=self.model,
             regions=(),
             image_size=None,
             image_sha256=None,
-            image_path=fault.path,
             timing_ms={},
-            camera=fault.camera,
             checks=None,
             reason=str(fault),
+        )
+
+    def _verdict(self, seen: Frame | BadFrame, word: Word, thresholds: Thresholds, **judged: Any) -> Verdict:
+        """What every verdict says of its frame and its station, and what was `judged`."""
+        return Verdict(
+            event_id=event_id(self.session_id, seen.seq),
+            session_id=self.session_id,
+            seq=seen.seq,
+            historical=False,
+            captured_ns=seen.captured_ns,
+            clock_synced=clock_synced(),
+            station=self.station,
+            part_id=seen.part_id,
+            trigger=seen.trigger,
+            verdict=word,
+            threshold=thresholds.ng,
+            model=self.model,
+            image_path=seen.path,
+            camera=seen.camera,
+            **judged,
         )
 
     def _look_at_size(self, model_input: ModelInput) -> None:

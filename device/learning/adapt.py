@@ -40,6 +40,7 @@ from device.bundle.bundle import (
     Contents,
     DriftReference,
     GoldenVector,
+    Reference,
     ScoreCalibration,
     Thresholds,
 )
@@ -316,11 +317,11 @@ def _localization(spec: LocalizationSpec, parts: Sequence[Part]) -> Localization
 
 def _drift(checks: Sequence[Checks], pooled: Sequence[float], scores: ScoreCalibration) -> DriftReference:
     return DriftReference(
-        learn.reference_of([one.brightness_ratio for one in checks]),
-        learn.reference_of([one.focus for one in checks]),
-        learn.reference_of([scores.score(one) for one in pooled]),
-        learn.reference_of([one.evidence for one in checks if one.evidence is not None]),
-        learn.reference_of(pooled),
+        Reference.of([one.brightness_ratio for one in checks]),
+        Reference.of([one.focus for one in checks]),
+        Reference.of([scores.score(one) for one in pooled]),
+        Reference.of([one.evidence for one in checks if one.evidence is not None]),
+        Reference.of(pooled),
     )
 
 

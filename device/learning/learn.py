@@ -41,12 +41,10 @@ from device.bundle.bundle import (
     Bundle,
     Calibration,
     Contents,
-    DriftReference,
     GoldenSpec,
     GoldenVector,
     MemorySpec,
     Pooling,
-    Reference,
     ScoreCalibration,
     ThresholdRow,
     Thresholds,
@@ -61,12 +59,12 @@ from device.image.frame import Frame
 from device.inspection.checks import Checks
 from device.inspection.detector import pooled_tiles
 from device.inspection.pipeline import prove
-from device.learning import coreset
 from device.learning.collect import Collection, CollectionPlan, Fitness, Progress
 from device.learning.confidence import LEAST, Rate, limit
-from device.learning.coreset import CENTRE_QUANTILE, POOL
+from device.learning.coreset import CENTRE_QUANTILE
 from device.learning.familiarity import natural
 from device.learning.features import Features, FrameFeatures, Sight
+from device.learning.good_frames import drift_reference, pictures, remember
 from device.line.trigger import make_trigger
 from device.system import clock, durable
 from device.system.signals import StopSignal
@@ -78,8 +76,6 @@ MOST_BYTES = 128 * 2**20  # of features that are held; frames beyond that are le
 MARGINAL_TIMES = 3  # so many times the wanted share of good parts may be MARGINAL or NG
 LEAST_TOLERANCE = 0.02  # of golden scores: interpreters differ by a few steps
 UNFAMILIAR = 0.01  # of good parts may be MARGINAL for how their picture looks
-DRIFT_FRAMES = 50  # that the evidence of good frames is measured on
-SEED = 0
 TELL_S = 2.0
 INTERRUPTED = 130
 
@@ -399,23 +395,6 @@ def _limit(held_out: NDArray[np.float64], spec: MemorySpec, share: float) -> flo
     return limit(np.maximum(held_out - least, 1e-6).tolist(), share) + least
 
 
-def remember(seen: Sequence[FrameFeatures], spec: MemorySpec, known: Features | None = None) -> Memory:
-    """As many rows as `spec` has, or what each place shows; its spec says nothing of what is usual yet."""
-    rng = np.random.default_rng(SEED)
-    parts = np.stack([part.stored for one in seen for part in one.parts])
-    rows = np.concatenate([_sampled(one.rows, -(-POOL // len(seen)), rng) for one in seen])
-    if known is not None:
-        rows = np.concatenate([known, rows[:, : spec.row_channels]])
-    good = coreset.remember(parts, spec.kind, spec.row_channels, spec.items, rng, rows)
-    items = len(good.items) or len(good.means)
-    return Memory(good, replace(spec, items=items))
-
-
-def _sampled(rows: Features, most: int, rng: np.random.Generator) -> Features:
-    """At most so many of them: the coreset looks at no more."""
-    return rows if len(rows) <= most else rows[rng.choice(len(rows), most, replace=False)]
-
-
 def _thresholds(
     scores: ScoreCalibration, ng: float, marginal: float, rate: Rate, false_rejects: float
 ) -> Thresholds:
@@ -426,31 +405,6 @@ def _thresholds(
     )
     row = ThresholdRow(scores.score(ng), None, None, None, 0, rate.count, good, 0)
     return Thresholds(scores.score(ng), scores.score(marginal), rule, (row,))
-
-
-def drift_reference(
-    seen: Sequence[FrameFeatures], shown: Sequence[Checks], scores: Sequence[float]
-) -> DriftReference:
-    """Of good frames, of some of them with their evidence, and of their scores."""
-    return DriftReference(
-        brightness_ratio=reference_of([one.checks.brightness_ratio for one in seen]),
-        focus=reference_of([one.checks.focus for one in seen]),
-        score=reference_of(scores),
-        evidence=reference_of([one.evidence for one in shown if one.evidence is not None]),
-    )
-
-
-def pictures(seen: Sequence[FrameFeatures], memory: Memory) -> list[Checks]:
-    """Of some of the frames, with their evidence: a mean over all cells."""
-    return [
-        replace(one.checks, evidence=float(np.mean([memory.evidence(part).mean() for part in one.parts])))
-        for one in seen[:: max(1, len(seen) // DRIFT_FRAMES)]
-    ]
-
-
-def reference_of(values: Sequence[float]) -> Reference:
-    """Mean and standard deviation."""
-    return Reference(statistics.fmean(values), statistics.pstdev(values))
 
 
 def _golden(seen: Sequence[FrameFeatures], taught: CalibratedMemory) -> dict[str, FrameFeatures]:

@@ -27,7 +27,7 @@ from device.bundle import learned_here, store
 from device.bundle import reference as references
 from device.bundle.bundle import Bundle, Contents
 from device.bundle.calibration import FILE as CALIBRATION_FILE
-from device.bundle.calibration import Calibration, DriftReference
+from device.bundle.calibration import Calibration, DriftReference, Reference
 from device.camera.replay import image_files
 from device.config import Config
 from device.errors import ConfigError, DataError, FrameError
@@ -35,7 +35,7 @@ from device.inspection.pipeline import Pipeline
 from device.inspection.verdict import Verdict
 from device.learning.collect import CollectionPlan, Fitness
 from device.learning.golden_reference import Unfit, from_images
-from device.learning.learn import INTERRUPTED, collect, reference_of, require_place, say
+from device.learning.learn import INTERRUPTED, collect, require_place, say
 from device.system import clock
 
 LEAST = 20
@@ -171,10 +171,10 @@ def _drift_reference(old: DriftReference, verdicts: Sequence[Verdict]) -> DriftR
     checks = [verdict.checks for verdict in verdicts if verdict.checks is not None]
     evidence = [one.evidence for one in checks if one.evidence is not None]
     return DriftReference(
-        brightness_ratio=reference_of([one.brightness_ratio for one in checks]),
-        focus=reference_of([one.focus for one in checks]),
-        score=reference_of([verdict.score for verdict in verdicts if verdict.score is not None]),
-        evidence=reference_of(evidence) if old.evidence is not None and evidence else None,
+        brightness_ratio=Reference.of([one.brightness_ratio for one in checks]),
+        focus=Reference.of([one.focus for one in checks]),
+        score=Reference.of([verdict.score for verdict in verdicts if verdict.score is not None]),
+        evidence=Reference.of(evidence) if old.evidence is not None and evidence else None,
     )
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-Told = Callable[[int, str | None], None]
+AnswerListener = Callable[[int, str | None], None]
 """A part's number, and its verdict as JSON; None: not waited for, or there will be none."""
 
 
@@ -29,7 +29,7 @@ class VerdictView(Protocol):
 class Asker:
     """Who asked for one part; goes with its trigger."""
 
-    def __init__(self, asked: VerdictRequests, told: Told, *, wait: bool) -> None:
+    def __init__(self, asked: VerdictRequests, told: AnswerListener, *, wait: bool) -> None:
         self._asked = asked
         self._told = told
         self._wait = wait
@@ -47,13 +47,13 @@ class VerdictRequests:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[int, Told] = {}
+        self._waiting: dict[int, AnswerListener] = {}
 
-    def asker(self, told: Told, *, wait: bool) -> Asker:
+    def asker(self, told: AnswerListener, *, wait: bool) -> Asker:
         """One who is to be told, at once or with the verdict."""
         return Asker(self, told, wait=wait)
 
-    def wait(self, seq: int, told: Told) -> None:
+    def wait(self, seq: int, told: AnswerListener) -> None:
         """Tell of that part when it has its verdict."""
         with self._lock:
             self._waiting[seq] = told
@@ -68,6 +68,6 @@ class VerdictRequests:
         if (told := self._pop(seq)) is not None:
             told(seq, None)
 
-    def _pop(self, seq: int) -> Told | None:
+    def _pop(self, seq: int) -> AnswerListener | None:
         with self._lock:
             return self._waiting.pop(seq, None)

@@ -38,7 +38,7 @@ import fastjsonschema
 from device.config import COMMANDS
 from device.errors import EdgeVisionError
 from device.inspection.verdict import event_id
-from device.line.asked import Told
+from device.line.asked import AnswerListener
 from device.mqtt.audit import AuditLog
 from device.mqtt.connection import IncomingMessage
 from device.schemas import strict_json
@@ -80,7 +80,7 @@ class Change:
 class Actions(Protocol):
     """What a station does on command. Each raises Refused or an EdgeVisionError where it did not do it."""
 
-    def trigger(self, part_id: str | None, told: Told, *, wait: bool) -> None:
+    def trigger(self, part_id: str | None, told: AnswerListener, *, wait: bool) -> None:
         """Inspect the next part now. `told` which one it is, from any thread, or with `wait` its verdict."""
 
     def rebirth(self) -> None:

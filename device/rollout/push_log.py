@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from device.errors import StorageError
-from device.system import durable
+from device.system import clock, durable
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class PushLog:
         return None
 
     def _write(self, by: str, action: str, bundle: str, result: str) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = clock.stamp()
         line = {"ts": now, "by": by, "action": action, "bundle": bundle, "result": result[:_TEXT_LIMIT]}
         path = self.state / FILE
         try:

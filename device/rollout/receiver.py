@@ -41,7 +41,7 @@ from device.errors import BundleError, BusyError, RolledBackError, StorageError
 from device.inspection.pipeline import Pipeline
 from device.rollout import intake
 from device.rollout.push_log import PushLog
-from device.system.clock import clock_synced
+from device.system.clock import clock_synced, stamp
 from device.telemetry import status
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class Receiver:
     def _alone(self) -> Iterator[None]:
         with locked(self._models) as lock:
             lock.truncate(0)
-            lock.write(f"{self._by} since {_now()}\n")
+            lock.write(f"{self._by} since {stamp()}\n")
             lock.flush()
             self._recover()
             yield
@@ -342,7 +342,3 @@ def _status(runtime: Path) -> dict[str, Any]:
 
 def _told(outcome: Outcome) -> dict[str, Any]:
     return {**asdict(outcome), "text": outcome.describe()}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

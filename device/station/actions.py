@@ -16,7 +16,7 @@ from device.archive.archive import small_copy
 from device.archive.review import review
 from device.bundle import store
 from device.bundle.calibration import Thresholds
-from device.line.asked import Told, VerdictRequests
+from device.line.asked import AnswerListener, VerdictRequests
 from device.line.trigger import Trigger
 from device.mqtt.commands import Change, Refused
 from device.station.swap import ModelSwap, Step
@@ -66,7 +66,7 @@ class StationActions:
         self._reviewed = reviewed
         self._acknowledge = acknowledge
 
-    def trigger(self, part_id: str | None, told: Told, *, wait: bool) -> None:
+    def trigger(self, part_id: str | None, told: AnswerListener, *, wait: bool) -> None:
         try:
             accepted = self._trigger.fire(part_id, self._asked.asker(told, wait=wait))
         except ValueError as problem:

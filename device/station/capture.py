@@ -39,7 +39,7 @@ from device.system import process
 
 log = logging.getLogger(__name__)
 
-Taken = Frame | PreparedFrame | BadFrame
+CaptureResult = Frame | PreparedFrame | BadFrame
 Prepare = Callable[[Frame], PreparedFrame]
 
 MOST_WAITING = 4  # triggered frames; a 12-megapixel frame takes 36 MB
@@ -69,13 +69,13 @@ class HandOver:
         self._live = live
         self._most_waiting = most_waiting
         self._changed = threading.Condition()  # guards all that follows
-        self._waiting: deque[Taken] = deque()
+        self._waiting: deque[CaptureResult] = deque()
         self._closed = False
         self._overtaken = False
         self._skipped = 0
         self._dropped = 0
 
-    def put(self, taken: Taken) -> bool:
+    def put(self, taken: CaptureResult) -> bool:
         """Let something wait, by the rule of its kind (see above). Blocks only for a recorded source.
 
         False when a part was dropped: it gets no verdict.
@@ -95,7 +95,7 @@ class HandOver:
             self._changed.notify_all()
             return kept
 
-    def take(self, timeout_s: float) -> Taken | None:
+    def take(self, timeout_s: float) -> CaptureResult | None:
         """What has waited longest; None when nothing came within timeout_s, or nothing will come any more."""
         with self._changed:
             if not self._waiting and not self._closed:
@@ -112,7 +112,7 @@ class HandOver:
             self._closed = True
             self._changed.notify_all()
 
-    def discard(self, before: Sequence[Taken] = ()) -> list[BadFrame]:
+    def discard(self, before: Sequence[CaptureResult] = ()) -> list[BadFrame]:
         """Empty it: the parts among what waits, as not inspected; the others are counted as dropped.
 
         `before`: what was taken and has no verdict either.
@@ -141,7 +141,7 @@ class HandOver:
         with self._changed:
             return Losses(self._skipped, self._dropped)
 
-    def _queue(self, taken: Taken) -> bool:
+    def _queue(self, taken: CaptureResult) -> bool:
         if len(self._waiting) >= MOST_PARTS:
             self._dropped += 1
             return False
@@ -240,7 +240,7 @@ class Capture:
         """Begin to take frames."""
         self._thread.start()
 
-    def take(self, timeout_s: float) -> Taken | None:
+    def take(self, timeout_s: float) -> CaptureResult | None:
         """The next frame or fault; None when there was none within timeout_s, or nothing more will come.
 
         Raises what ended the capture, once all that was taken before it has been given away; FrameError also
@@ -270,7 +270,7 @@ class Capture:
             self._leave_behind()
         return not self._left_behind
 
-    def discard(self, before: Sequence[Taken] = ()) -> list[BadFrame]:
+    def discard(self, before: Sequence[CaptureResult] = ()) -> list[BadFrame]:
         """What still waits when a fault ends the service: of parts an ERROR each, of other frames a count.
 
         `before`: what was taken and has no verdict either.
@@ -318,7 +318,7 @@ class Capture:
         self._in_hand = event
         if triggered:
             self._announce(event)
-        taken: Taken | None
+        taken: CaptureResult | None
         try:
             taken = self._read(triggered)
         except BadFrame as fault:
@@ -341,7 +341,7 @@ class Capture:
         self._hand_over(taken)
         return True
 
-    def _ahead(self, frame: Frame) -> Taken:
+    def _ahead(self, frame: Frame) -> CaptureResult:
         """The frame, prepared for the model unless it is likely to be skipped."""
         if self._prepare is None or (frame.trigger == FREE_RUN and self._handed.overtaken):
             return frame
@@ -366,7 +366,7 @@ class Capture:
         if event.asker is not None:
             event.asker.taken(self._seq)
 
-    def _hand_over(self, taken: Taken) -> None:
+    def _hand_over(self, taken: CaptureResult) -> None:
         self._in_hand = None
         if self._left_behind:  # the main thread has spoken for it
             return
@@ -422,7 +422,7 @@ class Capture:
             )
 
 
-def not_inspected(taken: Taken, reason: str, cause: Cause = "overload") -> BadFrame:
+def not_inspected(taken: CaptureResult, reason: str, cause: Cause = "overload") -> BadFrame:
     """What stands for a frame that nobody can judge. A BadFrame keeps its own reason and cause."""
     if isinstance(taken, BadFrame):
         return taken

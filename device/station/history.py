@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from device.errors import StorageError
 from device.inspection.verdict import Verdict, Word
 from device.schemas import strict_json
 from device.system import durable
 from device.system.clock import rfc3339
+from device.system.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +104,8 @@ class History:
         self._changes = self._written = 0
         self._recall()
         self._told_s = self._written_s = -DEFECTS_EVERY_S
-        self._complained = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._tell_all, name="history", daemon=True)
+        self._file = durable.StateFile(self._path, "it goes on in memory")
+        self._thread = Periodic("history", _TICK_S, self._turn)
 
     def start(self) -> None:
         """Publish what is known, and from now on what is new."""
@@ -114,9 +113,7 @@ class History:
 
     def stop(self) -> None:
         """Publish and write the last of it. A second call does nothing."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
 
     def add(self, verdict: Verdict) -> None:
         """Take a verdict: some microseconds."""
@@ -159,13 +156,8 @@ class History:
 
     # -- the thread `history`
 
-    def _tell_all(self) -> None:
-        while not self._stopping.wait(_TICK_S):
-            self._turn()
-        self._turn(now=True)
-
-    def _turn(self, *, now: bool = False) -> None:
-        """Publish and write where that is due."""
+    def _turn(self, now: bool) -> None:
+        """Publish and write where that is due, or at once."""
         time_s = self._monotonic()
         with self._lock:
             is_due = self._is_new and (now or time_s >= self._told_s + DEFECTS_EVERY_S)
@@ -176,16 +168,8 @@ class History:
             self._voice.set_state(TOPIC, _json(self.content()))
         if changes != self._written and (now or time_s >= self._written_s + WRITE_EVERY_S):
             self._written_s = time_s
-            self._write(changes)
-
-    def _write(self, changes: int) -> None:
-        try:
-            durable.write(self._path, _json(self.content()).encode() + b"\n")
-        except StorageError as error:
-            log.log(logging.DEBUG if self._complained else logging.WARNING, "%s; it goes on in memory", error)
-            self._complained = True
-        else:
-            self._written, self._complained = changes, False
+            if self._file.write(_json(self.content()).encode() + b"\n"):
+                self._written = changes
 
     def _recall(self) -> None:
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from device.errors import InterpreterError
 from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
-from device.station.capture import Capture, Taken
+from device.station.capture import Capture, CaptureResult
 
 AHEAD = 2  # frames that the model has seen and that wait for their verdict
 STOP_S = 2.0  # how long stop() waits for the model to come back
@@ -30,10 +30,10 @@ class FailedFrame:
     fault: Exception
 
 
-Seen = Detection | FailedFrame | BadFrame
+InferenceResult = Detection | FailedFrame | BadFrame
 
 
-def _nobody(taken: Taken) -> None:
+def _nobody(taken: CaptureResult) -> None:
     """Nobody wants to know."""
 
 
@@ -41,18 +41,18 @@ class Inference:
     """start(), take() until `ended`, finish() for what was taken already, stop()."""
 
     def __init__(
-        self, capture: Capture, pipeline: Pipeline, on_taken: Callable[[Taken], None] = _nobody
+        self, capture: Capture, pipeline: Pipeline, on_taken: Callable[[CaptureResult], None] = _nobody
     ) -> None:
         """`on_taken` is called in this thread for all that the capture gives."""
         self.pipeline = pipeline  # may be exchanged at any time: for the frames that come after
         self._capture = capture
         self._on_taken = on_taken
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._seen: queue.SimpleQueue[Seen | None] = queue.SimpleQueue()  # None: nothing more will come
+        self._seen: queue.SimpleQueue[InferenceResult | None] = queue.SimpleQueue()  # None: the end
         self._slots: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(AHEAD):
             self._slots.put(None)
-        self._in_hand: Taken | None = None
+        self._in_hand: CaptureResult | None = None
         self._finishing = self._closing = self._over = False
         self._fault: Exception | None = None
 
@@ -75,7 +75,7 @@ class Inference:
         """Begin to take from the capture."""
         self._thread.start()
 
-    def take(self, timeout_s: float) -> Seen | None:
+    def take(self, timeout_s: float) -> InferenceResult | None:
         """What comes next; None when nothing did within timeout_s, or nothing will any more.
 
         Raises what ended the capture, once all that it gave before has been taken; not after finish().
@@ -129,7 +129,7 @@ class Inference:
         finally:
             self._seen.put(None)
 
-    def _next(self) -> Taken | None:
+    def _next(self) -> CaptureResult | None:
         """What the capture gives, once there is room for it. None: nothing more will come."""
         self._slots.get()
         while not (self._closing or self._capture.ended):
@@ -143,7 +143,7 @@ class Inference:
                 break
         return None
 
-    def _look_at(self, taken: Taken) -> Seen:
+    def _look_at(self, taken: CaptureResult) -> InferenceResult:
         if isinstance(taken, BadFrame):
             return taken
         pipeline = self.pipeline
@@ -159,5 +159,5 @@ def _frame(taken: Frame | PreparedFrame) -> Frame:
     return taken.frame if isinstance(taken, PreparedFrame) else taken
 
 
-def _frame_of(seen: Seen | Taken) -> Frame | BadFrame:
+def _frame_of(seen: InferenceResult | CaptureResult) -> Frame | BadFrame:
     return seen if isinstance(seen, Frame | BadFrame) else seen.frame

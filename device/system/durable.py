@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import secrets
 import tempfile
 from pathlib import Path
 
 from device.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 _HERE = -100  # AT_FDCWD: paths are from the working folder
 _RENAME_EXCHANGE = 2  # renameat2(2)
@@ -56,6 +59,27 @@ def create(path: Path, content: bytes, modified_ns: int | None = None) -> None:
         if modified_ns is not None:
             os.utime(file.fileno(), ns=(modified_ns, modified_ns))
         os.fsync(file.fileno())
+
+
+class StateFile:
+    """A file that is written again and again. A failure is told, the first aloud, the rest quietly."""
+
+    def __init__(self, path: Path, consequence: str) -> None:
+        """`consequence` of a failure, for the log."""
+        self._path = path
+        self._consequence = consequence
+        self._failed = False
+
+    def write(self, content: bytes) -> bool:
+        """Whether it is on the disk now, in place of what was there."""
+        try:
+            write(self._path, content)
+        except StorageError as error:
+            log.log(logging.DEBUG if self._failed else logging.WARNING, "%s; %s", error, self._consequence)
+            self._failed = True
+            return False
+        self._failed = False
+        return True
 
 
 def append(path: Path, line: bytes) -> None:

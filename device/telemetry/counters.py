@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from device.errors import StorageError
 from device.inspection.verdict import Word
 from device.schemas import strict_json
 from device.system import clock, durable
+from device.system.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +90,8 @@ class Counters:
         self._reported_s = time.monotonic()
         self._all = self._read()
         self._written = self._all
-        self._complained = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._write_all, name="counters", daemon=True)
+        self._file = durable.StateFile(self._path, "counting goes on")
+        self._thread = Periodic("counters", WRITE_EVERY_S, self._write)
 
     def start(self) -> None:
         """Begin to keep the counts on the disk."""
@@ -101,9 +99,7 @@ class Counters:
 
     def stop(self) -> None:
         """Write the last counts."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
 
     def add(self, verdict: Word) -> None:
         self._session[verdict] += 1
@@ -160,23 +156,10 @@ class Counters:
 
     # -- the thread `counters`
 
-    def _write_all(self) -> None:
-        stopping = False
-        while not stopping:
-            stopping = self._stopping.wait(WRITE_EVERY_S)
-            counts = self._all
-            if counts != self._written:
-                self._write(counts)
-
-    def _write(self, counts: VerdictCounts) -> None:
-        try:
-            durable.write(self._path, counts.to_json().encode() + b"\n")
-        except StorageError as error:
-            log.log(logging.DEBUG if self._complained else logging.WARNING, "%s; counting goes on", error)
-            self._complained = True
-        else:
+    def _write(self, _last: bool) -> None:
+        counts = self._all
+        if counts != self._written and self._file.write(counts.to_json().encode() + b"\n"):
             self._written = counts
-            self._complained = False
 
 
 def _listed(counts: Counter[str]) -> str:

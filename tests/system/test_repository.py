@@ -139,6 +139,13 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert (path.parent / target).exists(), f"{short(path)}: {target}"
 
 
+def test_the_index_leads_to_every_document() -> None:
+    docs = REPOSITORY / "docs"
+    linked = set(re.findall(r"\]\(([^)#\s]+)", (docs / "index.md").read_text("utf-8")))
+    written = {str(path.relative_to(docs)) for path in named("docs/**/*.md", "docs/*.md", "docs/*/*.yaml")}
+    assert written - linked - {"index.md"} == set()
+
+
 def test_commands_in_documents_exist() -> None:
     for path in named("*.md"):
         blocks = "\n".join(re.findall(r"^```.*?^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL))

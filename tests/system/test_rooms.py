@@ -51,6 +51,14 @@ OF_THE_DEVICE = {
     "system",
 }
 MOST_FILES = 13  # in a room
+MOST_LINES = 230  # of a class
+LONGER = {  # with what would be torn apart
+    "Service": 325,  # the story: each part made, started and stopped in one order
+    "Picamera2": 275,  # a stand-in with as many faces as what it stands for
+    "Capture": 265,  # one thread, and all that others may know of it
+    "Database": 235,  # every statement that the outbox's file ever sees
+    "Broker": 245,  # one connection, with what it takes and what it says
+}
 
 
 def room(module: str) -> str:
@@ -145,6 +153,26 @@ def test_two_public_types_never_share_a_name() -> None:
     assert {name: places for name, places in public_types().items() if len(places) > 1} == {}
 
 
+def class_lengths(root: Path = REPOSITORY) -> dict[str, int]:
+    """The lines of each class, however deep it stands, by its name."""
+    paths = chain.from_iterable((root / package).rglob("*.py") for package in ("device", "trainer", "deploy"))
+    nodes = chain.from_iterable(ast.walk(ast.parse(path.read_text("utf-8"))) for path in paths)
+    classes = (node for node in nodes if isinstance(node, ast.ClassDef))
+    return {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in classes}
+
+
+def too_long(lengths: dict[str, int]) -> dict[str, int]:
+    return {name: lines for name, lines in lengths.items() if lines > LONGER.get(name, MOST_LINES)}
+
+
+def test_a_class_can_be_read_in_one_sitting() -> None:
+    lengths = class_lengths()
+    assert too_long(lengths) == {}
+    assert {
+        name for name, most in LONGER.items() if lengths.get(name, 0) <= MOST_LINES or most > 320
+    } == set()
+
+
 def write(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -171,3 +199,8 @@ def test_the_check_sees_a_circle(tmp_path: Path) -> None:
 def test_the_check_sees_a_name_that_two_types_share(tmp_path: Path) -> None:
     files = {"device/a.py": "class Plan:\n    pass\n", "trainer/b.py": "class Plan:\n    pass\n"}
     assert public_types(write(tmp_path, files)) == {"Plan": ["device/a.py", "trainer/b.py"]}
+
+
+def test_the_check_sees_a_class_that_is_too_long(tmp_path: Path) -> None:
+    text = "class Long:\n" + "    a = 1\n" * MOST_LINES + "class Service:\n" + "    a = 1\n" * MOST_LINES
+    assert too_long(class_lengths(write(tmp_path, {"device/a.py": text}))) == {"Long": MOST_LINES + 1}

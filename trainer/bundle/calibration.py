@@ -207,16 +207,12 @@ def _drift_reference(
     seen = [one.checks for one in good]
     evidence = [mean_evidence(one.framing, one.evidence) for one in good]
     return DriftReference(
-        brightness_ratio=_reference([checks.brightness_ratio for checks in seen]),
-        focus=_reference([checks.focus for checks in seen]),
-        score=_reference(scored(learned.pooled[learned.labels == 0], scores)),
-        evidence=_reference(evidence),
-        pooled=_reference(learned.pooled[learned.labels == 0]),
+        brightness_ratio=Reference.of([checks.brightness_ratio for checks in seen]),
+        focus=Reference.of([checks.focus for checks in seen]),
+        score=Reference.of(scored(learned.pooled[learned.labels == 0], scores)),
+        evidence=Reference.of(evidence),
+        pooled=Reference.of(learned.pooled[learned.labels == 0]),
     )
-
-
-def _reference(values: Sequence[float] | NDArray[np.float64]) -> Reference:
-    return Reference(float(np.mean(values)), float(np.std(values)))
 
 
 def _metrics(labels: NDArray[np.int64], pooled: NDArray[np.float64]) -> dict[str, Any]:

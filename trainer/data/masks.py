@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from device.errors import FrameError
 from device.image.image_file import fault_of
 
-Marked = NDArray[np.bool_]
+MarkedPixels = NDArray[np.bool_]
 
 BORDER = 255
 MOST_CLASSES = 64  # numbers of classes are small ones
@@ -34,7 +34,7 @@ TRANSPARENT_GROUND, CLASS_BORDER = "a drawing on a transparent ground", "class n
 class Mask:
     """`marked`: (H, W). `read_as`: what was made of the file where that is not plain, or ""."""
 
-    marked: Marked
+    marked: MarkedPixels
     read_as: str = ""
 
     @property
@@ -107,7 +107,7 @@ def _of_levels(levels: NDArray[np.generic], read_as: str, *, lossy: bool) -> Mas
     return Mask(values > 0, read_as)
 
 
-def _cut_at_half(values: NDArray[np.uint8]) -> Marked:
+def _cut_at_half(values: NDArray[np.uint8]) -> MarkedPixels:
     """Where a thing reaches half of its own greatest level; between two things is ground."""
     ground = min(NOISE, int(values.max()) // 2)
     things = np.asarray(

@@ -28,7 +28,7 @@ from trainer.network.export import Int8Model
 from trainer.network.network import shift_px
 from trainer.training.losses import LEAST_SHARE
 
-Stored = list[NDArray[np.int8]]  # of each cut, (n, h, w, channels)
+StoredFeatures = list[NDArray[np.int8]]  # of each cut, (n, h, w, channels)
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -63,7 +63,7 @@ class Lesson:
     `labels` (n, 1). `unseen` (n, folds): whose decoders it is kept from.
     """
 
-    stored: Stored
+    stored: StoredFeatures
     cells: Floats
     labels: Floats
     unseen: NDArray[np.bool_]

@@ -407,3 +407,7 @@ def test_a_calibration_is_frozen() -> None:
     with pytest.raises(AttributeError):
         make_calibration().model_id = "other"  # type: ignore[misc]
     assert replace(make_calibration(), model_id="other").model_id == "other"
+
+
+def test_a_reference_is_mean_and_standard_deviation_of_all_values() -> None:
+    assert Reference.of(np.array([1.0, 3.0])) == Reference(2.0, 1.0)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.errors import BundleError
-from device.line.asked import Told
+from device.line.asked import AnswerListener
 from device.mqtt import commands
 from device.mqtt.audit import AuditLog
 from device.mqtt.commands import (
@@ -54,7 +54,7 @@ class Recorder:
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
         self.fault: Exception | None = None
-        self.waiting: list[Told] = []  # who is to be told of a part; at once, unless `hold`
+        self.waiting: list[AnswerListener] = []  # who is to be told of a part; at once, unless `hold`
         self.hold = False
 
     def _do(self, *what: Any) -> Change:
@@ -63,7 +63,7 @@ class Recorder:
             raise self.fault
         return Change("old", "new")
 
-    def trigger(self, part_id: str | None, told: Told, *, wait: bool) -> None:
+    def trigger(self, part_id: str | None, told: AnswerListener, *, wait: bool) -> None:
         self._do("trigger", part_id)
         self.waiting.append(told)
         if not self.hold:

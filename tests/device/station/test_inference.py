@@ -16,8 +16,8 @@ from device.image.frame import BadFrame, Frame
 from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
 from device.line.trigger import CommandTrigger, FreeRun
 from device.station import inference as module
-from device.station.capture import Capture, Losses, Taken
-from device.station.inference import AHEAD, FailedFrame, Inference, Seen
+from device.station.capture import Capture, CaptureResult, Losses
+from device.station.inference import AHEAD, FailedFrame, Inference, InferenceResult
 
 
 class Scripted:
@@ -92,7 +92,7 @@ def make(tiny_bundle: Bundle) -> Iterator[Make]:
         inference.stop()
 
 
-def take_all(inference: Inference) -> list[Seen]:
+def take_all(inference: Inference) -> list[InferenceResult]:
     """Until nothing more comes."""
     seen = []
     end_s = time.monotonic() + DEADLINE_S
@@ -103,12 +103,12 @@ def take_all(inference: Inference) -> list[Seen]:
     return seen
 
 
-def number(seen: Seen) -> int:
+def number(seen: InferenceResult) -> int:
     return seen.seq if isinstance(seen, BadFrame) else seen.frame.seq
 
 
 def test_everything_comes_in_the_order_of_the_capture(make: Make, tiny_bundle: Bundle) -> None:
-    taken: list[Taken] = []
+    taken: list[CaptureResult] = []
     pipeline = Pipeline(tiny_bundle, "press-4", "5e55", threads=1)
     _, inference = make(Scripted(20, torn=7), pipeline, on_taken=taken.append)
     seen = take_all(inference)
@@ -124,9 +124,9 @@ def test_everything_comes_in_the_order_of_the_capture(make: Make, tiny_bundle: B
 def test_it_runs_ahead_of_the_verdicts_by_a_few_frames_only(make: Make, tiny_bundle: Bundle) -> None:
     pipeline = Gated(tiny_bundle)
     judged = threading.Event()
-    taken: list[Taken] = []
+    taken: list[CaptureResult] = []
 
-    def note(item: Taken) -> None:
+    def note(item: CaptureResult) -> None:
         taken.append(item)
         if len(taken) == AHEAD:
             judged.set()

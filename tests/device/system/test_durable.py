@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -81,3 +82,22 @@ def test_two_folders_change_places(tmp_path: Path) -> None:
     assert ((one / "name").read_text(), (other / "name").read_text()) == ("other", "one")
     with pytest.raises(OSError, match="No such file"):
         durable.exchange(one, tmp_path / "missing")
+
+
+def test_a_state_file_tells_the_first_failure_aloud_and_the_rest_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    file = durable.StateFile(tmp_path / "state", "it goes on in memory")
+    assert file.write(b"one")
+
+    def full(path: Path, content: bytes) -> None:
+        raise StorageError(f"{path}: cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write", full)
+        assert [file.write(b"two"), file.write(b"two")] == [False, False]
+    assert file.write(b"two")
+    assert (tmp_path / "state").read_bytes() == b"two"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG"]
+    assert caplog.text.count("No space left on device; it goes on in memory") == 2
