@@ -10,7 +10,8 @@
 #   --bundle DIR               a bundle to begin with (trainer.fit made it); later ones come by deploy/push.sh
 #   --signers FILE             who may sign bundles, in the form of ssh-keygen's allowed_signers; unsigned ones are refused then
 #   --push-user NAME           an existing user who may push bundles (deploy/push.sh) and do nothing else
-#   --mqtt-password-file FILE  the broker's password, on the first line ([mqtt] username is yours to set in config.toml)
+#   --mqtt-password-file FILE  the broker's password, on the first line; a new station logs in under its own name
+#   --camera-password-file FILE  the same for a network camera: [camera] source = "rtsp://USER@HOST/..." takes it
 #   --with-mosquitto           a broker on this machine: the station's name and that password, access rules, WebSockets
 #   --ssh-config FILE          for --host (ssh -F)
 #   --wheels DIR               Python packages from this folder and not from the network (pip download -d DIR ...)
@@ -33,7 +34,7 @@ AS_SERVICE=(setpriv --reuid edgevision --regid edgevision --init-groups --no-new
 PROGRAM=(device deploy/mosquitto docs systemd requirements-pi.txt LICENSE README.md CHANGELOG.md) # what a release holds
 KEEP_RELEASES=3
 
-dry_run='' instance='' bundle='' signers='' push_user='' password_file='' with_mosquitto='' wheels=''
+dry_run='' instance='' bundle='' signers='' push_user='' password_file='' camera_password_file='' with_mosquitto='' wheels=''
 host='' ssh_config='' uninstall='' purge=''
 remote='' # the folder on the other machine
 
@@ -56,7 +57,7 @@ main() {
     make_folders
     install_release
     write_config
-    write_secret
+    write_secrets
     write_signers
     allow_push
     limit_journal
@@ -75,7 +76,8 @@ parse() {
         --with-mosquitto) with_mosquitto=1 ;;
         --uninstall) uninstall=1 ;;
         --purge) purge=1 ;;
-        --instance | --bundle | --signers | --push-user | --mqtt-password-file | --wheels | --host | --ssh-config)
+        --instance | --bundle | --signers | --push-user | --mqtt-password-file | --camera-password-file | --wheels | \
+            --host | --ssh-config)
             (($# > 1)) || die 2 "$1 needs a value"
             case $1 in
             --instance) instance=$2 ;;
@@ -84,6 +86,7 @@ parse() {
             --push-user) push_user=$2 ;;
             --mqtt-password-file) password_file=$2 ;;
             --wheels) wheels=$2 ;;
+            --camera-password-file) camera_password_file=$2 ;;
             --host) host=$2 ;;
             --ssh-config) ssh_config=$2 ;;
             esac
@@ -110,7 +113,7 @@ unit() { echo "edgevision${instance:+@$instance}.service"; }
 config() { echo "$CONFIG_DIR/${instance:-config}.toml"; }
 state() { echo "$STATE_DIR${instance:+/$instance}"; }
 station() { echo "$(hostname | tr -c 'A-Za-z0-9._\n-' '-')${instance:+-$instance}"; }
-password() { echo "$CONFIG_DIR/${instance:+$instance-}mqtt-password"; }
+password() { echo "$CONFIG_DIR/${instance:+$instance-}$1-password"; } # of mqtt or camera
 
 # ---- how steps are done and told
 
@@ -173,13 +176,13 @@ version() { sed -n 's/^__version__ = "\(.*\)"/\1/p' "$ROOT/device/__init__.py"; 
 
 check_inputs() {
     local file
-    for file in "$bundle/manifest.json" "$signers" "$password_file"; do
+    for file in "$bundle/manifest.json" "$signers" "$password_file" "$camera_password_file"; do
         [[ $file == /manifest.json || -z $file || -r $file ]] || die 2 "$file: cannot be read"
     done
     [[ -z $signers ]] || grep -qv '^[[:space:]]*\(#.*\)\?$' "$signers" || die 2 "--signers $signers: names nobody who may sign"
     [[ -z $wheels || -d $wheels ]] || die 2 "--wheels $wheels: must be a folder"
     [[ -z $push_user ]] || id "$push_user" >/dev/null 2>&1 || die 2 "--push-user $push_user: no such user"
-    [[ -z $with_mosquitto || -n $password_file || -s $(password) ]] ||
+    [[ -z $with_mosquitto || -n $password_file || -s $(password mqtt) ]] ||
         die 2 "--with-mosquitto needs --mqtt-password-file: a broker that anybody may use is none"
 }
 
@@ -277,7 +280,7 @@ write_config() {
     [[ -e $(config) ]] && say "Configuration $(config) is kept" && return
     say "Configuration"
     python3 -c 'import picamera2' 2>/dev/null && kind=picamera2
-    put "$(config)" 0644 root:root <<TOML
+    put "$(config)" 0640 root:edgevision <<TOML
 # This station. Every key with its meaning and default: $HOME_DIR/current/device/default.toml
 # Try it: sudo -u edgevision $HOME_DIR/check${instance:+ $instance}
 [station]
@@ -297,15 +300,20 @@ publish_image_max_bytes = 60000 # a small picture of each defect, for the dashbo
 
 [mqtt]
 host = "localhost"
-username = "$([[ ! $with_mosquitto ]] || station)"
+username = "$([[ ! $with_mosquitto && ! $password_file ]] || station)"
 TOML
 }
 
-write_secret() { # always there, since the unit loads it; empty: none
-    if [[ $password_file ]]; then
-        head -n 1 "$password_file" | put "$(password)" 0600 root:root
-    elif [[ ! -e $(password) ]]; then
-        put "$(password)" 0600 root:root </dev/null
+write_secrets() { # always there, since the unit loads them; empty: none
+    write_secret mqtt "$password_file"
+    write_secret camera "$camera_password_file"
+}
+
+write_secret() { # KIND FILE
+    if [[ $2 ]]; then
+        head -n 1 "$2" | put "$(password "$1")" 0600 root:root
+    elif [[ ! -e $(password "$1") ]]; then
+        put "$(password "$1")" 0600 root:root </dev/null
     fi
 }
 
@@ -378,7 +386,7 @@ install_mosquitto() {
         secret=$(mktemp -p /run) # 0600, in memory alone; never on a command line, where everybody could read it
         # shellcheck disable=SC2064
         trap "rm -f '$secret'" EXIT
-        printf '%s:%s\n' "$(station)" "$(head -n 1 "$(password)")" >"$secret"
+        printf '%s:%s\n' "$(station)" "$(head -n 1 "$(password mqtt)")" >"$secret"
         mosquitto_passwd -U "$secret" || die 1 "$secret: mosquitto_passwd does not take it"
         [[ ! -e $folder/edgevision.passwd ]] || grep -v "^$(station):" "$folder/edgevision.passwd" >>"$secret" || true
         put "$folder/edgevision.passwd" 0600 mosquitto:root <"$secret"
@@ -461,7 +469,7 @@ uninstall() {
 }
 
 purge_instance() { # its state lies in a folder of the service's user
-    run rm -f "$(config)" "$(password)"
+    run rm -f "$(config)" "$(password mqtt)" "$(password camera)"
     ! getent passwd edgevision >/dev/null || run "${AS_SERVICE[@]}" rm -rf "$(state)"
 }
 
@@ -475,7 +483,7 @@ install_over_ssh() {
     while (($#)); do
         case $1 in
         --host | --ssh-config) shift ;;
-        --bundle | --signers | --mqtt-password-file | --wheels)
+        --bundle | --signers | --mqtt-password-file | --camera-password-file | --wheels)
             value=$(readlink -f "$2") || die 2 "$1 $2: no such file or folder"
             tar -C "$(dirname "$value")" -cz "$(basename "$value")" | there "umask 077 && tar -C $remote -xz"
             arguments+=("$1" "$remote/$(basename "$value")")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from device import passwords
 from device.bundle import manifest
 from device.errors import ConfigError
 from device.image.geometry import Polygon
@@ -31,7 +31,6 @@ from device.settings import (
 )
 
 DEFAULT_PATH = Path(__file__).with_name("default.toml")
-CREDENTIAL = "mqtt-password"  # its name in systemd's LoadCredential=
 # Users of the broker that are no stations, as deploy/mosquitto/acl has them.
 ROLES = frozenset({"bridge", "dashboard", "engineer", "homeassistant", "operator", "quality"})
 
@@ -46,7 +45,6 @@ _HOST = Matching(
     r"[^\s:/]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%[^\s/]+)?",
     "a host name or an address by itself (its port is [mqtt] port)",
 )
-_LONGEST_STRING_BYTES = 65_535  # that MQTT can carry
 COMMANDS = (
     "trigger",
     "rebirth",
@@ -149,6 +147,7 @@ class CameraConfig:
     source: str = key(
         "/var/lib/edgevision/images", Matching(_PATH.pattern, f"an address, or {_PATH.expected}"), _source
     )
+    password_file: Path | None = key("", _PATH_OR_NONE, from_folder_or_none, only=_OPENCV)
     number: int = key(0, Within(0, 7), only=_PICAMERA)
     width_px: int = key(0, Within(16, 16384, or_zero=True), only=_LIVE)
     height_px: int = key(0, Within(16, 16384, or_zero=True), only=_LIVE)
@@ -391,10 +390,11 @@ def _conflicts(tables: Tables, folder: Path) -> list[str]:
     if tables["mqtt"]["password_file"] and not tables["mqtt"]["username"]:
         problems.append("[mqtt] password_file: needs a username beside it")
     problems += _tls_conflicts(tables["mqtt"], folder)
-    try:
-        _read_password(tables["mqtt"], folder)
-    except ConfigError as error:
-        problems.append(str(error))
+    for read, name in ((_mqtt_password, "mqtt"), (_camera_source, "camera")):
+        try:
+            read(tables[name], folder)
+        except ConfigError as error:
+            problems.append(str(error))
     for name in keys(InspectionConfig):
         try:
             _polygons(tables["inspection"][name], folder)
@@ -491,42 +491,23 @@ def _tls_conflicts(mqtt: dict[str, Any], folder: Path) -> list[str]:
     return problems
 
 
-def _password_path(mqtt: dict[str, Any], folder: Path) -> Path | None:
-    """password_file; without one, the credential mqtt-password that systemd has put there for a username."""
-    if mqtt["password_file"]:
-        return folder / str(mqtt["password_file"])
-    if mqtt["username"] and (credentials := os.environ.get("CREDENTIALS_DIRECTORY")):
-        credential = Path(credentials) / CREDENTIAL
-        return credential if credential.exists() else None
-    return None
+def _mqtt_password(mqtt: dict[str, Any], folder: Path) -> str | None:
+    """Raises ConfigError: the password's file gives none."""
+    return passwords.read("mqtt", mqtt["password_file"], folder) if mqtt["username"] else None
 
 
-def _read_password(mqtt: dict[str, Any], folder: Path) -> str | None:
-    """The first line of the password's file; None without a file. Raises ConfigError: it gives none."""
-    path = _password_path(mqtt, folder)
-    if path is None:
-        return None
-    try:
-        first = path.read_text("utf-8-sig").partition("\n")[0].rstrip("\r")
-    except OSError as error:
-        raise ConfigError(f"[mqtt] password_file: {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"[mqtt] password_file: {path}: must be UTF-8 text") from None
-    if not first:
-        raise ConfigError(
-            f"[mqtt] password_file: {path}: must hold the password on its first line, got nothing"
-        )
-    if (length := len(first.encode())) > _LONGEST_STRING_BYTES:
-        raise ConfigError(
-            f"[mqtt] password_file: {path}: must hold at most {_LONGEST_STRING_BYTES} bytes on its first "
-            f"line, got {length}"
-        )
-    return first
+def _camera_source(camera: dict[str, Any], folder: Path) -> str:
+    """With its password. Raises ConfigError: the password's file gives none."""
+    return _source(passwords.of_camera(camera["source"], camera["password_file"], folder), folder)
 
 
 def _config(path: Path, tables: Tables) -> Config:
     folder = path.parent
-    made = {"mqtt": {"password": _read_password(tables["mqtt"], folder), "tls": _tls(tables["mqtt"], folder)}}
+    camera, mqtt = tables["camera"], tables["mqtt"]
+    made: dict[str, dict[str, Any]] = {
+        "camera": {"source": _camera_source(camera, folder)},
+        "mqtt": {"password": _mqtt_password(mqtt, folder), "tls": _tls(mqtt, folder)},
+    }
     sections: dict[str, Any] = {
         name: section(kind, tables[name], folder, **made.get(name, {}))
         for name, (kind, *_) in SECTIONS.items()

@@ -149,10 +149,11 @@ def _try_permissions(loaded: Config) -> str:
         (loaded.path, stat.S_IWOTH, "written"),
         (loaded.bundle, stat.S_IWOTH, "written"),
         (loaded.mqtt.password_file, stat.S_IRWXO, "read or written"),
+        (loaded.camera.password_file, stat.S_IRWXO, "read or written"),
     ):
         if path is not None and _mode(path) & forbidden:
             raise ConfigError(f"{path}: may be {right} by everybody")
-    return "configuration, bundle and password are closed to strangers"
+    return "configuration, bundle and passwords are closed to strangers"
 
 
 def _doubts_of_trust(loaded: Config) -> list[str]:

@@ -14,7 +14,7 @@ from fixtures_daemon import REPOSITORY
 # From the ground up: a room imports from its own floor and from those below, never from above.
 FLOORS = {
     "device": (
-        ("errors", "settings"),
+        ("errors", "settings", "passwords"),
         ("schemas", "system", "image"),
         ("config", "bundle"),
         ("inspection", "camera", "line"),

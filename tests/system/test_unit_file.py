@@ -87,3 +87,4 @@ def test_the_template_differs_in_its_paths_alone() -> None:
         assert one in expected
         expected = expected.replace(one, of_many)
     assert body(UNIT.with_name("edgevision@.service").read_text("utf-8")) == expected
+        "/etc/edgevision/camera-password": "/etc/edgevision/%i-camera-password",
