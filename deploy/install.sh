@@ -32,6 +32,7 @@ INCOMING=/var/lib/edgevision-incoming
 STAGING=/opt/edgevision/staging # root's own
 AS_SERVICE=(setpriv --reuid edgevision --regid edgevision --init-groups --no-new-privs)
 PROGRAM=(device deploy/mosquitto docs systemd requirements-pi.txt LICENSE README.md CHANGELOG.md) # what a release holds
+UNITS=(edgevision.service edgevision@.service edgevision-receive.socket edgevision-receive@.service)
 KEEP_RELEASES=3
 
 dry_run='' instance='' bundle='' signers='' push_user='' password_file='' camera_password_file='' with_mosquitto='' wheels=''
@@ -59,10 +60,10 @@ main() {
     write_config
     write_secrets
     write_signers
+    install_units
     allow_push
     limit_journal
     [[ ! $with_mosquitto ]] || install_mosquitto
-    install_units
     install_bundle
     start_service
 }
@@ -85,8 +86,8 @@ parse() {
             --signers) signers=$2 ;;
             --push-user) push_user=$2 ;;
             --mqtt-password-file) password_file=$2 ;;
-            --wheels) wheels=$2 ;;
             --camera-password-file) camera_password_file=$2 ;;
+            --wheels) wheels=$2 ;;
             --host) host=$2 ;;
             --ssh-config) ssh_config=$2 ;;
             esac
@@ -328,9 +329,9 @@ allow_push() { # the one program that a pusher may run, as the service's user; a
     local units
     units=$({ unit && installed_units; } | sort -u)
     say "Commands: $HOME_DIR/check tries everything, $HOME_DIR/receive takes bundles from the group edgevision-push"
-    put "$HOME_DIR/check" 0755 root:root < <(launcher check)
-    put "$HOME_DIR/status" 0755 root:root < <(launcher status)
-    put "$HOME_DIR/receive" 0755 root:root < <(launcher receive)
+    put "$HOME_DIR/check" 0755 root:root < <(launcher "device check")
+    put "$HOME_DIR/status" 0755 root:root < <(launcher "device status")
+    put "$HOME_DIR/receive" 0755 root:root < <(launcher device.rollout.handover)
     if [[ -d /etc/sudoers.d ]]; then
         put /etc/sudoers.d/edgevision 0440 root:root <<SUDOERS
 # deploy/push.sh: take a bundle that lies in $INCOMING (checked and verified there), and start what was left down.
@@ -341,17 +342,17 @@ SUDOERS
     [[ -z $push_user ]] || id -nG "$push_user" | grep -qw edgevision-push || run usermod -aG edgevision-push "$push_user"
 }
 
-launcher() { # COMMAND: a script that runs it for a station, with the program in use
+launcher() { # MODULE [COMMAND]: a script that runs it for a station, with the program in use
     cat <<SCRIPT
 #!/bin/sh
-# python -m device $1 for a station: $HOME_DIR/$1 [--instance NAME] [OPTION...]. Written by deploy/install.sh.
+# python -m $1 [--instance NAME] [OPTION...] for a station. Written by deploy/install.sh.
 name=config
 if [ "\${1:-}" = --instance ]; then
     case \${2:-} in *[!A-Za-z0-9._-]* | .* | '') echo "error: --instance: must be a name, got '\${2:-}'" >&2; exit 2 ;; esac
     name=\$2
     shift 2
 fi
-cd $HOME_DIR/current && exec .venv/bin/python -m device $1 "\$@" --config "$CONFIG_DIR/\$name.toml"
+cd $HOME_DIR/current && exec .venv/bin/python -m $1 "\$@" --config "$CONFIG_DIR/\$name.toml"
 SCRIPT
 }
 
@@ -408,11 +409,29 @@ access_rules() { # PASSWORDS: those of the repository, and one for each station 
 }
 
 install_units() {
-    say "Service $(unit)"
-    put /etc/systemd/system/edgevision.service 0644 root:root <"$ROOT/systemd/edgevision.service"
-    put /etc/systemd/system/edgevision@.service 0644 root:root <"$ROOT/systemd/edgevision@.service"
+    local name
+    say "Service $(unit), and edgevision-receive.socket for the bundles that are pushed"
+    keep_networks
+    for name in "${UNITS[@]}"; do
+        put "/etc/systemd/system/$name" 0644 root:root <"$ROOT/systemd/$name"
+    done
     run systemctl daemon-reload
     run systemctl enable -q "$(unit)"
+    run systemctl enable -q --now edgevision-receive.socket
+}
+
+keep_networks() { # of stations from before the unit named any: their broker may be on the Internet
+    local installed=/etc/systemd/system/edgevision.service name
+    [[ -e $installed ]] && ! grep -q '^IPAddressDeny=' "$installed" || return 0
+    for name in $(installed_units); do
+        run install -d -m 0755 "/etc/systemd/system/$name.d"
+        put "/etc/systemd/system/$name.d/network.conf" 0644 root:root <<'CONF'
+# This station is from before the unit named networks, and speaks with every address as it did. Fewer are safer: take this
+# file away for the private networks alone, or see /opt/edgevision/current/systemd/network.conf.
+[Service]
+IPAddressAllow=any
+CONF
+    done
 }
 
 install_bundle() { # as deploy/push.sh would: checked, and signed where the station asks for that
@@ -454,12 +473,14 @@ uninstall() {
         return 0
     fi
     say "Program, units, rules"
+    ! systemctl cat edgevision-receive.socket >/dev/null 2>&1 || run systemctl disable -q --now edgevision-receive.socket
     run rm -rf "$HOME_DIR" "$INCOMING" /etc/sudoers.d/edgevision /etc/systemd/journald.conf.d/edgevision.conf \
-        /etc/systemd/system/edgevision.service /etc/systemd/system/edgevision@.service \
-        /etc/tmpfiles.d/edgevision.conf /etc/sysusers.d/edgevision.conf /etc/mosquitto/conf.d/edgevision.conf
+        "${UNITS[@]/#//etc/systemd/system/}" /etc/tmpfiles.d/edgevision.conf /etc/sysusers.d/edgevision.conf \
+        /etc/mosquitto/conf.d/edgevision.conf
     run systemctl daemon-reload
     if [[ $purge ]]; then
         say "Configuration, models, images, users"
+        run rm -rf /etc/systemd/system/edgevision{,@*}.service.d/network.conf
         run rm -rf "$CONFIG_DIR" "$STATE_DIR" /etc/mosquitto/edgevision.acl /etc/mosquitto/edgevision.passwd
         ! getent passwd edgevision >/dev/null || run userdel edgevision
         ! getent group edgevision-push >/dev/null || run groupdel edgevision-push

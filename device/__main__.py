@@ -155,6 +155,8 @@ def _add_receive(commands: Any) -> None:
         "--config", type=Path, default=CONFIG_PATH, metavar="FILE", help="default: %(default)s"
     )
     receive.set_defaults(command=_receive)
+    serve = commands.add_parser("serve-receive", help="`receive` for edgevision-receive@.service")
+    serve.set_defaults(command=_serve_receive)
 
 
 def _add_adapt(commands: Any) -> None:
@@ -323,6 +325,13 @@ def _receive(options: argparse.Namespace) -> int:
     gate = receiver.Gate(options.frames, options.wait)
     result = receiver.receive(config.load(options.config), options.action, options.name, gate)
     print(json.dumps(result) if options.json else result["text"])
+    return 0
+
+
+def _serve_receive(options: argparse.Namespace) -> int:
+    from device.rollout import handover
+
+    handover.serve(lambda arguments: main(["receive", *arguments]))
     return 0
 
 

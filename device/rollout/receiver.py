@@ -311,7 +311,6 @@ def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any
     Raises EdgeVisionError; nothing has changed then, or it was changed back.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks does not end what was begun
-    os.nice(10)  # the service inspects meanwhile
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
     by = os.environ.get("SUDO_USER") or getpass.getuser()
