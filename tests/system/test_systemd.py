@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ def run_own(path):
     open(path, "w").write("#!/bin/sh\\n")
     os.chmod(path, 0o755)
     os.posix_spawn(path, [path], {})
+def say(address):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", (address, 9))
 timex = ctypes.create_string_buffer(256)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(json.dumps({
@@ -50,6 +53,8 @@ print(json.dumps({
     "other device": tried(lambda: os.open("/dev/probe-mem", os.O_RDONLY)),
     "raw socket": tried(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
     "tcp socket": tried(lambda: socket.socket(socket.AF_INET).close()),
+    "speak to the plant": tried(lambda: say("192.168.77.7")),
+    "speak to the world": tried(lambda: say("198.51.100.7")),
     "memory w+x": tried(lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)),
     "ask clock": tried(lambda: call("adjtimex", timex)),
     "set clock": tried(lambda: call("clock_settime", 0, ctypes.create_string_buffer(16))),
@@ -59,7 +64,10 @@ print(json.dumps({
     "temperature": tried(lambda: os.listdir("/sys/class")),
     "capabilities": [status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")],
     "no new privileges": status["NoNewPrivs"].strip(),
-    "credential": open(os.environ["CREDENTIALS_DIRECTORY"] + "/mqtt-password").read(),
+    "credentials": [
+        open(os.environ["CREDENTIALS_DIRECTORY"] + "/" + name).read()
+        for name in ("mqtt-password", "camera-password") if "CREDENTIALS_DIRECTORY" in os.environ
+    ],
 }))
 """
 
@@ -201,26 +209,42 @@ def test_reload_swaps_the_model_between_two_frames(
     assert station.listen("edgevision/station/inspection")[0]["model"]["version"].startswith("20260505")
 
 
-def test_the_sandbox_is_closed_but_for_what_it_names(station: Station) -> None:
+def probed(station: Station, file: str, *left_out: str) -> dict[str, object]:
+    """What PROBE finds as the main process of a unit, without the lines that begin with `left_out`."""
+    machine = station.machine
+    unit = machine.path(f"/etc/systemd/system/{file}").read_text()
+    lines = [line for line in unit.splitlines() if not line.startswith(("ExecStart=", *left_out))]
+    started = "[Service]\nType=oneshot\nExecStart=/usr/bin/python3 /opt/edgevision/probe.py"
+    probe = "\n".join(lines).replace("[Service]", started).replace("char-video4linux", "char-input")
+    name = f"probe-{file.replace('@', '')}"
+    machine.path("/opt/edgevision/probe.py").write_text(PROBE)
+    machine.path(f"/etc/systemd/system/{name}").write_text(probe)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", name)
+    [found] = [line for line in machine.journal(name).splitlines() if line.startswith("{")]
+    return dict(json.loads(found))
+
+
+@pytest.fixture
+def surroundings(station: Station) -> None:
+    """Devices, addresses and secrets to be tried."""
     machine = station.machine
     machine.run("mknod", "/dev/video99", "c", "13", "99")  # stands for a camera: no such driver runs here
     machine.run("mknod", "/dev/probe-mem", "c", "1", "1")
     machine.run("chmod", "666", "/dev/video99", "/dev/probe-mem")
-    machine.path("/etc/edgevision/mqtt-password").write_text("secret")
-    machine.path("/opt/edgevision/probe.py").write_text(PROBE)
-    unit = machine.path(f"/etc/systemd/system/{UNIT}").read_text()
-    lines = [
-        line for line in unit.splitlines() if not line.startswith(("ExecStart=", "ExecReload=", "Restart"))
-    ]
-    probe = "\n".join(lines).replace("char-video4linux", "char-input")
-    started = "Type=oneshot\nExecStart=/usr/bin/python3 /opt/edgevision/probe.py"
-    probe = probe.replace("Type=notify", started)
-    machine.path("/etc/systemd/system/probe.service").write_text(probe)
-    machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "start", "probe.service")
-    found = json.loads(machine.journal("probe.service").splitlines()[1])
-    denied, read_only = "Operation not permitted", "Read-only file system"
-    assert found == {
+    for address in ("192.168.77.7", "198.51.100.7"):
+        machine.run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    for kind in ("mqtt", "camera"):
+        machine.path(f"/etc/edgevision/{kind}-password").write_text(f"secret of {kind}")
+
+
+def test_the_sandboxes_are_closed_but_for_what_they_name(station: Station, surroundings: None) -> None:
+    denied, read_only, no_family = (
+        "Operation not permitted",
+        "Read-only file system",
+        "Address family not supported by protocol",
+    )
+    expected = {
         "write /usr": read_only,
         "write /etc": read_only,
         "write program": read_only,
@@ -231,8 +255,10 @@ def test_the_sandbox_is_closed_but_for_what_it_names(station: Station) -> None:
         "read /etc/shadow": "Permission denied",
         "camera": "No such device or address",  # allowed, and no such camera
         "other device": denied,
-        "raw socket": "Address family not supported by protocol",
+        "raw socket": no_family,
         "tcp socket": "ok",
+        "speak to the plant": "ok",
+        "speak to the world": denied,
         "memory w+x": denied,
         "ask clock": "ok",
         "set clock": denied,
@@ -242,8 +268,18 @@ def test_the_sandbox_is_closed_but_for_what_it_names(station: Station) -> None:
         "temperature": "ok",
         "capabilities": ["0000000000000000"] * 4,
         "no new privileges": "1",
-        "credential": "secret",
+        "credentials": ["secret of mqtt", "secret of camera"],
     }
+    assert probed(station, UNIT, "Type=", "ExecReload=", "Restart") == expected
+    away = "No such file or directory"
+    expected |= {"camera": away, "other device": away, "write runtime": read_only, "credentials": []}
+    expected |= dict.fromkeys(("tcp socket", "speak to the plant", "speak to the world"), no_family)
+    assert probed(station, "edgevision-receive@.service", "Standard", "CollectMode=") == expected
+
+
+def test_the_installed_units_exposure_stays_low(station: Station) -> None:
+    said = station.machine.out("systemd-analyze", "security", "--no-pager", UNIT)
+    assert float(re.findall(r"Overall exposure level for \S+: ([0-9.]+)", said)[0]) <= 1.7
 
 
 def test_a_second_camera_is_a_second_service(station: Station) -> None:
