@@ -43,7 +43,7 @@ class Plant:
         )
         printed = done.stdout + done.stderr
         assert done.returncode == 0, printed
-        [changed] = re.findall(r"^station +: ok=1 +changed=(\d)", printed, re.MULTILINE)
+        [changed] = re.findall(r"^station +: ok=\d +changed=(\d)", printed, re.MULTILINE)
         return int(changed), printed
 
 
@@ -90,3 +90,25 @@ def test_a_model_is_pushed_once(plant: Plant, tiny_model: TinyModel) -> None:
     assert machine.path(f"{STATE}/models/current").readlink().name == bundle.name
     assert machine.show("edgevision.service", "ActiveState") == "active"
     assert plant.play("push.yml", *options)[0] == 0
+
+
+@pytest.mark.parametrize(("file", "code"), [("passwords/{{ inventory_hostname }}", 0), ("password", 2)])
+def test_stations_share_no_account(tmp_path: Path, file: str, code: int) -> None:
+    """With another file for each station the play goes on; to an address that nobody has, and as --check."""
+    if not PLAYBOOK.exists():
+        pytest.skip("ansible-playbook is not installed")
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(
+        "stations:\n  hosts:\n    press-4:\n    press-5:\n  vars:\n"
+        f'    edgevision_password_file: "{tmp_path}/{file}"\n'
+    )
+    playbook = REPOSITORY / "deploy/ansible/install.yml"
+    done = subprocess.run(
+        (str(PLAYBOOK), "-i", str(inventory), str(playbook), "--check", "--tags", "passwords"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_LOCAL_TEMP": str(tmp_path), "ANSIBLE_NOCOLOR": "1"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("must be another file for each station" in done.stdout) == bool(code)
