@@ -168,6 +168,7 @@ def _tree() -> Path:
         text=True,
         check=False,
         timeout=900,
+        env={**os.environ, "DPKG_FORCE": "unsafe-io"},  # a draft that is cut off is made anew
     )
     if done.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
@@ -178,8 +179,18 @@ def _tree() -> Path:
         (draft / "etc/systemd/system" / name).symlink_to("/dev/null")
     for unit in ("ssh.service", "mosquitto.service"):
         (draft / "etc/systemd/system/multi-user.target.wants" / unit).unlink(missing_ok=True)
-    draft.rename(tree)
-    return tree
+    return _put(draft, tree)
+
+
+def _put(draft: Path, place: Path) -> Path:
+    """The draft in its place, or what another run has put there meanwhile."""
+    try:
+        return draft.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        shutil.rmtree(draft, ignore_errors=True)
+        return place
 
 
 def _mirror() -> str | None:
@@ -213,8 +224,7 @@ def _wheels() -> Path:
     if done.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
         pytest.skip(f"no packages for the container: {done.stderr[-300:]}")
-    draft.rename(folder)
-    return folder
+    return _put(draft, folder)
 
 
 # ---- the container
