@@ -141,6 +141,7 @@ def test_the_first_push_starts_a_station_that_had_no_model(site: Site) -> None:
         pushed["hosts"][0]["running"] is False
     )  # it was left down by its missing bundle, and is started now
     assert site.at_work() in bundle.name
+    assert int(site.machine.show("edgevision-receive.socket", "NAccepted")) == 1  # closed: test_systemd.py
     site.require_whole()
 
 

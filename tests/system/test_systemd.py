@@ -45,6 +45,7 @@ print(json.dumps({
     "write /etc": tried(lambda: open("/etc/probe", "w")),
     "write program": tried(lambda: open("/opt/edgevision/current/device/probe", "w")),
     "write state": tried(lambda: open("/var/lib/edgevision/probe", "w")),
+    "write incoming": tried(lambda: open("/var/lib/edgevision-incoming/probe", "w")),
     "write runtime": tried(lambda: open("/run/edgevision/probe", "w")),
     "run what was written": tried(lambda: run_own("/var/lib/edgevision/probe.sh")),
     "list /home": tried(lambda: os.listdir("/home")),
@@ -249,6 +250,7 @@ def test_the_sandboxes_are_closed_but_for_what_they_name(station: Station, surro
         "write /etc": read_only,
         "write program": read_only,
         "write state": "ok",
+        "write incoming": read_only,
         "write runtime": "ok",
         "run what was written": "Permission denied",
         "list /home": "Permission denied",
@@ -280,6 +282,17 @@ def test_the_sandboxes_are_closed_but_for_what_they_name(station: Station, surro
 def test_the_installed_units_exposure_stays_low(station: Station) -> None:
     said = station.machine.out("systemd-analyze", "security", "--no-pager", UNIT)
     assert float(re.findall(r"Overall exposure level for \S+: ([0-9.]+)", said)[0]) <= 1.7
+
+
+def test_a_station_from_before_goes_on_speaking_with_every_address(station: Station) -> None:
+    """Its unit named no networks: the upgrade writes a drop-in once, which is the station's own then."""
+    machine, drop_in = station.machine, f"/etc/systemd/system/{UNIT}.d/network.conf"
+    machine.run("sed", "-i", "/^IPAddress/d", f"/etc/systemd/system/{UNIT}")
+    assert drop_in in station.install()
+    assert "0.0.0.0/0" in station.show("IPAddressAllow")
+    machine.run("rm", drop_in)
+    assert drop_in not in station.install()
+    assert "0.0.0.0/0" not in station.show("IPAddressAllow")
 
 
 def test_a_second_camera_is_a_second_service(station: Station) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from fixtures_bundle import TinyModel
-from fixtures_daemon import run_device
+from fixtures_daemon import REPOSITORY, run_device
 from fixtures_signature import make_key, sign
 
 from device import config
@@ -313,3 +315,23 @@ def test_what_an_earlier_one_left_undone_is_undone_first(site: Site) -> None:
         site.receiver.install("no-such-20260101T000000Z-00000000", Gate())
     assert (store.current_name(site.models), store.previous_name(site.models)) == (second, first)
     assert [line["result"] for line in site.log()[-4:-2]] == ["begun", "cut off"]
+
+
+GREEDY = """
+import sys
+from pathlib import Path
+from device import config
+from device.errors import BundleError
+from device.rollout import receiver
+receiver.Receiver.install = lambda self, name, gate: bytearray(receiver.MOST_BYTES)
+try:
+    receiver.receive(config.load(Path(sys.argv[1])), "install", "large", receiver.Gate())
+except BundleError as error:
+    print(error)
+"""
+
+
+def test_a_bundle_that_wants_too_much_memory(site: Site) -> None:
+    command = (sys.executable, "-c", GREEDY, str(site.config.path))
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "large: takes more than 1024 MiB of memory\n", done.stderr
