@@ -604,7 +604,13 @@ def test_on_a_phone_a_station_is_a_line_that_unfolds(dashboard: Dashboard, talke
 def test_the_library_is_the_one_that_is_named() -> None:
     readme = (PAGE / "vendor" / "README.md").read_text()
     [(digest, name)] = re.findall(r"^([0-9a-f]{64})  (\S+)$", readme, re.MULTILINE)
-    assert hashlib.sha256((PAGE / "vendor" / name).read_bytes()).hexdigest() == digest
+    content = (PAGE / "vendor" / name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == digest
+    licences = (PAGE / "vendor" / "LICENSES.txt").read_text()
+    bundled = re.findall(r"\(\*! ([\w-]+)\. [\w-]+ License", content.decode("utf-8"))
+    assert {"ieee754", "safe-buffer"} <= set(bundled)
+    for package in bundled:
+        assert re.search(rf"^{package} \d", licences, re.MULTILINE), package
 
 
 def test_no_code_of_the_page_writes_markup() -> None:
