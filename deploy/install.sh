@@ -14,7 +14,7 @@
 #   --camera-password-file FILE  the same for a network camera: [camera] source = "rtsp://USER@HOST/..." takes it
 #   --with-mosquitto           a broker on this machine: the station's name and that password, access rules, WebSockets
 #   --ssh-config FILE          for --host (ssh -F)
-#   --wheels DIR               Python packages from this folder and not from the network (pip download -d DIR ...)
+#   --wheels DIR               Python packages from this folder and not from the network (docs/guide/install.md)
 #
 # 64-bit Raspberry Pi OS or Debian, Bookworm or Trixie. Every step is whole or not done, and is found done the next time:
 # a power cut at any point is mended by running it again. The program goes to a folder of its own in
@@ -31,12 +31,14 @@ STATE_DIR=/var/lib/edgevision
 INCOMING=/var/lib/edgevision-incoming
 STAGING=/opt/edgevision/staging # root's own
 AS_SERVICE=(setpriv --reuid edgevision --regid edgevision --init-groups --no-new-privs)
-PROGRAM=(device deploy/mosquitto docs systemd requirements-pi.txt LICENSE README.md CHANGELOG.md) # what a release holds
+PROGRAM=(device deploy/mosquitto deploy/lock docs systemd LICENSE README.md CHANGELOG.md) # what a release holds
+PACKAGES=station
+ENTRANCE=device.service
 UNITS=(edgevision.service edgevision@.service edgevision-receive.socket edgevision-receive@.service)
 KEEP_RELEASES=3
 
 dry_run='' instance='' bundle='' signers='' push_user='' password_file='' camera_password_file='' with_mosquitto='' wheels=''
-host='' ssh_config='' uninstall='' purge=''
+host='' ssh_config='' uninstall='' purge='' bridge=''
 remote='' # the folder on the other machine
 
 main() {
@@ -170,7 +172,12 @@ check_machine() {
     [[ $machine == arm64 || $machine == amd64 ]] ||
         die 3 "must be a 64-bit system (arm64, or amd64 for trials), is $machine: the interpreter has no 32-bit wheels"
     [[ -d /run/systemd/system ]] || [[ $dry_run ]] || die 3 "systemd must be running"
-    say "EdgeVision $(version) on ${id%% *} $version_id, $machine: $(unit)"
+    [[ -r $ROOT/$(packages) ]] || die 3 "$(packages): not there: no packages are known for this Python and machine"
+    say "EdgeVision $(version) on ${id%% *} $version_id, $machine: ${bridge:+the bridge}$([[ $bridge ]] || unit)"
+}
+
+packages() { # the exact wheels for the Python and the machine here
+    echo "deploy/lock/$PACKAGES-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-$(uname -m).txt"
 }
 
 version() { sed -n 's/^__version__ = "\(.*\)"/\1/p' "$ROOT/device/__init__.py"; }
@@ -239,9 +246,9 @@ install_release() {
         copy_program "$target"
         run python3 -m venv --system-site-packages "$target/.venv"
         run "$target/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-cache-dir \
-            ${wheels:+--no-index --find-links "$wheels"} -r "$target/requirements-pi.txt"
-        run env -C "$target" "$target/.venv/bin/python" -m compileall -q device
-        run env -C "$target" "$target/.venv/bin/python" -c 'import device.service' # all that it needs can be imported
+            --require-hashes --only-binary=:all: ${wheels:+--no-index --find-links "$wheels"} -r "$target/$(packages)"
+        run env -C "$target" "$target/.venv/bin/python" -m compileall -q device deploy
+        run env -C "$target" "$target/.venv/bin/python" -c "import $ENTRANCE" # all that it needs
         run sync
         run touch "$target/.complete"
     fi

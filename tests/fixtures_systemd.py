@@ -31,7 +31,7 @@ MASKED = ("systemd-timesyncd", "apt-daily.timer", "apt-daily-upgrade.timer", "e2
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "unshare")
 SOURCE = Path("/root/edgevision")  # in the container
 WHEELS = Path("/root/wheels")
-REQUIREMENTS = str(REPOSITORY / "requirements-pi.txt")
+LOCKS = tuple(REPOSITORY / f"deploy/lock/{name}-3.11-x86_64.txt" for name in ("station", "bridge"))
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,9 @@ def _mirror() -> str | None:
 
 
 def _wheels() -> Path:
-    """The packages of requirements-pi.txt for the container's Python 3.11, from the index or the cache."""
-    folder = CACHE / f"wheels-{hashlib.sha256(Path(REQUIREMENTS).read_bytes()).hexdigest()[:8]}"
+    """The packages of a station and of the bridge for the container, from the index or the cache."""
+    content = b"".join(lock.read_bytes() for lock in LOCKS)
+    folder = CACHE / f"wheels-{hashlib.sha256(content).hexdigest()[:8]}"
     if folder.is_dir():
         return folder
     python = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which("python3.11")
@@ -214,8 +215,10 @@ def _wheels() -> Path:
         pytest.skip("the container's packages are chosen by a Python 3.11, and there is none")
     draft = Path(f"{folder}.{os.getpid()}")
     draft.mkdir(parents=True)
+    options = ("-q", "--require-hashes", "--only-binary=:all:", "-d", str(draft))
+    lists = (part for lock in LOCKS for part in ("-r", str(lock)))
     done = subprocess.run(
-        (python, "-m", "pip", "download", "-q", "--only-binary=:all:", "-d", str(draft), "-r", REQUIREMENTS),
+        (python, "-m", "pip", "download", *options, *lists),
         capture_output=True,
         text=True,
         check=False,

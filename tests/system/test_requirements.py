@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from deploy import make_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (
@@ -20,6 +24,7 @@ FILES = (
     "deploy/bridge/requirements.txt",
     "tests/requirements.txt",
 )
+LISTS = make_lock.LISTS
 INTERPRETERS = {"ai-edge-litert", "tflite-runtime"}
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("aarch64", "x86_64")
@@ -73,6 +78,36 @@ def test_the_station_needs_nothing_of_the_trainer() -> None:
     trainer = {r.name for r in requirements("requirements-train.txt")}
     assert {"tensorflow", "keras", "scikit-learn"} <= trainer
     assert not trainer & {r.name for r in requirements("requirements-pi.txt")}
+
+
+@pytest.mark.parametrize(
+    ("name", "python", "machine"), list(itertools.product(LISTS, ("3.11", "3.13"), MACHINES))
+)
+def test_the_locks_pin_what_the_lists_ask_for(name: str, python: str, machine: str) -> None:
+    """Every requirement that such a machine has, and each package by the digest of one wheel."""
+    text = (ROOT / f"deploy/lock/{name}-{python}-{machine}.txt").read_text()
+    head, *lines = text.splitlines()
+    assert head.startswith(f"# {LISTS[name]} on Python {python}, {machine}.")
+    found = [re.fullmatch(r"([\w.-]+)==([\w.]+) --hash=sha256:[0-9a-f]{64}", line) for line in lines]
+    pinned = {canonicalize_name(match[1]): match[2] for match in found if match}
+    assert len(pinned) == len(lines)
+    for package, asked in on(machine, python, LISTS[name]).items():
+        assert asked.specifier.contains(pinned[canonicalize_name(package)]), f"{package}: deploy/make_lock.py"
+
+
+def test_the_locks_can_be_renewed() -> None:
+    """One of them made anew has the same packages, in versions of today."""
+    if shutil.which("uv", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("uv is not installed (tests/requirements.txt)")
+    try:
+        made = make_lock.lock(LISTS["bridge"], "3.11", "aarch64")
+    except subprocess.CalledProcessError as error:
+        if re.search("error sending request|dns error|failed to fetch|Connection", error.stderr):
+            pytest.skip("the package index cannot be reached")
+        raise AssertionError(error.stderr) from None
+    kept = (ROOT / "deploy/lock/bridge-3.11-aarch64.txt").read_text()
+    names, before = ({line.partition("==")[0] for line in text.splitlines()} for text in (made, kept))
+    assert names == before
 
 
 def test_this_environment_is_what_the_files_ask_for() -> None:
