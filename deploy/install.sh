@@ -3,6 +3,7 @@
 #
 # Usage: sudo deploy/install.sh [OPTION...]                install or upgrade this machine from this checkout
 #        sudo deploy/install.sh --uninstall [--purge]      take it away again; --purge: configuration, models and images too
+#        sudo deploy/install.sh --bridge [OPTION...]       the bridge for PLCs, metrics and an MES instead of a station
 #        deploy/install.sh --host [USER@]HOST [OPTION...]  the same over ssh, on a machine where USER may sudo
 #
 #   --dry-run                  say what would be done, and do nothing
@@ -50,6 +51,11 @@ main() {
     fi
     [[ $dry_run ]] || ((EUID == 0)) || die 2 "must be run as root (sudo deploy/install.sh), or with --dry-run"
     check_machine
+    if [[ $bridge ]]; then
+        become_bridge
+        "${uninstall:-install}_bridge"
+        return
+    fi
     if [[ $uninstall ]]; then
         uninstall
         return
@@ -77,7 +83,8 @@ parse() {
         case $1 in
         --dry-run) dry_run=1 ;;
         --with-mosquitto) with_mosquitto=1 ;;
-        --uninstall) uninstall=1 ;;
+        --uninstall) uninstall=uninstall ;;
+        --bridge) bridge=1 ;;
         --purge) purge=1 ;;
         --instance | --bundle | --signers | --push-user | --mqtt-password-file | --camera-password-file | --wheels | \
             --host | --ssh-config)
@@ -106,7 +113,9 @@ parse() {
     [[ ! $purge || $uninstall ]] || die 2 "--purge goes with --uninstall"
     [[ $instance =~ ^([A-Za-z0-9][A-Za-z0-9._-]{0,31})?$ ]] ||
         die 2 "--instance: must be 1..32 letters, digits, '.', '_' or '-', got '$instance'"
-    [[ $instance != config ]] || die 2 "--instance: config is the name of the only station's file"
+    [[ $instance != config && $instance != bridge ]] || die 2 "--instance: $instance.toml is a file of another kind"
+    [[ ! $bridge || -z $instance$bundle$signers$push_user$camera_password_file$with_mosquitto ]] ||
+        die 2 "--bridge goes with --mqtt-password-file, --wheels, --host, --dry-run and --uninstall alone"
     [[ $host =~ ^([A-Za-z0-9_][A-Za-z0-9_.@:%-]*)?$ ]] || die 2 "--host: must be HOST or USER@HOST, got '$host'"
 }
 
@@ -366,7 +375,7 @@ SCRIPT
 installed_units() { # those of earlier runs, by their configuration files
     local file name
     for file in "$CONFIG_DIR"/*.toml; do
-        [[ -e $file ]] || continue
+        [[ -e $file && $file != */bridge.toml ]] || continue
         name=$(basename "$file" .toml)
         if [[ $name == config ]]; then echo edgevision.service; else echo "edgevision@$name.service"; fi
     done
@@ -467,6 +476,64 @@ start_service() {
     say "Done. Look: $HOME_DIR/status; to undo: deploy/install.sh --uninstall${instance:+ --instance $instance}"
 }
 
+# ---- the bridge, which has a folder, a user and a unit of its own
+
+become_bridge() {
+    HOME_DIR=/opt/edgevision-bridge PACKAGES=bridge ENTRANCE=deploy.bridge.bridge
+    PROGRAM=(device deploy/bridge deploy/lock docs LICENSE README.md CHANGELOG.md)
+}
+
+install_bridge() {
+    local source=$ROOT/deploy/bridge/edgevision-bridge name
+    check_inputs
+    apt_install python3-venv python3-systemd || die 1 "apt-get could not install these packages"
+    say "User edgevision-bridge, folders"
+    run install -d -m 0755 /etc/sysusers.d /etc/tmpfiles.d
+    put /etc/sysusers.d/edgevision-bridge.conf 0644 root:root <"$source.sysusers"
+    run systemd-sysusers /etc/sysusers.d/edgevision-bridge.conf
+    put /etc/tmpfiles.d/edgevision-bridge.conf 0644 root:root <"$source.tmpfiles"
+    run systemd-tmpfiles --create /etc/tmpfiles.d/edgevision-bridge.conf
+    install_release
+    write_bridge_config
+    for name in bridge-mqtt-password bridge-http-token bridge-webhook-secret; do # the unit loads them; empty: none
+        [[ -e $CONFIG_DIR/$name ]] || put "$CONFIG_DIR/$name" 0600 root:root </dev/null
+    done
+    [[ ! $password_file ]] || head -n 1 "$password_file" | put "$CONFIG_DIR/bridge-mqtt-password" 0600 root:root
+    put /etc/systemd/system/edgevision-bridge.service 0644 root:root <"$source.service"
+    run systemctl daemon-reload
+    run systemctl enable -q edgevision-bridge.service
+    run systemctl restart edgevision-bridge.service
+    say "Done. Its languages are yours to enable in $CONFIG_DIR/bridge.toml; to undo: deploy/install.sh --bridge --uninstall"
+}
+
+write_bridge_config() {
+    [[ -e $CONFIG_DIR/bridge.toml ]] && say "Configuration $CONFIG_DIR/bridge.toml is kept" && return
+    say "Configuration"
+    put "$CONFIG_DIR/bridge.toml" 0640 root:edgevision-bridge <<TOML
+# The bridge. Every key with its meaning and default: $HOME_DIR/current/deploy/bridge/default.toml
+[mqtt]
+host = "localhost"
+username = "${password_file:+bridge}"
+
+[metrics]
+enabled = true # http://127.0.0.1:9108/metrics
+TOML
+}
+
+uninstall_bridge() {
+    say "The bridge"
+    systemctl cat edgevision-bridge.service >/dev/null 2>&1 && run systemctl disable -q --now edgevision-bridge.service
+    run rm -rf "$HOME_DIR" /etc/systemd/system/edgevision-bridge.service /etc/tmpfiles.d/edgevision-bridge.conf \
+        /etc/sysusers.d/edgevision-bridge.conf
+    run systemctl daemon-reload
+    if [[ $purge ]]; then
+        run rm -rf "$CONFIG_DIR"/bridge.toml "$CONFIG_DIR"/bridge-* /var/lib/edgevision-bridge
+        ! getent passwd edgevision-bridge >/dev/null || run userdel edgevision-bridge
+    else
+        say "Kept: $CONFIG_DIR/bridge.toml, its secrets and /var/lib/edgevision-bridge (--purge takes them too)"
+    fi
+}
+
 # ---- the way back, and the way over ssh
 
 uninstall() {
@@ -488,7 +555,11 @@ uninstall() {
     if [[ $purge ]]; then
         say "Configuration, models, images, users"
         run rm -rf /etc/systemd/system/edgevision{,@*}.service.d/network.conf
-        run rm -rf "$CONFIG_DIR" "$STATE_DIR" /etc/mosquitto/edgevision.acl /etc/mosquitto/edgevision.passwd
+        if [[ -d $CONFIG_DIR ]]; then # without what belongs to the bridge
+            run find "$CONFIG_DIR" -mindepth 1 ! -name 'bridge[.-]*' -delete
+            run rmdir --ignore-fail-on-non-empty "$CONFIG_DIR"
+        fi
+        run rm -rf "$STATE_DIR" /etc/mosquitto/edgevision.acl /etc/mosquitto/edgevision.passwd
         ! getent passwd edgevision >/dev/null || run userdel edgevision
         ! getent group edgevision-push >/dev/null || run groupdel edgevision-push
     else
@@ -507,7 +578,7 @@ install_over_ssh() {
     remote=$(there mktemp -d) || die 1 "$host: cannot be reached by ssh"
     [[ $remote =~ ^/[A-Za-z0-9/_.-]{1,100}$ ]] || die 1 "$host: must name a new folder (mktemp -d), and does not"
     trap 'there rm -rf "$remote"' EXIT
-    tar -C "$ROOT" --exclude=__pycache__ -cz "${PROGRAM[@]}" deploy/install.sh deploy/set_key.py | there tar -C "$remote" -xz
+    tar -C "$ROOT" --exclude=__pycache__ -cz "${PROGRAM[@]}" deploy/install.sh deploy/set_key.py deploy/bridge | there tar -C "$remote" -xz
     while (($#)); do
         case $1 in
         --host | --ssh-config) shift ;;

@@ -273,14 +273,17 @@ def _secret(tables: Tables, folder: Path) -> bytes:
 
 
 def _first_line(tables: Tables, where: tuple[str, str], folder: Path) -> str | None:
-    """The first line of the file that a key names, or of systemd's credential; None: there is neither."""
+    """The first line of the file that a key names, or of systemd's credential; None: there is neither.
+
+    An empty credential is none: the unit names all of them, and few need all.
+    """
     part, name = where
     named: str = tables[part][name]
     given = os.environ.get("CREDENTIALS_DIRECTORY")
     credential = Path(given, CREDENTIALS[where]) if given else None
     if named:
         path = folder / named
-    elif credential is not None and credential.is_file():
+    elif credential is not None and credential.is_file() and credential.stat().st_size:
         path = credential
     else:
         return None
