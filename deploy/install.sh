@@ -299,7 +299,7 @@ write_config() {
     python3 -c 'import picamera2' 2>/dev/null && kind=picamera2
     put "$(config)" 0640 root:edgevision <<TOML
 # This station. Every key with its meaning and default: $HOME_DIR/current/device/default.toml
-# Try it: sudo -u edgevision $HOME_DIR/check${instance:+ $instance}
+# Try it: sudo $HOME_DIR/check${instance:+ $instance}
 [station]
 name = "$(station)"
 state = "$(state)"
@@ -345,7 +345,7 @@ allow_push() { # the one program that a pusher may run, as the service's user; a
     local units
     units=$({ unit && installed_units; } | sort -u)
     say "Commands: $HOME_DIR/check tries everything, $HOME_DIR/receive takes bundles from the group edgevision-push"
-    put "$HOME_DIR/check" 0755 root:root < <(launcher "device check")
+    put "$HOME_DIR/check" 0755 root:root < <(launcher "device check" "$(with_passwords)")
     put "$HOME_DIR/status" 0755 root:root < <(launcher "device status")
     put "$HOME_DIR/receive" 0755 root:root < <(launcher device.rollout.handover)
     if [[ -d /etc/sudoers.d ]]; then
@@ -358,7 +358,7 @@ SUDOERS
     [[ -z $push_user ]] || id -nG "$push_user" | grep -qw edgevision-push || run usermod -aG edgevision-push "$push_user"
 }
 
-launcher() { # MODULE [COMMAND]: a script that runs it for a station, with the program in use
+launcher() { # "MODULE [COMMAND]" [LINES]: a script that runs it for a station, with the program in use
     cat <<SCRIPT
 #!/bin/sh
 # python -m $1 [--instance NAME] [OPTION...] for a station. Written by deploy/install.sh.
@@ -368,7 +368,20 @@ if [ "\${1:-}" = --instance ]; then
     name=\$2
     shift 2
 fi
+${2:-}
 cd $HOME_DIR/current && exec .venv/bin/python -m $1 "\$@" --config "$CONFIG_DIR/\$name.toml"
+SCRIPT
+}
+
+with_passwords() { # check by root: as the service's user, with the passwords that this user cannot read by itself
+    cat <<SCRIPT
+if [ "\$(id -u)" = 0 ]; then
+    case \$name in config) of= ;; *) of=\$name- ;; esac
+    exec systemd-run -q --pipe --wait --collect -p User=edgevision -p WorkingDirectory=$HOME_DIR/current \\
+        -p "LoadCredential=mqtt-password:$CONFIG_DIR/\${of}mqtt-password" \\
+        -p "LoadCredential=camera-password:$CONFIG_DIR/\${of}camera-password" \\
+        $HOME_DIR/current/.venv/bin/python -m device check "\$@" --config "$CONFIG_DIR/\$name.toml"
+fi
 SCRIPT
 }
 

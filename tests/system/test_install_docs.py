@@ -21,6 +21,8 @@ def test_the_page_does_what_it_says(machine: Machine) -> None:
         if "systemctl restart" in block:
             assert machine.show(UNIT, "ActiveState") == "active"
     assert machine.show("mosquitto.service", "ActiveState") == "active"
+    tried = machine.run("/opt/edgevision/check", check=False)
+    assert re.search(r"^ok +broker +localhost:1883 accepts the station$", tried.stdout, re.MULTILINE), tried
     anybody = machine.run("mosquitto_pub", "-t", "edgevision/x", "-m", "x", check=False)
     assert "not authorised" in anybody.stderr.lower() + anybody.stdout.lower()
     machine.run("mosquitto_passwd", "-b", "/etc/mosquitto/edgevision.passwd", "dashboard", "seen")
