@@ -241,8 +241,14 @@ def _run(options: argparse.Namespace) -> int:
     from device.telemetry import journal
 
     loaded = config.load(options.config)
-    journal.start(loaded.log_level)
-    service.run(loaded)
+    journal.start(loaded.log_level, loaded.runtime)
+    try:
+        service.run(loaded)
+    except EdgeVisionError as error:
+        if not journal.is_used():
+            raise
+        logging.getLogger("device").critical("%s", error)  # within its budget: systemd starts it again
+        return error.exit_code
     return 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -47,10 +49,11 @@ class Interpreter:
         package, module = _import(runtime)
         self.runtime = f"{package} {_version(package)}"
         try:
-            self._interpreter = module.Interpreter(
-                model_path=str(model_path), num_threads=threads or default_threads()
-            )
-            self._interpreter.allocate_tensors()
+            with _without_greeting():
+                self._interpreter = module.Interpreter(
+                    model_path=str(model_path), num_threads=threads or default_threads()
+                )
+                self._interpreter.allocate_tensors()
         except Exception as error:  # the runtimes raise whatever their C++ side threw
             raise InterpreterError(f"{model_path}: {self.runtime} does not take it: {error}") from error
         self.input = _only(model_path, "input", self._interpreter.get_input_details())
@@ -73,6 +76,25 @@ class Interpreter:
 def default_threads() -> int:
     """One for each core this process may use, at most MOST_THREADS."""
     return min(MOST_THREADS, len(os.sched_getaffinity(0)))
+
+
+@contextlib.contextmanager
+def _without_greeting() -> Iterator[None]:
+    """What the runtimes write to stderr past any log, but for their INFO: a line each time they start."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with os.fdopen(os.memfd_create("stderr"), "rb") as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            said.seek(0)
+            os.write(2, b"".join(line for line in said if not line.startswith(b"INFO: ")))
 
 
 def _import(runtime: str) -> tuple[str, ModuleType]:

@@ -18,9 +18,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from device.inspection.verdict import Verdict
 from device.system.printable import printable
+from device.telemetry.log_budget import LogBudget
 
 try:
     from systemd import journal
@@ -31,19 +33,27 @@ log = logging.getLogger(__name__)
 
 IDENTIFIER = "edgevision"
 PER_MINUTE = 10
-PER_HOUR = 40
+PER_HOUR = 30
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def start(level: str) -> None:
-    """From now on the log goes where it belongs. `level` as in [log]."""
-    logging.basicConfig(level=level.upper(), handlers=[handler()])
+def start(level: str, runtime: Path) -> None:
+    """From now on the log goes where it belongs, within its budget. `level` as in [log]: "debug" has none."""
+    where = handler()
+    if level != "debug":
+        where.addFilter(LogBudget(runtime if is_used() else None))
+    logging.basicConfig(level=level.upper(), handlers=[where])
+
+
+def is_used() -> bool:
+    """Whether stderr is the stream that systemd gave the service."""
+    return _is_journal(sys.stderr.fileno())
 
 
 def handler() -> logging.Handler:
     """The handler of journald where stderr is its stream and systemd-python is there; else one for stderr."""
-    if journal is None or not _is_journal(sys.stderr.fileno()):
+    if journal is None or not is_used():
         plain = logging.StreamHandler(sys.stderr)
         plain.setFormatter(_OneLine(_FORMAT))
         return plain

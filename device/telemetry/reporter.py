@@ -129,9 +129,10 @@ class Reporter:
         for name in changed:
             role = roles[name]
             if role.reason is not None:
-                log.warning("health: %s %s, %s: %s", name, role.state, role.reason, role.text)
+                kind = {"kind": f"health {name} {role.state} {role.reason}"}
+                log.warning("health: %s %s, %s: %s", name, role.state, role.reason, role.text, extra=kind)
             elif name in self._told:
-                log.info("health: %s ok", name)
+                log.info("health: %s ok", name, extra={"kind": f"health {name} ok"})
 
     def _write(self, facts: ServiceFacts, reading: Reading) -> None:
         content = {**facts.status, "health": self._health.content(), "board": board_content(reading)}

@@ -131,3 +131,14 @@ def test_threads_reach_the_runtime(model_path: Path, monkeypatch: pytest.MonkeyP
     Interpreter(model_path)
     Interpreter(model_path, threads=3)
     assert asked == [interpreters.default_threads(), 3]
+
+
+def test_a_runtime_greets_nobody_and_its_errors_are_passed_on(
+    model_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line past the log at each start: a service that is started anew every few seconds would fill it."""
+    capfd.readouterr()
+    Interpreter(model_path)
+    with interpreters._without_greeting():
+        os.write(2, b"INFO: hello\nERROR: bad\n")
+    assert capfd.readouterr().err == "ERROR: bad\n"
