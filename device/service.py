@@ -58,7 +58,7 @@ from device.line.outputs import Outputs
 from device.line.trigger import Trigger, make_trigger
 from device.mqtt import subscriptions
 from device.mqtt.publisher import Publisher
-from device.rollout.receiver import close_log
+from device.rollout.push_log import close_log
 from device.station.actions import StationActions
 from device.station.camera_mode import CameraMode
 from device.station.capture import Capture, CaptureResult, Losses, not_inspected
@@ -91,7 +91,7 @@ def run(config: Config) -> None:
         camera = reopened(camera, config.camera)
         service = Service(config, stop, camera, make_trigger(config.trigger))
         service.start()
-        close_log(config)
+        close_log(config.state, config.bundle)
         process.step_back()  # not before: a model's threads that this one starts must not be nice
         try:
             service.inspect_all()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -325,8 +324,8 @@ class Reference:
     @classmethod
     def of(cls, values: Iterable[float]) -> Reference:
         """Of the values of one image each."""
-        numbers = [float(value) for value in values]
-        return cls(statistics.fmean(numbers), statistics.pstdev(numbers))
+        numbers = np.asarray(list(values), np.float64)
+        return cls(float(np.mean(numbers)), float(np.std(numbers)))
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.mean), "drift_reference mean", "a finite number", self.mean)

@@ -8,7 +8,8 @@ came at its usual time after the one before, and had to be waited for, lay nowhe
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
+
+import numpy as np
 
 MEMORY = 15  # pictures
 LEAST = 4  # of them, to know what is usual
@@ -30,7 +31,7 @@ class Pace:
         if last_s is None:
             return False
         interval_s = now_s - last_s
-        usual_s = median(self._intervals_s) if len(self._intervals_s) >= LEAST else 0.0
+        usual_s = float(np.median(self._intervals_s)) if len(self._intervals_s) >= LEAST else 0.0
         self._intervals_s.append(interval_s)
         if not usual_s:
             return False

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal
+
+import numpy as np
 
 from device.bundle.calibration import FamiliarRanges, Range
 from device.inspection.checks import Checks
@@ -77,7 +78,7 @@ def changed(familiar: FamiliarRanges, pictures: Sequence[Checks]) -> Doubt | Non
             ranges[name] = known
     found = []
     for name, known in ranges.items():
-        middle = median(values[name])
+        middle = float(np.median(values[name]))
         off_sd = (middle - known.usual) / known.sd
         if abs(off_sd) > CHANGED_SD:
             found.append(Doubt(_CAUSES[name][off_sd > 0], name, middle, abs(off_sd), known))

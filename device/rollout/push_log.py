@@ -8,18 +8,23 @@ A line that a power cut left half written is closed by the next. At MOST_BYTES t
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from device.errors import StorageError
+from device.bundle import store
+from device.errors import BundleError, BusyError, StorageError
 from device.system import clock, durable
 
 log = logging.getLogger(__name__)
 
 FILE = "push.log"
+LOCK_FILE = ".lock"
 MOST_BYTES = 1_000_000
 BEGUN = "begun"
 CUT_OFF = "cut off"
@@ -73,3 +78,31 @@ class PushLog:
             durable.append(path, json.dumps(line).encode())
         except (OSError, StorageError) as error:  # the bundle is what it is; the record of it is missing
             log.warning("%s: cannot be written: %s", path, error)
+
+
+def close_log(state: Path, models: Path) -> None:
+    """Give what was cut off its end in the log, unless somebody is at it now."""
+    with contextlib.suppress(BundleError, BusyError, StorageError), locked(models):
+        PushLog(state).close()
+
+
+@contextlib.contextmanager
+def locked(models: Path) -> Iterator[TextIO]:
+    """The lock of those who change the model, open for its holder's name.
+
+    Raises BundleError, BusyError, StorageError.
+    """
+    store.require_models(models)
+    path = models / LOCK_FILE
+    try:
+        lock = path.open("a+")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be opened: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read(200).strip() or "somebody"
+            raise BusyError(f"the model is being changed by {holder}") from None
+        yield lock

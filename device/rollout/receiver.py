@@ -18,7 +18,6 @@ within MOST_BYTES of memory and MOST_CPU_S.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import logging
 import os
@@ -30,24 +29,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from device.bundle import bundle as bundles
 from device.bundle import store, trial
 from device.bundle.accepted import AHEAD, AcceptedList, Trust
 from device.bundle.bundle import Bundle
 from device.config import Config
-from device.errors import BundleError, BusyError, RolledBackError, StorageError
+from device.errors import BundleError, RolledBackError
 from device.inspection.pipeline import Pipeline
 from device.rollout import intake
-from device.rollout.push_log import PushLog
+from device.rollout.push_log import PushLog, locked
 from device.system.clock import clock_synced, stamp
 from device.telemetry import status
 
 log = logging.getLogger(__name__)
 
 INCOMING = Path("/var/lib/edgevision-incoming")  # a folder for each who may push, below it
-LOCK_FILE = ".lock"
 POLL_S = 0.2
 MOST_BYTES = 1 << 30  # of data, the interpreter and a model of 24 megapixels in tiles among it
 MOST_CPU_S = 600
@@ -275,34 +273,6 @@ class Receiver:
             raise
         finally:
             self._log.end(self._by, action, name, result)
-
-
-def close_log(config: Config) -> None:
-    """Give what was cut off its end in the log, unless somebody is at it now."""
-    with contextlib.suppress(BundleError, BusyError, StorageError), locked(config.bundle):
-        PushLog(config.state).close()
-
-
-@contextlib.contextmanager
-def locked(models: Path) -> Iterator[TextIO]:
-    """The lock of those who change the model, open for its holder's name.
-
-    Raises BundleError, BusyError, StorageError.
-    """
-    store.require_models(models)
-    path = models / LOCK_FILE
-    try:
-        lock = path.open("a+")
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be opened: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read(200).strip() or "somebody"
-            raise BusyError(f"the model is being changed by {holder}") from None
-        yield lock
 
 
 def receive(config: Config, action: str, name: str, gate: Gate) -> dict[str, Any]:

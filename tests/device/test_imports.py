@@ -46,5 +46,9 @@ def test_the_interpreter_is_imported_when_it_is_opened() -> None:
     assert loaded_by("device.inspection.pipeline").isdisjoint({"ai_edge_litert", "tflite_runtime"})
 
 
+def test_a_service_starts_without_what_only_commands_need() -> None:
+    assert loaded_by("device.service").isdisjoint({"resource", "statistics", "subprocess"})
+
+
 def test_opening_the_interpreter_pulls_in_nothing_heavy() -> None:
     assert loaded_by("ai_edge_litert.interpreter").isdisjoint(HEAVY)

@@ -23,7 +23,8 @@ from device.bundle import bundle as bundles
 from device.bundle.bundle import GoldenSpec
 from device.errors import BundleError, BusyError, SignatureError, StorageError
 from device.rollout import intake, push_log
-from device.rollout.receiver import LOCK_FILE, Gate, Receiver, close_log
+from device.rollout.push_log import LOCK_FILE, close_log
+from device.rollout.receiver import Gate, Receiver
 
 FIRST, SECOND, THIRD = ("2026-03-04T05:06:07Z", "2026-04-04T00:00:00Z", "2026-05-05T00:00:00Z")
 
@@ -185,7 +186,7 @@ def test_nothing_is_put_into_a_station_s_one_bundle(site: Site) -> None:
     """Where [bundle] path is a bundle itself, a file beside its own would make the next start refuse it."""
     first = site.install(FIRST)
     site.config = replace(site.config, bundle=site.models / first)
-    close_log(site.config)
+    close_log(site.config.state, site.config.bundle)
     with pytest.raises(BundleError, match="is one bundle"):
         site.receiver.rollback(Gate())
     assert bundles.load(site.config.bundle).name == first
