@@ -344,7 +344,7 @@ def test_the_keyboard_reaches_everything(
 ) -> None:
     page = dashboard.open(scheme="dark")
     talker.judge(station, "NG")
-    shows(page, "press-4", "word", "NG")
+    card(page, "press-4").locator("tr[data-event]").wait_for()
     reached = []
     for _ in range(6):
         page.keyboard.press("Tab")

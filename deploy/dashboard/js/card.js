@@ -16,7 +16,6 @@ const STATES = {
 const ROWS = 20; // of recent defects; the large view steps through all that are known
 const HEALTH = { init: "starting", ready: "ready", degraded: "degraded", alert: "alert" };
 const DRAW_MS = 250; // between two pictures of the timeline
-const SLOW_MS = 1000; // sorting latencies and describing the timeline need not be done ten times a second
 
 export class Card {
   constructor(template, station) {
@@ -27,8 +26,8 @@ export class Card {
     this.timeline = new Timeline(this.part("timeline"));
     this.trend = new Trend(this.part("trend"));
     this.picture = new Picture(this.part("picture"));
-    this.drawn = -Infinity;
-    this.renderedSlow = -Infinity;
+    this.drawn = 0;
+    this.isNew = true;
     this.shownDefects = []; // the newest first
     this.#name();
   }
@@ -60,7 +59,7 @@ export class Card {
     if (this.element.dataset.folded === "true") this.#fold();
   }
 
-  // `view`: {now, connected, connectedSince, staleMs}
+  // `view`: {now, connected, connectedSince, staleMs, withLists}
   render(view) {
     this.#state(view);
     this.#verdict(view);
@@ -68,13 +67,18 @@ export class Card {
     this.#health();
     this.#defects();
     this.#picture();
-    if (view.now - this.renderedSlow >= SLOW_MS) this.#slow(view);
+    if (view.withLists || this.isNew) this.#lists(view);
+    this.isNew = false;
   }
 
-  // The timeline, now and then.
+  // Whether there is something to draw(); it has waited since `drawn`.
+  isDueDrawn({ now }) {
+    const { scores, model } = this.station;
+    return now - this.drawn >= DRAW_MS && (this.drawnAt !== scores.next || this.drawnModel !== model);
+  }
+
   draw({ now }) {
     const { scores, model } = this.station;
-    if (now - this.drawn < DRAW_MS || (this.drawnAt === scores.next && this.drawnModel === model)) return;
     [this.drawn, this.drawnAt, this.drawnModel] = [now, scores.next, model];
     this.timeline.draw(this.station);
   }
@@ -144,8 +148,8 @@ export class Card {
     this.#text("since", since);
   }
 
-  #slow({ now }) {
-    this.renderedSlow = now;
+  // What need not be new ten times a second.
+  #lists({ now }) {
     const { station } = this;
     const { p50, p95 } = station.latencies();
     this.#text("p50", format.milliseconds(p50));
@@ -155,6 +159,7 @@ export class Card {
     if (this.shownHistory !== station.history) this.#trend(station.history);
     this.#text("queue", format.integer(station.stats?.queue ?? null));
     const temperature = station.stats?.temperature ?? null;
+    this.#defects();
     const slowed = station.stats?.slowed ? ", slowed" : "";
     this.#text("temperature", temperature === null ? format.NONE : `${temperature.toFixed(0)} °C${slowed}`);
     this.#text("model", station.model?.version ?? station.modelVersion ?? format.NONE);

@@ -12,6 +12,7 @@ import { Station } from "./station.js";
 import { arrange, overflows } from "./wall.js";
 
 const RENDER_MS = 100; // between two pictures: a browser without a GPU pays for each, however little has changed
+const TIMELINES = 3; // in one of them
 const MOST_STATIONS = 64; // a broker full of strangers must not fill the page
 const SPEAK_MS = 10_000; // between two sentences to a screen reader
 const MOST_NEEDS = 8; // stations that are named in the header
@@ -32,6 +33,7 @@ const page = {
   changed: new Set(),
   rendered: -Infinity,
   isAwaited: false, // a picture
+  areListsDue: false, // in the next one
 };
 
 // ---- messages
@@ -81,15 +83,20 @@ function touch(card) {
   setTimeout(() => requestAnimationFrame(render), Math.max(0, wait));
 }
 
-// Timelines first: a canvas that draws text has the browser lay out at once what was changed before it.
+// Timelines first: a canvas that draws text has the browser lay out at once what was changed before it. A few of them in
+// each picture, those that have waited longest; the lists of all cards in the same one, once a second: a row that comes or
+// goes has the browser paint all anew, for one card as for ten.
 function render() {
   page.isAwaited = false;
-  const view = viewNow();
+  const view = { ...viewNow(), withLists: page.areListsDue };
   page.rendered = view.now;
+  page.areListsDue = false;
   const cards = [...page.changed];
   page.changed.clear();
-  for (const card of cards) card.draw(view);
+  const undrawn = cards.filter((card) => card.isDueDrawn(view)).sort((a, b) => a.drawn - b.drawn);
+  for (const card of undrawn.slice(0, TIMELINES)) card.draw(view);
   for (const card of cards) card.render(view);
+  for (const card of undrawn.slice(TIMELINES)) touch(card);
   if (cards.some(({ station }) => station === defectView.station)) defectView.refresh();
 }
 
@@ -334,6 +341,7 @@ function start() {
   connect();
   setInterval(() => {
     renderPage();
+    page.areListsDue = true;
     renderAll();
     renderAttention();
     if (page.settings.fit && overflows()) fit();
