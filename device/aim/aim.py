@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from device.aim import config_file
+from device.aim.signpost import Signpost
 from device.aim.viewfinder import Viewfinder
 from device.aim.web import AimSite, Answer, Query, Server, Unwanted
 from device.bundle import bundle as bundles
@@ -44,6 +45,11 @@ class AimOptions:
     minutes: float = 30.0
     beside: bool = False
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the page is for this machine alone."""
+        return self.host in ("127.0.0.1", "::1", "localhost")
+
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port: must be 0..65535, got {self.port}")
@@ -68,11 +74,12 @@ def aim(config: Config, options: AimOptions) -> int:
         viewfinder.start()
         threading.Thread(target=server.serve_forever, args=(_LOOK_S,), name="aim", daemon=True).start()
         say(f"open this once: {server.link}")
-        if options.host not in ("127.0.0.1", "::1", "localhost"):
-            say("what goes over the network here is not encrypted; `ssh -L` to 127.0.0.1 is")
+        signpost = None if options.is_local else _signpost(config, server)
         try:
             say(_wait(stop, server, desk, options.minutes * 60))
         finally:
+            if signpost is not None:
+                signpost.stop()
             server.shutdown()
             server.server_close()
             viewfinder.stop()
@@ -103,6 +110,14 @@ def _server(options: AimOptions, desk: Desk) -> Server:
         raise ConfigError(
             f"{options.host}:{options.port}: cannot be had: {error.strerror or error}"
         ) from None
+
+
+def _signpost(config: Config, server: Server) -> Signpost:
+    say(f"or press the link on the station's card on the dashboard, and type the code {server.code}")
+    say("what goes over the network here is not encrypted; `ssh -L` to 127.0.0.1 is")
+    signpost = Signpost(config, server.address, say)
+    signpost.start()
+    return signpost
 
 
 def _pipeline(config: Config) -> Pipeline | None:

@@ -1,8 +1,9 @@
 """The page of `aim` over HTTP, for one person at a time who has the link that the terminal shows.
 
-The link's token opens the page once: it is exchanged for a cookie, and is worth nothing afterwards. Without
-the cookie there is nothing to be had, and a request that names another host than ours (a page elsewhere that
-has its name lead here) is refused. Everything is bounded: connections, the time and size of a request.
+The link's code opens the page once: it is exchanged for a cookie, and is worth nothing afterwards. Without
+the cookie there is a form that asks for the code, and nothing else. A request that names another host than
+ours (a page elsewhere that has its name lead here) is refused. Everything is bounded: connections, the time
+and size of a request.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ LIMIT_BYTES = 64 * 1024  # of what is sent to us
 CONNECTIONS = 12
 REQUEST_S = 15.0  # from its first byte to its last answer
 _COOKIE = "edgevision-aim"
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that are not taken for one another
+_CODE = 10  # of them: 49 bits, to be guessed over the network within the time of one setting-up
+_OPEN = ("/aim.css",)  # what the page that asks for the code needs
 _KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -70,7 +74,8 @@ class Server(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         self.site = site
         self.asked_s = time.monotonic()  # when somebody with a cookie asked last
-        self._token: str | None = secrets.token_urlsafe(16)
+        self.code = "".join(secrets.choice(_LETTERS) for _ in range(_CODE))
+        self._is_used = False
         self._cookie = secrets.token_urlsafe(24)
         self._guard = threading.Lock()
         self._open: dict[int, tuple[socket.socket, float]] = {}
@@ -83,15 +88,20 @@ class Server(ThreadingHTTPServer):
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
-    def link(self) -> str:
-        return f"http://{self.host}/?token={self._token}"
+    def address(self) -> str:
+        return f"http://{self.host}/"
 
-    def exchange(self, token: str) -> str | None:
-        """The cookie for the token, once."""
+    @property
+    def link(self) -> str:
+        return f"{self.address}?token={self.code}"
+
+    def exchange(self, code: str) -> str | None:
+        """The cookie for the code, once."""
+        typed = code.strip().lower().encode("utf-8", "replace")
         with self._guard:
-            if self._token is None or not hmac.compare_digest(token.encode(), self._token.encode()):
+            if self._is_used or not hmac.compare_digest(typed, self.code.encode()):
                 return None
-            self._token = None
+            self._is_used = True
             return self._cookie
 
     def knows(self, cookie: str) -> bool:
@@ -147,7 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.FORBIDDEN, "this is not the host that was asked for")
         elif url.path == "/" and "token" in query:
             self._let_in(query["token"])
-        elif self._is_known():
+        elif url.path == "/" and not self._has_cookie():
+            self._ask_for_code()
+        elif url.path in _OPEN or self._is_known():
             self._get(url.path, query)
 
     def do_POST(self) -> None:
@@ -171,9 +183,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Set-Cookie", f"{_COOKIE}={cookie}; HttpOnly; SameSite=Strict; Path=/")
         self._end(b"", "text/plain")
 
-    def _is_known(self) -> bool:
+    def _ask_for_code(self) -> None:
+        self.send_response(HTTPStatus.OK)
+        self._end((PAGE / "door.html").read_bytes(), _KINDS[".html"])
+
+    def _has_cookie(self) -> bool:
         found = SimpleCookie(self.headers.get("Cookie", "")).get(_COOKIE)
-        if found is not None and self.server.knows(found.value):
+        return found is not None and self.server.knows(found.value)
+
+    def _is_known(self) -> bool:
+        if self._has_cookie():
             self.server.asked_s = time.monotonic()
             return True
         self._refuse(HTTPStatus.FORBIDDEN, "open the link that `device aim` has shown")

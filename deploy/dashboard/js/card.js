@@ -65,7 +65,7 @@ export class Card {
     this.#verdict(view);
     this.#counts();
     this.#health();
-    this.#defects();
+    this.#aim();
     this.#picture();
     if (view.withLists || this.isNew) this.#lists(view);
     this.isNew = false;
@@ -126,6 +126,14 @@ export class Card {
     const about = last?.word === "ERROR" ? (last.reason ?? "the frame could not be judged") : (last?.part ?? "");
     this.#text("about", about);
     this.#text("compact", last ? `${last.word} ${format.score(last.score)}` : "No verdict");
+  }
+
+  #aim() {
+    const address = this.station.aim?.address ?? null;
+    this.part("aim").hidden = address === null;
+    if (address === null || this.part("aim-link").href === address) return;
+    this.part("aim-link").href = address;
+    this.#text("aim-link", `Aim its camera: ${address}`);
   }
 
   #picture() {

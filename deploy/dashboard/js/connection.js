@@ -3,7 +3,7 @@
 
 import mqtt from "../vendor/mqtt.esm.js";
 
-const TOPICS = ["status", "birth", "health", "inspection", "inspection/last", "stats", "model", "counters", "history", "image/+"];
+const TOPICS = ["status", "birth", "health", "inspection", "inspection/last", "stats", "model", "counters", "history", "image/+", "heat/+", "aim"];
 const KEEPALIVE_S = 30;
 const PAUSE_MS = 2000;
 const REFUSALS = {

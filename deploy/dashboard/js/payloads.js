@@ -208,6 +208,15 @@ export function answer(bytes) {
 
 export function stats(bytes) {
   const said = json(bytes);
+// {address} of the page on which its camera is being aimed; null in place of the address: of none.
+export function aim(bytes) {
+  if (bytes.length === 0) return { address: null };
+  const said = json(bytes)?.address;
+  if (typeof said !== "string" || said.length > 200 || !URL.canParse(said)) return null;
+  const url = new URL(said);
+  return ["http:", "https:"].includes(url.protocol) ? { address: `${url.origin}/` } : null;
+}
+
   if (said === null) return null;
   return {
     queue: count(said.events_waiting),

@@ -27,6 +27,7 @@ export class Station {
     this.defects = []; // the newest first
     this.history = null; // what the station says of the time before this page
     this.birth = null; // what it can do
+    this.aim = null; // where its camera is being aimed
     this.reviews = new Map(); // event id -> label, as the station has answered to this page
     this.pictures = new Map(); // event id -> {bytes, size}, the newest last
     this.unnamed = null; // the picture that the broker keeps, without a word of what it shows
@@ -69,6 +70,8 @@ export class Station {
       case "birth":
         return this.#takeBirth(payloads.birth(bytes));
       case "history":
+      case "aim":
+        return this.#keep("aim", payloads.aim(bytes));
         return this.#takeHistory(payloads.history(bytes));
       default:
         return true; // another topic of the station: a sign of life, and none of our business

@@ -59,7 +59,10 @@ JSON = {"Content_Type": "application/json"}
 
 def test_the_link_opens_the_page_once(server: Server) -> None:
     path = server.link.partition(server.host)[2]
-    assert ask(server, "GET", "/")[0] == 403
+    for door in ("/", "/?token="):
+        content = ask(server, "GET", door)[1]
+        assert (b"<form" in content, server.code.encode() in content) == (True, False)
+    assert ask(server, "GET", "/aim.css")[0] == 200, "what the form needs"
     mine = cookie(server)
     assert ask(server, "GET", path)[0] == 403, "the token is used up"
     status, content, headers = ask(server, "GET", "/", Cookie=mine)
@@ -69,7 +72,11 @@ def test_the_link_opens_the_page_once(server: Server) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/", "/state", "/aim.js", "/frame.jpg", "/?token=", "/?token=guess"])
+def test_the_code_may_be_typed_in_capitals(server: Server) -> None:
+    assert ask(server, "GET", f"/?token=%20{server.code.upper()}%20")[0] == 303
+
+
+@pytest.mark.parametrize("path", ["/state", "/aim.js", "/index.html", "/frame.jpg", "/?token=guess"])
 def test_nothing_without_the_token(server: Server, path: str) -> None:
     assert ask(server, "GET", path)[0] == 403
     assert ask(server, "POST", "/echo", b"{}", **JSON)[0] == 403
