@@ -401,9 +401,10 @@ class Service:
         subscriptions.introduce(self._config, self._publisher, self._pipeline.model.id)
 
     def _show(self, topic: str, picture: bytes) -> None:
-        """Publish the picture of a defect, and keep it as the last one."""
+        """Publish the picture of a defect, or its heat; the picture is kept as the last one."""
         self._publisher.send(topic, picture, 1)
-        self._publisher.set_state(LAST_PICTURE, picture)
+        if topic.startswith("image/"):
+            self._publisher.set_state(LAST_PICTURE, picture)
 
     def _ask_for_thresholds(self) -> None:
         self._thresholds_changed = True

@@ -30,6 +30,13 @@ def picture(width: int = 128, height: int = 128) -> bytes:
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
+def heat() -> bytes:
+    """A layer with the left half hot."""
+    pixels = np.zeros((128, 128, 4), np.uint8)
+    pixels[:, :64] = (0, 0, 255, 190)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
 @dataclass
 class Talker:
     """Publishes as stations do, and waits until the broker has it."""

@@ -15,9 +15,14 @@ PLENTY = Quotas(10**9, 90, 0)
 
 
 def picture(
-    event_id: str, captured_ns: int = NOON, *, synced: bool = True, image: bytes = IMAGE
+    event_id: str,
+    captured_ns: int = NOON,
+    *,
+    synced: bool = True,
+    image: bytes = IMAGE,
+    heat: bytes | None = None,
 ) -> StoredImage:
-    return StoredImage(event_id, captured_ns, synced, image, ".jpg", "{}")
+    return StoredImage(event_id, captured_ns, synced, image, ".jpg", "{}", heat)
 
 
 def opened(folder: Path, quotas: Quotas = PLENTY) -> ImageStore:

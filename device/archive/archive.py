@@ -4,8 +4,8 @@ Inspection never waits for this. Images wait in a queue that is bounded by the b
 rule: when it is full, the newest image is not kept, and counted; its verdict is published all the same. A
 disk that is full, read-only or gone is a reason in `state`, and the next image is tried again.
 
-A small copy of the NG and MARGINAL images may be published as well (`publish_image_max_bytes`): best effort,
-from the same queue, whatever the disk says.
+A small copy of the NG and MARGINAL images, with the model's heat over them, may be published as well
+(`publish_image_max_bytes`): best effort, from the same queue, whatever the disk says.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from device.archive import image_store
-from device.archive.encode import jpeg, png, thumbnail
+from device.archive.encode import jpeg, png, png_layer, thumbnail
 from device.archive.image_store import ImageStore, Quotas, StoredImage
 from device.config import ArchiveConfig
 from device.errors import StorageError
 from device.image.frame import Frame, Pixels, read_image
+from device.inspection.annotate import heat_layer
 from device.inspection.verdict import Verdict
 from device.system import process
 from device.system.clock import clock_synced
@@ -168,6 +169,8 @@ class Archive:
         content = thumbnail(image, self._config.publish_image_max_bytes)
         if content is not None:
             self._publish(f"image/{verdict.event_id}", content)
+        if (heat := _heat_file(verdict)) is not None:
+            self._publish(f"heat/{verdict.event_id}", heat)
 
     def _store_picture(self, image: Pixels, verdict: Verdict) -> None:
         picture = self._picture(image, verdict)
@@ -192,6 +195,7 @@ class Archive:
             image=jpeg(image, self._config.jpeg_quality) if is_jpeg else png(image),
             suffix=".jpg" if is_jpeg else ".png",
             sidecar=verdict.to_json() + "\n",
+            heat=_heat_file(verdict),
         )
 
     def _tidy(self) -> None:
@@ -231,22 +235,29 @@ class Archive:
             self._removed = self._store.removed
 
 
-def small_copy(state: Path, event_id: str, max_bytes: int) -> bytes | None:
-    """The kept image of an event as the JPEG that is published of it; None where there is none.
+def kept_pictures(state: Path, event_id: str, max_bytes: int) -> dict[str, bytes]:
+    """{topic: content} of what is published of an event, from its image and heat; empty: not kept.
 
-    Raises StorageError: the disk. FrameError: the file is damaged.
+    Raises StorageError: the disk. FrameError: the image is damaged.
     """
     try:
         path = image_store.find(state / image_store.FOLDER, event_id)
+        heat = None if path is None else image_store.heat_beside(path)
     except OSError as error:
         raise StorageError(f"{event_id}: cannot be read: {_words(error)}") from error
-    return None if path is None else thumbnail(read_image(path)[0], max_bytes)
+    small = None if path is None else thumbnail(read_image(path)[0], max_bytes)
+    said = {f"image/{event_id}": small, f"heat/{event_id}": heat}
+    return {topic: content for topic, content in said.items() if content is not None}
 
 
 def is_sampled(event_id: str, ratio: float) -> bool:
     """Whether an event belongs to this share of all events: the same answer for the same id, everywhere."""
     digest = hashlib.sha256(event_id.encode()).digest()
     return int.from_bytes(digest[:8]) < ratio * 2**64
+
+
+def _heat_file(verdict: Verdict) -> bytes | None:
+    return None if verdict.heat is None else png_layer(heat_layer(verdict.heat))
 
 
 def _words(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,11 @@ def jpeg(image: Pixels, quality: int) -> bytes:
 def png(image: Pixels) -> bytes:
     """An RGB image (H, W, 3) as a PNG file, without loss."""
     return _encoded(".png", image, ())
+
+
+def png_layer(image: Pixels) -> bytes:
+    """An image with opacity, RGBA (H, W, 4), as a PNG file: in a tenth of the time that a WebP takes."""
+    return _written(".png", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), (cv2.IMWRITE_PNG_COMPRESSION, 1))
 
 
 def thumbnail(image: Pixels, max_bytes: int) -> bytes | None:
@@ -46,9 +52,13 @@ def _encoded(suffix: str, image: Pixels, parameters: Sequence[int]) -> bytes:
     """What has no colour, as from a monochrome camera, with one channel: in half the time, and smaller."""
     gray = _is_gray(image)
     pixels = cv2.extractChannel(image, 0) if gray else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return _written(suffix, pixels, parameters)
+
+
+def _written(suffix: str, pixels: Any, parameters: Sequence[int]) -> bytes:
     encoded, content = cv2.imencode(suffix, pixels, parameters)
     if not encoded:
-        raise ValueError(f"an image of {image.shape} cannot be written as {suffix}")
+        raise ValueError(f"an image of {pixels.shape} cannot be written as {suffix}")
     return content.tobytes()
 
 

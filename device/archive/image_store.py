@@ -1,6 +1,7 @@
 """Images of events on the disk, each with its verdict beside it, under quotas, the oldest removed first.
 
     archive/2026-11-24/<event_id>.jpg      the image (or .png)
+    archive/2026-11-24/<event_id>.heat     where the model saw something, of NG and MARGINAL: a PNG over it
     archive/2026-11-24/<event_id>.json     its verdict, as it went to MQTT; written last
     archive/2026-11-24/<event_id>.pinned   empty: this image is never removed
 
@@ -22,7 +23,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,12 +34,13 @@ from device.system import durable
 FOLDER = "archive"  # in the station's state folder
 SIDECAR = ".json"
 PIN = ".pinned"
+HEAT = ".heat"  # a PNG; by its name no image of a part
 IMAGES = (".jpg", ".png")
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _BATCH = 512  # of the oldest images whose names are held in memory while images are being removed
-_FILES = 4  # that a picture may need: image, verdict, and two folders
+_FILES = 5  # that a picture may need: image, heat, verdict, and two folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """What is kept of an event: the bytes of an image file, and the text of its verdict.
+    """What is kept of an event: the bytes of an image file, the text of its verdict, and its heat.
 
     `captured_ns` (UTC) chooses the day; where the clock is not `clock_synced`, never one before the latest.
     """
@@ -63,6 +65,7 @@ class StoredImage:
     image: bytes
     suffix: str
     sidecar: str
+    heat: bytes | None = None
 
     def __post_init__(self) -> None:
         if not is_event_id(self.event_id):
@@ -72,7 +75,7 @@ class StoredImage:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.image) + len(self.sidecar.encode())
+        return len(self.image) + len(self.sidecar.encode()) + len(self.heat or b"")
 
 
 @dataclass(slots=True)
@@ -111,6 +114,13 @@ def find(folder: Path, event_id: str) -> Path | None:
             image = folder / day / f"{event_id}{suffix}"
             if image.is_file() and image.with_suffix(SIDECAR).is_file():
                 return image
+    return None
+
+
+def heat_beside(image: Path) -> bytes | None:
+    """The heat that is kept with an image, or None. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        return image.with_suffix(HEAT).read_bytes()
     return None
 
 
@@ -172,7 +182,7 @@ def _pinned_bytes(folder: Path) -> int:
 
 
 def _picture_bytes(image: Path) -> int:
-    return image.stat().st_size + _sidecar_bytes(image)
+    return image.stat().st_size + _bytes_beside(image)
 
 
 class ImageStore:
@@ -270,7 +280,7 @@ class ImageStore:
             if not item.name.endswith(SIDECAR) and _split(item.name)[0] not in pinned
         )
         oldest = [
-            _Kept(order_ns, _split(name)[0], day, size_bytes + _sidecar_bytes(self._folder / day / name))
+            _Kept(order_ns, _split(name)[0], day, size_bytes + _bytes_beside(self._folder / day / name))
             for order_ns, name, size_bytes in heapq.nsmallest(_BATCH, images)
         ]
         if not oldest:
@@ -284,7 +294,7 @@ class ImageStore:
         with _locked(self._folder):
             if stem.with_suffix(PIN).exists():
                 return
-            for suffix in (SIDECAR, *IMAGES):
+            for suffix in (SIDECAR, HEAT, *IMAGES):
                 stem.with_suffix(suffix).unlink(missing_ok=True)
         day = self._index[kept.day]
         day.images -= 1
@@ -313,14 +323,25 @@ class ImageStore:
                 self._last_ns = max(self._last_ns, status.st_mtime_ns)
         for path, _ in halves.values():
             path.unlink()
+        counted.size_bytes += self._recount_heat(day)
         self._index[day] = counted
         if not counted.images:
             self._forget(day)
 
-    def _files(self, day: str) -> Iterator[os.DirEntry[str]]:
-        """The images and verdicts of a day, drafts among them, in any order."""
+    def _recount_heat(self, day: str) -> int:
+        """The bytes of a day's heat; what has no verdict beside it is removed."""
+        size_bytes = 0
+        for item in self._files(day, (HEAT,)):
+            if Path(item.path).with_suffix(SIDECAR).exists():
+                size_bytes += item.stat().st_size
+            else:
+                Path(item.path).unlink()
+        return size_bytes
+
+    def _files(self, day: str, suffixes: Sequence[str] = (SIDECAR, *IMAGES)) -> Iterator[os.DirEntry[str]]:
+        """The images and verdicts of a day, or others, drafts among them, in any order."""
         with os.scandir(self._folder / day) as scan:
-            yield from (item for item in scan if _split(item.name)[1] in (SIDECAR, *IMAGES))
+            yield from (item for item in scan if _split(item.name)[1] in suffixes)
 
     def _forget(self, day: str) -> None:
         with contextlib.suppress(OSError):  # a pin without its image is left, or what a person put there
@@ -337,9 +358,11 @@ class ImageStore:
             folder.mkdir(parents=True)
             durable.sync_folder(self._folder)
         order_ns = max(time.time_ns(), self._last_ns + 1)
-        drafts = [folder / f".{picture.event_id}{suffix}" for suffix in (picture.suffix, SIDECAR)]
+        heat = {} if picture.heat is None else {HEAT: picture.heat}
+        contents = {picture.suffix: picture.image, **heat, SIDECAR: picture.sidecar.encode()}
+        drafts = [folder / f".{picture.event_id}{suffix}" for suffix in contents]
         try:
-            for draft, content in zip(drafts, (picture.image, picture.sidecar.encode()), strict=True):
+            for draft, content in zip(drafts, contents.values(), strict=True):
                 durable.create(draft, content, order_ns)
             for draft in drafts:
                 draft.rename(folder / draft.name[1:])
@@ -378,12 +401,13 @@ def _split(name: str) -> tuple[str, str]:
     return stem, dot + end
 
 
-def _sidecar_bytes(image: Path) -> int:
-    """0 where a person has removed it."""
-    try:
-        return image.with_suffix(SIDECAR).stat().st_size
-    except FileNotFoundError:
-        return 0
+def _bytes_beside(image: Path) -> int:
+    """Of its verdict and its heat; 0 for what is not there, or was removed by a person."""
+    size_bytes = 0
+    for suffix in (SIDECAR, HEAT):
+        with contextlib.suppress(FileNotFoundError):
+            size_bytes += image.with_suffix(suffix).stat().st_size
+    return size_bytes
 
 
 @contextlib.contextmanager

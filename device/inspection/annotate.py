@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.image.geometry import Box, Size
+from device.inspection.heat import Heat
 from device.inspection.verdict import Verdict
 
 Pixels = NDArray[np.uint8]
@@ -63,13 +64,24 @@ def heat_map(image: Pixels, evidence: NDArray[np.float32], looked_at: Pixels | N
     if looked_at is not None:
         heat[looked_at == 0] = 0
         gray = np.where(looked_at, gray, (gray * np.float32(_UNSEEN)).astype(np.uint8))
-    levels = np.arange(256, dtype=np.uint8)
-    opacity = levels[:, np.newaxis] * np.float32(_MOST_HEAT / 255)
-    colours = cv2.cvtColor(cv2.applyColorMap(levels, _HEAT), cv2.COLOR_BGR2RGB)[:, 0]
+    colours, opacity = _heat_colours()
     share = np.round(colours * opacity).astype(np.uint8)  # what a level adds to each channel
     left = np.round((1 - opacity[:, 0]) * 255).astype(np.uint8)  # what it leaves of the image, in 255ths
     under: Any = cv2.multiply(gray, cv2.LUT(heat, left), scale=1 / 255)
     return np.asarray(cv2.add(cv2.merge([under] * 3), share[heat]), np.uint8)
+
+
+def heat_layer(heat: Heat) -> Pixels:
+    """The heat of heat_map() by itself, to be laid over a gray image: RGB and opacity (h, w, 4)."""
+    colours, opacity = _heat_colours()
+    return np.dstack([colours[heat], np.round(255 * opacity[heat]).astype(np.uint8)])
+
+
+def _heat_colours() -> tuple[Pixels, NDArray[np.float32]]:
+    """Of each level of heat: its colour, RGB (256, 3), and its opacity (256, 1), 0..1."""
+    levels = np.arange(256, dtype=np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, _HEAT), cv2.COLOR_BGR2RGB)[:, 0]
+    return np.asarray(colours, np.uint8), levels[:, np.newaxis] * np.float32(_MOST_HEAT / 255)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from device.inspection import familiar
 from device.inspection.checks import Checks, measure
 from device.inspection.detector import Detector, Output, Prediction, mean_evidence
 from device.inspection.familiar import Doubt
+from device.inspection.heat import Heat, heat_over
 from device.inspection.localizer import Localizer
 from device.inspection.preprocess import ModelInput, Preprocessor
 from device.inspection.verdict import Method, Model, Tile, Verdict, Word, decide, event_id
@@ -169,6 +170,7 @@ class Pipeline:
         doubt = familiar.doubt(self._familiar, checks) if self._familiar else None
         word = self._word(prediction.score, thresholds, doubt)
         regions = () if word == "OK" else self._localizer.locate(model_input, prediction)
+        heat = None if word == "OK" else self._heat(model_input, prediction)
         watch.lap("localization")
         return self._verdict(
             frame,
@@ -183,7 +185,11 @@ class Pipeline:
             reason=str(doubt) if doubt else None,
             tiles=_tiles(model_input, prediction),
             camera_metadata=frame.metadata,
+            heat=heat,
         )
+
+    def _heat(self, model_input: ModelInput, prediction: Prediction) -> Heat:
+        return heat_over(self.bundle.calibration, model_input.placement, prediction.evidence)
 
     def _word(self, score: float, thresholds: Thresholds, doubt: Doubt | None) -> Word:
         """MARGINAL in doubt; but what a memory finds stays NG, for it knows no pictures of defects."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from device.bundle.calibration import Thresholds
 from device.image.geometry import Box, Size
 from device.inspection.checks import Checks
+from device.inspection.heat import Heat
 from device.schemas import strict_json
 from device.system.clock import rfc3339
 
@@ -90,7 +91,8 @@ class Verdict:
     None where unknown. `timing_ms`: duration of each stage. `reason`: why ERROR, or why a
     picture cannot be judged and is MARGINAL (NG where other frames outvote it) whatever its score; else None.
     `votes`: None without voting. `tiles`: empty where the frame was looked at as a whole. `camera_metadata`:
-    what the camera says of the frame (exposure_us, analogue_gain).
+    what the camera says of the frame (exposure_us, analogue_gain). `heat`: where the model saw something, of
+    what was not OK by itself; it does not travel with the verdict.
     """
 
     event_id: str
@@ -117,6 +119,7 @@ class Verdict:
     votes: Votes | None = None
     tiles: tuple[Tile, ...] = ()
     camera_metadata: Mapping[str, float | str] = field(default_factory=dict)
+    heat: Heat | None = field(default=None, compare=False, repr=False)
 
     @property
     def at_the_gate(self) -> Word:

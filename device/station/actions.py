@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from device.archive.archive import small_copy
+from device.archive.archive import kept_pictures
 from device.archive.review import review
 from device.bundle import store
 from device.bundle.calibration import Thresholds
@@ -110,10 +110,11 @@ class StationActions:
     def picture(self, event_id: str) -> None:
         if not self._picture_bytes:
             raise Refused("this station publishes no pictures: [archive] publish_image_max_bytes is 0")
-        content = small_copy(self._state, event_id, self._picture_bytes)
-        if content is None:
+        pictures = kept_pictures(self._state, event_id, self._picture_bytes)
+        if not pictures:
             raise Refused(f"{event_id}: its image is not kept, or not any longer")
-        self._send(f"image/{event_id}", content)
+        for topic, content in pictures.items():
+            self._send(topic, content)
 
     def acknowledge(self, role: str, reason: str, by: str | None) -> Change:
         if not self._acknowledge(role, reason, by):

@@ -196,6 +196,7 @@ def _defect(verdict: Verdict) -> dict[str, Any]:
         "score": verdict.score,
         "threshold": verdict.threshold,
         "part_id": verdict.part_id,
+        "reason": verdict.reason,
         "model": {"version": verdict.model.version},
         "image": {"w": size.width if size else None, "h": size.height if size else None},
         "regions": [

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import cv2
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from fixtures_broker import Broker, free_port
 from fixtures_daemon import REPOSITORY
-from fixtures_dashboard import PHONE, WIDE, Dashboard, Talker, heap, picture, stored
+from fixtures_dashboard import PHONE, WIDE, Dashboard, Talker, heap, heat, picture, stored
 from playwright.sync_api import expect
 
 from benchmarks.simulated import SimulatedStation, compact
@@ -213,6 +215,9 @@ def test_hostile_payloads_are_text_or_nothing(
     for topic in ("health", "counters", "model", "status", "stats", "birth"):
         talker.say(station.topic(topic), "[1]")
     talker.say(station.topic("image/x"), b"\xff\xd8 no picture")
+    talker.say(station.topic("heat/x"), b"\x89PNG no picture")
+    for address in ("javascript:alert(1)", "http://", 7):
+        talker.say(station.topic("aim"), compact({"schema": 1, "address": address}))
     huge = {"ok": 9_007_199_254_740_991, "ng": 0, "marginal": 0, "error": 0, "since": "x" * 1000}
     talker.say(station.topic("counters"), compact(huge))
     talker.say(
@@ -222,7 +227,7 @@ def test_hostile_payloads_are_text_or_nothing(
     talker.say(station.topic("inspection"), compact(good | {"regions": boxes, "timing_ms": [], "image": 3}))
 
     shows(page, "press-4", "about", "the good one")
-    shows(page, "press-4", "notes", f"{len(wrong) + 7} messages not understood")
+    shows(page, "press-4", "notes", f"{len(wrong) + 11} messages not understood")
     shows(page, "press-4", "count-OK", "9007.2T")
     shows(page, "press-4", "health", "alert")
 
@@ -504,6 +509,37 @@ def test_a_defect_is_seen_large_with_all_that_is_known(
     assert mark["x"] - bar["x"] == pytest.approx(0.6 * bar["width"], abs=3)
     view.get_by_role("button", name="Boxes").click()
     expect(view.locator(".boxes")).to_be_hidden()
+    expect(view.get_by_role("button", name="Heat map")).to_be_disabled()
+    talker.say(station.topic(f"heat/{verdict['event_id']}"), heat())
+    view.get_by_role("button", name="Heat map").click()
+    left, right = halves(view.locator(".frame"))
+    assert left[2] > left[0] + 60, "red over gray, where the model saw something"
+    assert max(right) - min(right) < 6
+
+
+def halves(frame: Any) -> tuple[Any, Any]:
+    """The colours (BGR) left and right of the middle of a square picture."""
+    shown = cv2.imdecode(np.frombuffer(frame.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    height, width = shown.shape[:2]
+    off = min(height, width) // 4
+    return tuple(shown[height // 2, width // 2 + side].astype(int) for side in (-off, off))
+
+
+def test_why_a_picture_cannot_be_judged_is_said_also_after_a_reload(
+    dashboard: Dashboard, talker: Talker, station: SimulatedStation
+) -> None:
+    """Its score is below the threshold: that is not why."""
+    doubt = {"score": 0.1, "reason": "brightness is 0.20, good images had 0.51"}
+    verdict = talker.judge(station, "MARGINAL", **doubt)
+    known = {name: verdict[name] for name in ("event_id", "ts", "verdict", "threshold", "part_id", "image")}
+    entry = known | doubt | {"model": {"version": "v1"}, "regions": [], "review": None}
+    content = {"schema": 1, "step_s": 600, "trend": [], "defects": [entry]}
+    talker.say(station.topic("history"), compact(content), retain=True)
+    page = dashboard.open()
+    card(page, "press-4").locator("tr[data-event]").click()
+    expect(page.locator("#defect [data-part=why]")).to_have_text(
+        "It cannot be judged by its score: brightness is 0.20, good images had 0.51."
+    )
 
 
 def test_the_last_200_defects_survive_a_reload(

@@ -159,6 +159,7 @@ export class Card {
   // What need not be new ten times a second.
   #lists({ now }) {
     const { station } = this;
+    this.#defects();
     const { p50, p95 } = station.latencies();
     this.#text("p50", format.milliseconds(p50));
     this.#text("p95", format.milliseconds(p95));
@@ -167,7 +168,6 @@ export class Card {
     if (this.shownHistory !== station.history) this.#trend(station.history);
     this.#text("queue", format.integer(station.stats?.queue ?? null));
     const temperature = station.stats?.temperature ?? null;
-    this.#defects();
     const slowed = station.stats?.slowed ? ", slowed" : "";
     this.#text("temperature", temperature === null ? format.NONE : `${temperature.toFixed(0)} °C${slowed}`);
     this.#text("model", station.model?.version ?? station.modelVersion ?? format.NONE);

@@ -19,7 +19,8 @@ export class DefectView {
     this.part("older").addEventListener("click", () => this.#step(1));
     this.part("newer").addEventListener("click", () => this.#step(-1));
     this.part("close").addEventListener("click", () => dialog.close());
-    this.part("boxes").addEventListener("click", () => this.#toggleBoxes());
+    this.part("boxes").addEventListener("click", () => this.#toggle("boxes"));
+    this.part("heat").addEventListener("click", () => this.#toggle("heat"));
     this.part("fetch").addEventListener("click", () => this.#give("picture", {}, () => "The picture is on its way"));
     for (const button of dialog.querySelectorAll("[data-label]")) {
       button.addEventListener("click", () => this.#review(button.dataset.label));
@@ -116,6 +117,7 @@ export class DefectView {
     this.part("fetch").hidden = !mayAsk;
     if (picture) this.picture.show(picture);
     else this.picture.none(mayAsk ? "This picture has not come to this page. The station may still have it." : station.noPicture());
+    this.part("heat").disabled = !this.picture.hasHeat;
   }
 
   #judgement() {
@@ -129,9 +131,11 @@ export class DefectView {
     this.#text("said", station.takes("review") ? (said ? `Said so far: ${SAID[said]}` : "Nobody has said yet") : cannot);
   }
 
-  #toggleBoxes() {
-    const hidden = this.dialog.toggleAttribute("data-bare");
-    this.part("boxes").setAttribute("aria-pressed", String(!hidden));
+  // What is drawn over the picture: boxes, heat.
+  #toggle(layer) {
+    const button = this.part(layer);
+    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+    this.part("picture").dataset[layer] = button.getAttribute("aria-pressed");
   }
 
   #review(label) {
@@ -170,7 +174,8 @@ export class DefectView {
 }
 
 // Why it is not OK, in a sentence.
-function why({ word, score, threshold, regions, width, height }) {
+function why({ word, score, threshold, reason, regions, width, height }) {
+  if (reason !== null) return `It cannot be judged by its score: ${reason}.`;
   const [strongest] = [...regions].sort((a, b) => (b.score ?? 0) - (a.score ?? 0));
   const where = strongest ? `; the strongest of ${format.plural(regions.length, "region")} is at the ${place(strongest.box)}` : "";
   const size = width && height ? ` of ${width} × ${height} px` : "";

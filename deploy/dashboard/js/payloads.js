@@ -4,6 +4,8 @@
 const LARGEST_JSON_BYTES = 256 * 1024;
 const LARGEST_PICTURE_BYTES = 4 * 1024 * 1024;
 const LARGEST_PICTURE_PX = 50e6;
+const LARGEST_HEAT_BYTES = 128 * 1024;
+const LARGEST_HEAT_PX = 1024; // of a side
 const MOST_REGIONS = 64;
 const MOST_ROLES = 32;
 const MOST_DEFECTS = 200;
@@ -206,8 +208,6 @@ export function answer(bytes) {
   };
 }
 
-export function stats(bytes) {
-  const said = json(bytes);
 // {address} of the page on which its camera is being aimed; null in place of the address: of none.
 export function aim(bytes) {
   if (bytes.length === 0) return { address: null };
@@ -217,12 +217,23 @@ export function aim(bytes) {
   return ["http:", "https:"].includes(url.protocol) ? { address: `${url.origin}/` } : null;
 }
 
+export function stats(bytes) {
+  const said = json(bytes);
   if (said === null) return null;
   return {
     queue: count(said.events_waiting),
     temperature: number(said.temperature_c, -100, 300),
     slowed: said.slowed === true,
   };
+}
+
+// Whether it is a PNG with opacity, by its header, and small enough to be laid over a picture.
+export function isHeat(bytes) {
+  if (bytes.length < 33 || bytes.length > LARGEST_HEAT_BYTES) return false;
+  const [signature, chunk] = [bytes.subarray(0, 8), bytes.subarray(12, 16)].map((part) => String.fromCharCode(...part));
+  if (signature !== "\x89PNG\r\n\x1a\n" || chunk !== "IHDR" || bytes[25] !== 6) return false;
+  const side = (at) => bytes.subarray(at, at + 4).reduce((value, byte) => 256 * value + byte, 0);
+  return [16, 20].every((at) => side(at) > 0 && side(at) <= LARGEST_HEAT_PX);
 }
 
 // {width, height} in pixels of a JPEG, from its frame header; null: not a JPEG, or one that is too large to show.

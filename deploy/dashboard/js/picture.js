@@ -1,4 +1,4 @@
-// A defective part: the JPEG as it came, and the verdict's boxes drawn over it.
+// A defective part: the JPEG as it came, and over it the verdict's boxes and, where there is a place for it, the heat.
 
 import { moment, score } from "./format.js";
 
@@ -8,6 +8,7 @@ const ASPECT_TOLERANCE = 0.03;
 export class Picture {
   constructor(figure) {
     this.image = figure.querySelector("img");
+    this.heat = figure.querySelector("img.heat"); // null on a card
     this.boxes = figure.querySelector("svg");
     this.caption = figure.querySelector("figcaption");
     this.frame = figure.querySelector(".frame");
@@ -18,19 +19,23 @@ export class Picture {
   show(picture) {
     if (picture === null || this.#isShown(picture)) return;
     this.shown = picture;
-    const before = this.image.src;
-    this.image.src = URL.createObjectURL(new Blob([picture.bytes], { type: "image/jpeg" }));
-    if (before) URL.revokeObjectURL(before);
-    this.frame.dataset.empty = "false";
     const fits = sameShape(picture);
+    set(this.image, picture.bytes, "image/jpeg");
+    set(this.heat, fits ? picture.heat : null, "image/png");
+    this.frame.dataset.empty = "false";
     const regions = fits ? picture.verdict.regions : [];
     this.#draw(regions, picture.size);
     this.#say(picture.verdict ? caption(picture, fits) : "The last defect that had a picture");
     this.image.alt = picture.verdict ? `${picture.verdict.word} part, ${boxesInWords(regions.length)}` : "Defective part";
   }
 
-  #isShown({ bytes, verdict }) {
-    return this.shown !== null && bytes === this.shown.bytes && verdict === this.shown.verdict;
+  get hasHeat() {
+    return Boolean(this.heat?.src);
+  }
+
+  #isShown({ bytes, heat, verdict }) {
+    const { shown } = this;
+    return shown !== null && bytes === shown.bytes && heat === shown.heat && verdict === shown.verdict;
   }
 
   // Nothing to be seen, and why.
@@ -40,8 +45,8 @@ export class Picture {
   }
 
   clear() {
-    if (this.image.src) URL.revokeObjectURL(this.image.src);
-    this.image.removeAttribute("src");
+    set(this.image, null);
+    set(this.heat, null);
     this.image.alt = "";
     this.shown = null;
     this.frame.dataset.empty = "true";
@@ -58,6 +63,15 @@ export class Picture {
   #say(text) {
     if (this.caption.textContent !== text) this.caption.textContent = text;
   }
+}
+
+// An image of these bytes; null: none.
+function set(image, bytes, type) {
+  if (image === null) return;
+  const before = image.src;
+  if (bytes === null) image.removeAttribute("src");
+  else image.src = URL.createObjectURL(new Blob([bytes], { type }));
+  if (before) URL.revokeObjectURL(before);
 }
 
 function rect([x, y, w, h], width, height, side) {

@@ -30,6 +30,7 @@ export class Station {
     this.aim = null; // where its camera is being aimed
     this.reviews = new Map(); // event id -> label, as the station has answered to this page
     this.pictures = new Map(); // event id -> {bytes, size}, the newest last
+    this.heats = new Map(); // event id -> bytes of the layer over its picture, the newest last
     this.unnamed = null; // the picture that the broker keeps, without a word of what it shows
     this.streak = 0; // NG one after the other, up to now
     this.scores = new Ring(TIMELINE);
@@ -45,13 +46,15 @@ export class Station {
 
   // `topic`: what follows the station's name. `now`: the page's clock in ms. `retained`: it may be of any age.
   take(topic, bytes, retained, now) {
-    const [kind, rest] = split(topic);
-    const took = kind === "image" ? this.#takePicture(rest, bytes) : this.#takeText(topic, bytes, retained, now);
+    const took = this.#takeAny(topic, bytes, retained, now);
     if (took === false) this.ignored += 1;
     else if (!retained && !lastWord(topic, this.status)) this.heard = now;
   }
 
-  #takeText(topic, bytes, retained, now) {
+  #takeAny(topic, bytes, retained, now) {
+    const [kind, rest] = split(topic);
+    if (kind === "image") return this.#takePicture(rest, bytes);
+    if (kind === "heat") return this.#takeHeat(rest, bytes);
     switch (topic) {
       case "status":
         return this.#keep("status", payloads.status(bytes));
@@ -67,11 +70,11 @@ export class Station {
         return this.#keep("stats", payloads.stats(bytes));
       case "model":
         return this.#keep("model", payloads.model(bytes));
+      case "aim":
+        return this.#keep("aim", payloads.aim(bytes));
       case "birth":
         return this.#takeBirth(payloads.birth(bytes));
       case "history":
-      case "aim":
-        return this.#keep("aim", payloads.aim(bytes));
         return this.#takeHistory(payloads.history(bytes));
       default:
         return true; // another topic of the station: a sign of life, and none of our business
@@ -164,14 +167,28 @@ export class Station {
   }
 
   #takePicture(eventId, bytes) {
+    if (eventId === "last" && bytes.length === 0) return this.#forget(); // pictures are off
     if (eventId === "last" && bytes.length === 0) {
       this.unnamed = null; // the station publishes none any more
       return true;
     }
     const size = payloads.jpegSize(bytes);
     if (size === null || eventId === "" || eventId.length > 200) return false;
-    if (eventId === "last") this.unnamed = { bytes, size, verdict: null };
+    if (eventId === "last") this.unnamed = { bytes, size, heat: null, verdict: null };
     else this.#keepPicture(eventId, { bytes, size });
+    return true;
+  }
+
+  #forget() {
+    this.unnamed = null;
+    return true;
+  }
+
+  #takeHeat(eventId, bytes) {
+    if (!payloads.isHeat(bytes) || eventId === "" || eventId.length > 200) return false;
+    this.heats.delete(eventId);
+    this.heats.set(eventId, bytes);
+    if (this.heats.size > PICTURES) this.heats.delete(this.heats.keys().next().value);
     return true;
   }
 
@@ -187,7 +204,7 @@ export class Station {
     }
   }
 
-  // {bytes, size, verdict} of the newest defect that has one; verdict null: nobody knows what it shows; null: none.
+  // {bytes, size, heat, verdict} of the newest defect that has one; verdict null: nobody knows what it shows; null: none.
   get picture() {
     const verdict = this.defects.find(({ eventId }) => this.pictures.has(eventId));
     return verdict ? this.pictureOf(verdict) : this.unnamed;
@@ -195,7 +212,7 @@ export class Station {
 
   pictureOf(verdict) {
     const picture = this.pictures.get(verdict.eventId);
-    return picture ? { ...picture, verdict } : null;
+    return picture ? { ...picture, heat: this.heats.get(verdict.eventId) ?? null, verdict } : null;
   }
 
   // Why there is none to be seen.

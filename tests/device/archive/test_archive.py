@@ -85,7 +85,7 @@ def make_archive(tmp_path: Path, voice: Voice) -> Iterator[Callable[..., Archive
 
 
 def kept(state: Path) -> list[str]:
-    return sorted(path.name for path in (state / "archive").glob("*/*") if path.suffix != ".json")
+    return sorted(path.name for path in (state / "archive").glob("*/*") if path.suffix in (".jpg", ".png"))
 
 
 def wait(condition: Callable[[], object]) -> None:
@@ -338,9 +338,30 @@ def test_small_copies_of_what_is_found_are_published(
     keeper.keep(*inspect(0, GOOD))
     keeper.keep(*inspect(1, DEFECTIVE))
     keeper.stop()
-    [(topic, payload)] = voice.messages
-    assert topic == "image/0123456789abcdef-00000001"
+    (topic, payload), (beside, heat) = voice.messages
+    assert (topic, beside) == ("image/0123456789abcdef-00000001", "heat/0123456789abcdef-00000001")
     assert len(payload) <= 1000
+    assert len(heat) < 20_000, "however large the image"
     picture = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[0] == picture.shape[1]
     assert not (tmp_path / "archive").exists()
+
+
+def test_the_heat_of_a_defect_is_kept_beside_it_and_lies_where_the_defect_is(
+    inspect: Inspect, make_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    keeper = make_archive(ok_ratio=1.0)
+    keeper.keep(*inspect(1, GOOD))
+    frame, verdict = inspect(2, (40, 8, 16, 16))
+    keeper.keep(frame, verdict)
+    keeper.stop()
+    [heat] = (tmp_path / "archive").glob("*/*.heat")
+    assert heat.stem == verdict.event_id, "and none of the good one"
+    opacity = cv2.imdecode(np.frombuffer(heat.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
+    down, right = np.unravel_index(opacity.argmax(), opacity.shape)
+    height, width = frame.image.shape[:2]
+    assert 40 <= right * width / opacity.shape[1] <= 56
+    assert 8 <= down * height / opacity.shape[0] <= 24
+    pictures = archive.kept_pictures(tmp_path, verdict.event_id, 20_000)
+    assert list(pictures) == [f"image/{verdict.event_id}", f"heat/{verdict.event_id}"]
+    assert archive.kept_pictures(tmp_path, "nobody-00000001", 20_000) == {}

@@ -54,6 +54,25 @@ def test_what_is_on_the_disk_is_counted_again(tmp_path: Path) -> None:
     assert (again.images, again.size_bytes) == (store.images, store.size_bytes) == (5, 5 * SIZE)
 
 
+def test_heat_lies_beside_its_image_is_counted_and_goes_with_it(tmp_path: Path) -> None:
+    store = opened(tmp_path, Quotas(3 * SIZE + 900, 90, 0))
+    store.put(picture("hot", heat=bytes(900)))
+    store.put(picture("cold"))
+    hot = image_store.find(tmp_path, "hot")
+    assert image_store.heat_beside(hot) == bytes(900)
+    assert image_store.heat_beside(hot.with_stem("cold")) is None
+    assert store.size_bytes == opened(tmp_path).size_bytes == 2 * SIZE + 900
+    (tmp_path / "2026-03-04/orphan.heat").write_bytes(b"of a power cut")
+    (tmp_path / "2026-03-04/.hot.heat").write_bytes(b"half")
+    again = opened(tmp_path, Quotas(2 * SIZE, 90, 0))
+    assert again.size_bytes == 2 * SIZE + 900
+    again.put(picture("new"))
+    assert files(tmp_path) == {
+        f"2026-03-04/{name}.{end}" for name in ("cold", "new") for end in ("jpg", "json")
+    }
+    assert again.size_bytes == 2 * SIZE
+
+
 def test_what_a_power_cut_leaves_is_removed_and_nothing_else(tmp_path: Path) -> None:
     opened(tmp_path).put(picture("whole"))
     day = tmp_path / "2026-03-04"

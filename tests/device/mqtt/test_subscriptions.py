@@ -161,9 +161,8 @@ def test_a_picture_is_shown_again_and_a_review_stands_in_the_history(
     wait_until(lambda: list(archive.glob(f"*/{event_id}.json")))
     subscriber.forget()
     assert commander.ask("picture", {"event_id": event_id})["ok"]
-    subscriber.wait(
-        lambda _: any(m.topic == f"{ROOT}/image/{event_id}" for m in subscriber.messages), "the picture"
-    )
+    both = {f"{ROOT}/image/{event_id}", f"{ROOT}/heat/{event_id}"}
+    subscriber.wait(lambda _: both <= {m.topic for m in subscriber.messages}, "the picture and its heat")
     unknown = commander.ask("picture", {"event_id": "nobody-00000001"})
     assert "its image is not kept" in unknown["reason"]
     assert commander.ask("review", {"event_id": event_id, "label": "ok"})["ok"]

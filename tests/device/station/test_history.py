@@ -55,6 +55,12 @@ def event(number: int, verdict: Verdict = NG, step: int = 0) -> Verdict:
     )
 
 
+def test_why_a_picture_cannot_be_judged_is_told(desk: Desk) -> None:
+    desk.history.add(replace(event(1), verdict="MARGINAL", reason="darker than good images"))
+    desk.turn()
+    assert desk.told[-1]["defects"][0]["reason"] == "darker than good images"
+
+
 def test_a_defect_is_told_at_once_and_the_next_ones_together(desk: Desk) -> None:
     desk.turn()
     assert desk.told[0]["defects"] == []
