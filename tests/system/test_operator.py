@@ -22,7 +22,7 @@ from playwright.sync_api import expect
 ACL = REPOSITORY / "deploy" / "mosquitto" / "acl"
 USERS = ("dashboard", "operator", STATION)
 HERE = "127.0.0.2"  # an address of this machine that is not its usual loopback
-LOOP = "loop = true\nrate_hz = 4"
+LOOP = "loop = true\nrate_hz = 1"
 MORE = (
     '[commands]\nenabled = true\nallow = ["review", "picture", "acknowledge"]\nrate_hz = 100.0\n'
     "[archive]\nmin_free_bytes = 0\npublish_image_max_bytes = 60000\n"
@@ -47,8 +47,8 @@ def guarded(tmp_path: Path, page_broker: Broker) -> Broker:
 
 @pytest.fixture
 def station(guarded: Broker, make_station: Callable[..., Station]) -> Station:
-    """One that finds a defect again and again, and whose disk is never free enough."""
-    made = make_station(guarded.port, "oon")
+    """One that finds a defect now and then (20 rows are a minute), and whose disk is never free enough."""
+    made = make_station(guarded.port, "noo")
     (made.folder / "password").write_text(f"{STATION}-password\n")
     (made.folder / "password").chmod(0o600)
     made.configure(camera=LOOP, mqtt=f'username = "{STATION}"\npassword_file = "password"', more=MORE)
@@ -146,6 +146,7 @@ def test_after_a_reload_a_defect_is_there_with_its_picture_from_the_station(page
 
 
 def test_why_a_part_was_rejected_is_told_after_one_press_and_shown_after_two(page: Any) -> None:
+    expect(page.locator(".card .boxes rect.over")).not_to_have_count(0)  # one that came to this page
     person = Person()
     person.press(page.get_by_role("button", name="Look at this defect"))
     expect(page.locator("#defect [data-part=why]")).to_contain_text(re.compile(r"reaches 0\.\d+, from which"))
