@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.screenshots [--out docs/images]
 
-Needs `apt install mosquitto chromium`; about a minute. The verdicts are those of `device inspect --json` on
-deploy/demo/images; only names, numbers, times and the order are this program's.
+Needs `apt install mosquitto chromium`; about a minute. The verdicts are those of the demo's bundle on
+deploy/demo/images, and so is the heat; only names, numbers, times and the order are this program's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ from benchmarks.mosquitto import mosquitto
 from benchmarks.simulated import SimulatedStation, compact
 from deploy.demo import DEMO, ROOT
 from deploy.serve import serving
+from device.archive import encode
+from device.bundle import bundle as bundles
+from device.inspection.annotate import heat_layer
+from device.inspection.pipeline import Pipeline
 
 STAND_IN = """\
 import cv2
@@ -75,12 +79,13 @@ class View:
     defect: bool = False  # opened large
 
 
-HALL = {f"press-{number}": "OK" for number in range(1, 9)} | {"press-3": "NG", "weld-1": "OK", "weld-2": "NG"}
+HALL = {f"press-{number}": "OK" for number in range(1, 5)} | {"press-3": "NG", "weld-1": "OK", "weld-2": "NG"}
 VIEWS = (
     View("dashboard-desktop", (1440, 860), "light", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
     View("dashboard-dark", (1440, 860), "dark", {"press-4": "OK", "press-5": "NG", "weld-1": "OK"}),
     View("dashboard-phone", (390, 844), "light", {"press-5": "NG"}, scale=1.5),
     View("dashboard-defect", (1440, 860), "light", {"press-4": "OK", "press-5": "NG"}, defect=True),
+    View("dashboard-1080p", (1920, 1080), "light", HALL, scale=0.75, fit=True),
     View("dashboard-wall", (3840, 2160), "dark", HALL, scale=0.375, fit=True),
 )
 
@@ -91,32 +96,38 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", metavar="DIR")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    verdicts = real_verdicts()
+    parts = real_parts()
     with launched() as browser:
         for view in VIEWS:
             file = out / f"{view.name}.webp"
-            file.write_bytes(take(browser, view, verdicts))
+            file.write_bytes(take(browser, view, parts))
             print(f"{file.name}  {file.stat().st_size / 1000:.0f} kB")
         (out / "aim.webp").write_bytes(take_aim(browser))
 
 
-def real_verdicts() -> list[dict[str, Any]]:
-    """What the device says of the demo's images."""
-    command = (
-        sys.executable,
-        "-m",
-        "device",
-        "inspect",
-        "--json",
-        "--bundle",
-        DEMO / "bundle",
-        DEMO / "images",
-    )
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the device says of an image of the demo: `heat` of one that is not OK."""
+
+    file: Path
+    verdict: dict[str, Any]
+    heat: bytes | None
 
 
-def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
+def real_parts() -> list[Part]:
+    """The demo's images, judged."""
+    pipeline = Pipeline(bundles.load(DEMO / "bundle"), "demo", "0")
+    return [part_of(pipeline, file) for file in sorted((DEMO / "images").glob("*.png"))]
+
+
+def part_of(pipeline: Pipeline, file: Path) -> Part:
+    """One image."""
+    verdict = pipeline.inspect(pipeline.read(file, 0))
+    heat = None if verdict.heat is None else encode.png_layer(heat_layer(verdict.heat))
+    return Part(file, json.loads(verdict.to_json()), heat)
+
+
+def take(browser: Browser, view: View, parts: list[Part]) -> bytes:
     """A fresh broker, a fresh page, and its picture."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -135,9 +146,10 @@ def take(browser: Browser, view: View, verdicts: list[dict[str, Any]]) -> bytes:
         query = {"broker": f"ws://127.0.0.1:{broker.websockets}", "fit": int(view.fit)}
         page.goto(f"{address}/?{urlencode(query)}")
         page.get_by_text("Connected", exact=True).wait_for(timeout=WAIT_MS)
-        speak(client, view, verdicts, page)
+        speak(client, view, parts, page)
         if view.defect:
             page.get_by_role("article", name="press-5").get_by_label("Look at this defect").click()
+            page.get_by_role("button", name="Heat map").click()
             page.wait_for_timeout(500)
         picture = page.screenshot()
         page.close()
@@ -190,16 +202,16 @@ def webp(picture: bytes) -> bytes:
     return cv2.imencode(".webp", cv2.imdecode(shown, cv2.IMREAD_COLOR), quality)[1].tobytes()
 
 
-def speak(client: Client, view: View, verdicts: list[dict[str, Any]], page: Page) -> None:
+def speak(client: Client, view: View, parts: list[Part], page: Page) -> None:
     """Every station's past, one that is gone, one with a worry; returns when the page shows it."""
     stations = {name: SimulatedStation(name) for name in view.stations}
     for station in stations.values():
         tell(client, {**station.retained(), **before(station)}, retain=True)
-    pasts = [past(name, verdicts, last) for name, last in view.stations.items()]
+    pasts = [past(name, parts, last) for name, last in view.stations.items()]
     for moment in zip(*pasts, strict=True):
         due_s = time.monotonic() + 1 / RATE_HZ
-        for station, verdict in zip(stations.values(), moment, strict=True):
-            judge(client, station, verdict)
+        for station, part in zip(stations.values(), moment, strict=True):
+            judge(client, station, part)
         time.sleep(max(0.0, due_s - time.monotonic()))
     for station in stations.values():
         tell(client, shift(station), retain=True)
@@ -233,24 +245,25 @@ def rfc3339(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def past(name: str, verdicts: list[dict[str, Any]], last: str) -> list[dict[str, Any]]:
-    """HISTORY verdicts, nearly all OK: a defect comes last, or some good parts before the end."""
+def past(name: str, parts: list[Part], last: str) -> list[Part]:
+    """HISTORY parts, nearly all OK: a defect comes last, or some good parts before the end."""
     chance = random.Random(name)  # noqa: S311 (no secret)
-    good = [verdict for verdict in verdicts if verdict["verdict"] == "OK"]
-    bad = [verdict for verdict in verdicts if verdict["verdict"] == "NG"]
+    good = [part for part in parts if part.verdict["verdict"] == "OK"]
+    bad = [part for part in parts if part.verdict["verdict"] == "NG"]
     chosen = [chance.choice(bad if chance.random() < 0.02 else good) for _ in range(HISTORY)]
     after = 0 if last == "NG" else 40
     return [*chosen[after:], chance.choice(bad), *chance.choices(good, k=after)]
 
 
-def judge(client: Client, station: SimulatedStation, verdict: dict[str, Any]) -> None:
-    """A real verdict under the station's own name, number and time; a defect with its picture."""
-    own = station.verdict(verdict["verdict"])
+def judge(client: Client, station: SimulatedStation, part: Part) -> None:
+    """A real verdict under the station's own name, number and time; a defect with its picture and heat."""
+    own = station.verdict(part.verdict["verdict"])
     names = ("event_id", "session_id", "seq", "ts", "station", "part_id", "historical")
-    said = verdict | {name: own[name] for name in names}
+    said = part.verdict | {name: own[name] for name in names}
     client.publish(station.topic("inspection"), compact(said), 1)
-    if verdict["verdict"] == "NG":
-        client.publish(station.topic(f"image/{said['event_id']}"), jpeg(verdict["image"]["path"]))
+    if part.verdict["verdict"] == "NG":
+        client.publish(station.topic(f"image/{said['event_id']}"), jpeg(part.file))
+        client.publish(station.topic(f"heat/{said['event_id']}"), part.heat)
 
 
 def shift(station: SimulatedStation) -> dict[str, bytes]:
@@ -267,9 +280,9 @@ def tell(client: Client, messages: dict[str, bytes], retain: bool = False) -> No
         client.publish(topic, payload, 1, retain).wait_for_publish(10)
 
 
-def jpeg(name: str) -> bytes:
+def jpeg(file: Path) -> bytes:
     """An image of the demo as the station would publish it."""
-    content: bytes = cv2.imencode(".jpg", cv2.imread(str(DEMO / "images" / Path(name).name)))[1].tobytes()
+    content: bytes = cv2.imencode(".jpg", cv2.imread(str(file)))[1].tobytes()
     return content
 
 
