@@ -203,9 +203,11 @@ class Publisher:
             log.warning("broker %s: %d verdicts wait in the outbox for the next start", self.address, waiting)
 
     def _look_at_own(self, incoming: IncomingMessage) -> None:
-        """What one of our topics holds now, in the handlers' thread."""
-        topic, payload, kept = incoming.topic, incoming.payload, incoming.retained
-        if self._own.look(topic, payload, self._link.protocol, retained=kept):
+        """What somebody writes on a topic of ours, in the handlers' thread.
+
+        What the broker kept from before is replaced on every connect anyway.
+        """
+        if not incoming.retained and self._own.look(incoming.topic, incoming.payload, self._link.protocol):
             self._link.ring()
 
     def _on_stored(self, rows: list[OutboxRow]) -> None:

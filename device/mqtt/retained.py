@@ -162,16 +162,14 @@ class OwnTopics:
             return None
         return f"another station introduces itself as {self._root}: give one of the two another name"
 
-    def look(self, topic: str, payload: bytes, protocol: str | None, *, retained: bool) -> bool:
-        """Whether ours is due again. `retained`: it is what the broker kept; `protocol` None: it is away."""
-        if not retained and self._is_of_another(topic, payload):
+    def look(self, topic: str, payload: bytes, protocol: str | None) -> bool:
+        """Whether ours is due again. `protocol` None: the broker is away."""
+        if self._is_of_another(topic, payload):
             self._rival_s = time.monotonic()
         if protocol is None or not self._retained.overwritten(topic, payload, protocol):
             return False
         if protocol == "5":  # in 3.1.1 it may be our own, from a moment ago
-            # what the broker kept from before may as well be of our own earlier session
-            level = logging.DEBUG if retained else self._loudness.level(topic)
-            log.log(level, "%s: another client has written it", topic)
+            log.log(self._loudness.level(topic), "%s: another client has written it", topic)
         return True
 
     def _is_of_another(self, topic: str, payload: bytes) -> bool:

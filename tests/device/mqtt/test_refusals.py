@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from fixtures_broker import DEADLINE_S, Broker, Subscriber
 from fixtures_camera import wait_until
-from fixtures_mqtt import ROOT, retained, seqs
+from fixtures_mqtt import ROOT, birth, retained, seqs
 from fixtures_verdict import NG, OK, SESSION
 from paho.mqtt import publish
 from paho.mqtt.client import Client
@@ -171,6 +172,28 @@ def test_our_own_state_is_not_taken_for_anothers(
     assert len(subscriber.payloads(f"{ROOT}/counters")) == 20
     assert time.monotonic() - started_s < DEADLINE_S
     assert "another client" not in caplog.text
+
+
+def test_what_the_broker_kept_of_the_session_before_is_replaced_once(
+    broker: Broker, subscriber: Subscriber, make_publisher: Make
+) -> None:
+    first = make_publisher(broker.port, "session1")
+    first.set_state("model", '{"id":"old"}')
+    subscriber.wait_payload(f"{ROOT}/model", '{"id":"old"}')
+    first.stop("stopped")
+    subscriber.wait_payload(f"{ROOT}/status", "stopped")
+    subscriber.forget()
+    second = make_publisher(broker.port, "session2")
+    second.set_state("model", '{"id":"new"}')
+    heard = threading.Event()
+    second.subscribe("cmd/x", lambda _: heard.set())
+    wait_until(lambda: f"{ROOT}/cmd/x (QoS" in broker.log())
+    publish.single(f"{ROOT}/cmd/x", "", qos=1, port=broker.port, hostname="127.0.0.1")
+    assert heard.wait(DEADLINE_S)  # and so all that was retained
+    second.set_state("counters", "{}")
+    subscriber.wait_payload(f"{ROOT}/counters", "{}")
+    for topic, payloads in (("status", ["online"]), ("birth", [birth("5")]), ("model", ['{"id":"new"}'])):
+        assert subscriber.payloads(f"{ROOT}/{topic}") == payloads
 
 
 def test_another_station_of_our_name_is_told(

@@ -77,14 +77,10 @@ def test_a_birth_that_says_something_else_is_published_again(
     wait_for(lambda: len(subscriber.payloads(f"{ROOT}/birth")) == 2)
 
 
-def test_a_birth_of_another_session_is_a_rival_unless_the_broker_had_kept_it() -> None:
-    retained = Retained(ROOT, "ours", birth)
-    own = OwnTopics(ROOT, "ours", retained)
-    theirs = b'{"session_id": "theirs"}'
-    assert own.look(f"{ROOT}/birth", theirs, "5", retained=True)  # ours comes again
+def test_a_birth_of_another_session_is_a_rival() -> None:
+    own = OwnTopics(ROOT, "ours", Retained(ROOT, "ours", birth))
+    assert not own.look(f"{ROOT}/birth", b'{"session_id": "ours"}', None)
+    assert not own.look(f"{ROOT}/birth", b"no JSON", None)
     assert own.rival is None
-    assert not own.look(f"{ROOT}/birth", b'{"session_id": "ours"}', None, retained=False)
-    assert not own.look(f"{ROOT}/birth", b"no JSON", None, retained=False)
-    assert own.rival is None
-    own.look(f"{ROOT}/birth", theirs, None, retained=False)
+    assert own.look(f"{ROOT}/birth", b'{"session_id": "theirs"}', "5")  # ours comes again
     assert f"another station introduces itself as {ROOT}" in str(own.rival)
