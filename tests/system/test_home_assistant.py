@@ -99,6 +99,10 @@ class HomeAssistant:
                 return None
             raise
 
+    def press(self) -> None:
+        """The station's button."""
+        self.ask("POST", "/api/services/button/press", {"entity_id": "button.edgevision_press_4_trigger"})
+
     def await_state(self, entity: str, *states: str | None) -> None:
         """Until it is one of these."""
         end_s = time.monotonic() + 2 * DEADLINE_S
@@ -149,8 +153,7 @@ def test_home_assistant_finds_a_station_shows_it_triggers_it_and_forgets_it(
 
     home.await_state("sensor.health", "init")  # no part has come
     for part, (verdict, counted) in enumerate((("OK", "ok"), ("NG", "ng")), 1):
-        button = {"entity_id": "button.edgevision_press_4_trigger"}
-        home.ask("POST", "/api/services/button/press", button)
+        home.press()
         home.await_state("sensor.verdict", verdict)
         home.await_state(f"sensor.{counted}", "1")
         assert len(subscriber.payloads(f"{ROOT}/inspection")) == part
@@ -165,21 +168,25 @@ def test_home_assistant_finds_a_station_shows_it_triggers_it_and_forgets_it(
     defect = json.loads(subscriber.payloads(f"{ROOT}/inspection")[-1])
     defect_at = f"{defect['ts'][:19]}+00:00"
 
-    station.processes[-1].terminate()
-    home.await_state("sensor.verdict", "unavailable")
-    restart(station, SHOWN)
-    home.await_state("sensor.verdict", "NG")
-    home.await_state("sensor.ng", "1")
-    home.await_state("sensor.defect_at", defect_at)
-
     subscriber.forget()
     home.stop()
     home.start()
     home.await_state("sensor.verdict", "NG")
-    home.await_state("sensor.health", "init")
-    home.await_state("sensor.defect_at", defect_at)
+    home.await_state("sensor.health", "ready")
     wait_until(lambda: home.state("button.trigger") not in (None, "unavailable"))
-    assert not subscriber.payloads(f"{ROOT}/birth")
+    assert home.ask("GET", "/api/image_proxy/image.edgevision_press_4_picture") == picture
+    home.press()
+    home.await_state("sensor.ok", "2")
+    subscriber.wait(lambda _: subscriber.payloads(INTRODUCTION), "the introduction, once more")
+    told = {message.topic.removeprefix(f"{ROOT}/") for message in subscriber.messages}
+    assert not {"birth", "image/last"} & told  # what is retained is not said again
+
+    station.processes[-1].terminate()
+    home.await_state("sensor.verdict", "unavailable")
+    restart(station, SHOWN)
+    home.await_state("sensor.verdict", "OK")
+    home.await_state("sensor.ng", "1")
+    home.await_state("sensor.defect_at", defect_at)
 
     restart(station, SHOWN.replace("publish_image_max_bytes = 20000", "").replace('"mqtt"', '"free-run"'))
     home.await_state("image.picture", None)
