@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from trainer.steps import Steps, bar
 
 def test_each_step_is_named_with_its_number(caplog):
     caplog.set_level(logging.INFO)
-    steps = Steps({"reading": 1, "learning": 100, "writing": 1})
+    steps = Steps({"reading": 50, "learning": 100, "writing": 1})
     with steps.at("reading"):
         pass
     with steps.at("writing"):
@@ -47,16 +48,34 @@ def test_a_step_that_was_not_announced():
 
 
 def test_what_is_left_is_told_by_what_is_done(caplog):
-    """One hundredth took three seconds, so the rest takes five minutes; and the last step some seconds."""
+    """A tenth took thirty seconds, so the rest takes five minutes; a hundredth tells nothing."""
     caplog.set_level(logging.INFO)
-    steps = Steps({"reading": 1, "learning": 99, "writing": 1})
-    steps.took_s["reading"] = 3.0
+    steps = Steps({"opening": 1, "reading": 11, "learning": 98, "writing": 1})
+    steps.took_s["opening"] = 3.0
+    with steps.at("reading"):
+        pass
+    steps.took_s["reading"] = 33.0
     with steps.at("learning"):
         pass
     steps.took_s["learning"] = 300.0
     with steps.at("writing"):
         pass
     assert [record.getMessage() for record in caplog.records] == [
-        "step 2 of 3: learning, about 5 min left",
-        "step 3 of 3: writing, less than a minute left",
+        "step 2 of 4: reading",
+        "step 3 of 4: learning, about 5 min left",
+        "step 4 of 4: writing, less than a minute left",
+    ]
+
+
+def test_what_takes_minutes_is_told_where_there_is_no_bar(caplog, monkeypatch):
+    """A hundred items, one in three seconds; then as many that are done at once."""
+    caplog.set_level(logging.INFO)
+    clock = iter(range(0, 10000, 15))
+    monkeypatch.setattr("trainer.steps.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    with Steps({"model": 1}).at("model"):
+        assert list(bar(range(100), "decoder")) == list(range(100))
+        assert list(bar(range(4), "folds")) == list(range(4))
+    assert [record.getMessage() for record in caplog.records] == [
+        "step 1 of 1: model",
+        "step 1 of 1: model, decoder: about 5 min for this",
     ]
