@@ -31,7 +31,7 @@ from device.errors import StorageError
 from device.inspection.pipeline import prove
 from trainer import command
 from trainer import config as configs
-from trainer.bundle import model_card, provenance
+from trainer.bundle import provenance
 from trainer.config import TrainerConfig
 from trainer.data import dataset as datasets
 from trainer.data import preview, splits
@@ -105,7 +105,6 @@ def _tell(strategy: Strategy[Model], options: FitOptions, config: TrainerConfig)
         extra = {
             "split.csv": datasets.split_csv(dataset),
             page.FILE: content,
-            model_card.FILE: model_card.model_card(calibration),
             **decision.files,
             **strategy.files(model),
             **({references.FILE: reference[0].to_bytes()} if reference else {}),
@@ -165,7 +164,7 @@ def _keep(network: Any, path: Path) -> None:
 
 
 def _report(calibration: Calibration) -> None:
-    """What was measured on images that had not been seen, where they had both labels."""
+    """What was measured on images that had not been seen, and whether more of them would help."""
     judged_by = calibration.metrics["judged_by"]
     for kind in ("float", "int8"):
         found = calibration.metrics[kind]
@@ -176,6 +175,8 @@ def _report(calibration: Calibration) -> None:
                 judged_by,
                 *(found[name] for name in ("auroc", "ap", "f1_max", "distinct_scores")),
             )
+    if curve := calibration.training.get("learning_curve"):
+        log.info("enough images? %s", curve["says"])
 
 
 # ---- the command line

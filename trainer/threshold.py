@@ -28,7 +28,7 @@ import numpy as np
 from device import config as stations
 from device.bundle import bundle as bundles
 from device.bundle import calibration as calibrations
-from device.bundle import manifest, store
+from device.bundle import manifest, model_card, store
 from device.bundle.bundle import Bundle, Contents, ScoreCalibration, Thresholds
 from device.errors import DataError, FrameError
 from device.image.region_of_interest import EVERYTHING, RegionOfInterest
@@ -208,6 +208,7 @@ def _other_files(bundle: Bundle) -> tuple[Mapping[str, bytes], Mapping[str, byte
     written_anew = {
         bundles.MODEL_FILE,
         calibrations.FILE,
+        model_card.FILE,
         page.FILE,
         thresholds.SWEEP_FILE,
         *(f"{bundles.GOLDEN_FOLDER}/{n}" for n in golden),

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from device.bundle import calibration as calibrations
-from device.bundle import manifest, memory, reference
+from device.bundle import manifest, memory, model_card, reference
 from device.bundle.calibration import (
     Calibration,
     Colour,
@@ -217,6 +217,7 @@ class Contents:
         files = {
             MODEL_FILE: self.model,
             calibrations.FILE: self.calibration.to_json().encode(),
+            model_card.FILE: model_card.model_card(self.calibration),
             **{f"{GOLDEN_FOLDER}/{file}": content for file, content in self.golden.items()},
         }
         if taken := files.keys() & self.extra.keys():

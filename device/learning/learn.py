@@ -286,6 +286,7 @@ class Teacher:
                 "recipe": "learned on the station",
                 "station": self._config.station,
                 "starter": self._starter.name,
+                "weights": starter.training.get("weights", {}),
                 "good_images": len(seen),
                 "images_sha256": hashlib.sha256(digests.encode()).hexdigest(),
                 "false_rejects_wanted": wanted.false_rejects,

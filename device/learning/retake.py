@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle import bundle as bundles
-from device.bundle import learned_here, store
+from device.bundle import learned_here, model_card, store
 from device.bundle import reference as references
 from device.bundle.bundle import Bundle, Contents
 from device.bundle.calibration import FILE as CALIBRATION_FILE
@@ -180,7 +180,7 @@ def _drift_reference(old: DriftReference, verdicts: Sequence[Verdict]) -> DriftR
 
 def _files(bundle: Bundle) -> dict[str, bytes]:
     """All that `write` does not make itself: memory, report, split."""
-    made = {bundles.MODEL_FILE, CALIBRATION_FILE, "manifest.json", "manifest.json.sig"}
+    made = {bundles.MODEL_FILE, CALIBRATION_FILE, model_card.FILE, "manifest.json", "manifest.json.sig"}
     return {
         name: path.read_bytes()
         for path in sorted(bundle.path.rglob("*"))

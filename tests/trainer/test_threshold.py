@@ -20,6 +20,7 @@ from fixtures_data import make_dagm, write_image
 from fixtures_trainer import wish
 
 from device.bundle import bundle as bundles
+from device.bundle import model_card
 from device.bundle.bundle import Bundle
 from device.errors import DataError
 from device.inspection.pipeline import Pipeline
@@ -106,7 +107,7 @@ def test_all_but_the_thresholds_is_kept_and_the_old_bundle_is_not_touched(bundle
     assert fresh.name.removeprefix("press-") == fresh.calibration.version != bundle.calibration.version
     after = digests(path)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed == {"calibration.json", "manifest.json", page.FILE, "thresholds.csv"}
+    assert changed == {"calibration.json", "manifest.json", model_card.FILE, page.FILE, "thresholds.csv"}
     assert page.FILE not in after  # it was about the old thresholds
     old, new = bundle.calibration, fresh.calibration
     assert replace(new, created=old.created, thresholds=old.thresholds, training=old.training) == old

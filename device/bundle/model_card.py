@@ -1,6 +1,7 @@
 """What a bundle says of itself to whoever finds it: what it is for, what it was made of, what it cannot do.
 
-The parts are those of Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+The parts are those of Mitchell et al., Model Cards for Model Reporting, FAT* 2019. Every bundle has one,
+made from its calibration when it is written, by the trainer and by the station alike.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from device.bundle.calibration import Calibration
-from trainer.scoring.metrics import interval
 
 FILE = "MODEL_CARD.md"
+DOUBT = 0.025  # on either side
 LICENCES = {
     "imagenet": "MobileNetV2's ImageNet weights as Keras publishes them, Apache License 2.0",
     "none": "no weights of others: it began from random numbers",
@@ -30,7 +31,8 @@ def model_card(calibration: Calibration) -> bytes:
         "",
         "## Data",
         "",
-        *_data(training.get("data", {})),
+        *_data(training),
+        *_changes(training),
         "",
         "## Licence",
         "",
@@ -45,7 +47,12 @@ def model_card(calibration: Calibration) -> bytes:
     return "\n".join(lines).encode("utf-8", "replace")
 
 
-def _data(data: Mapping[str, Any]) -> Iterator[str]:
+def _data(training: Mapping[str, Any]) -> Iterator[str]:
+    data = training.get("data", {})
+    if "starter" in training:
+        yield f"- {training['good_images']} good pictures of station {training['station']}"
+        yield f"- the network is that of {training['starter']}"
+        return
     name, layout, digest = (data.get(key, "not recorded") for key in ("name", "format", "digest"))
     yield f"- {name} ({layout}), SHA-256 {digest}"
     for part in ("train", "test"):
@@ -53,6 +60,20 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {part}: {counts.get('good', 0)} good and {counts.get('defective', 0)} defective images"
     kinds = ", ".join(sorted(data.get("kinds", {})))
     yield f"- kinds: {kinds or 'not recorded'}; split: {data.get('split_rule', 'not recorded')}"
+
+
+def _changes(training: Mapping[str, Any]) -> Iterator[str]:
+    """What was done to it since it was made."""
+    if adapted := training.get("adapted"):
+        yield f"- adapted on a station to {adapted['good_parts']} good parts, from {adapted['from']}"
+    if retaken := training.get("retaken"):
+        yield f"- references taken anew from {retaken['good_images']} good pictures, from {retaken['from']}"
+    if before := training.get("thresholds", {}).get("from_bundle"):
+        judged = training["thresholds"]["data"]
+        yield (
+            f"- thresholds chosen anew on {judged['good']} good and {judged['defective']} defective images "
+            f"({judged['name']}, SHA-256 {judged['digest']}), from {before}"
+        )
 
 
 def _weights(weights: Mapping[str, Any]) -> str:
@@ -63,9 +84,10 @@ def _weights(weights: Mapping[str, Any]) -> str:
 
 def _limits(calibration: Calibration, data: Mapping[str, Any]) -> Iterator[str]:
     counts = data.get("train", {})
-    good, bad = counts.get("good", 0), counts.get("defective", 0)
+    good = counts.get("good", calibration.training.get("good_images", 0))
+    bad = counts.get("defective", 0)
     if good:
-        most = 100 * interval(0, good)[1]
+        most = 100 * (1 - DOUBT ** (1 / good))  # Clopper and Pearson, 1934, where none was seen
         yield (
             f"- Were none of its {good} good images rejected, up to {most:.1f} % of good parts could be "
             "rejected all the same (95 %)."
@@ -74,6 +96,8 @@ def _limits(calibration: Calibration, data: Mapping[str, Any]) -> Iterator[str]:
         yield f"- Kinds of defects that are not among its {bad} defective images may pass as good."
     else:
         yield "- It has seen no defective part: what it finds is what is strange beside its good ones."
+    if curve := calibration.training.get("learning_curve"):
+        yield f"- {curve['says']}."
     size = calibration.preprocess.size
     yield f"- It looks at {size.width} x {size.height} px: what is invisible at that size is invisible to it."
     yield "- Other light, focus, camera or parts ask for new images, and for `trainer.evaluate` on them."
