@@ -23,7 +23,16 @@ from trainer.data import preview, sizing, splits
 from trainer.data.dataset import Dataset
 from trainer.network import hardware
 from trainer.options import FitOptions
-from trainer.recipes import classic, decoder, finetune, good_decoder, good_only, learn, quantize_aware
+from trainer.recipes import (
+    classic,
+    decoder,
+    finetune,
+    good_decoder,
+    good_only,
+    learn,
+    learning_curve,
+    quantize_aware,
+)
 from trainer.recipes.good_only import MemoryModel
 from trainer.recipes.learned import TrainedModel
 from trainer.report import report
@@ -108,7 +117,9 @@ class Supervised:
             learned = classic.learn(dataset.train, specs[0], config, machine, weights, seed, folder, logbook)
         else:
             learned, candidate = learn.probed(dataset.train, specs, config, weights, seed)
-            if not options.quick:
+            if options.quick:
+                learned = learning_curve.of_probe(learned, candidate, config, seed)
+            else:
                 learned = decoder.from_probe(learned, candidate, config, weights, seed)
                 learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
             if options.qat:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from device.bundle.bundle import Pooling, PreprocessSpec
 from device.inspection.detector import merged, pooled_tiles
 from device.inspection.preprocess import ModelInput
-from trainer.config import TrainerConfig
+from trainer.config import DecoderConfig, TrainerConfig
 from trainer.data.augment import Augmentation
 from trainer.data.dataset import Sample, folds, read_mask
 from trainer.data.tiling import cuts
@@ -29,7 +29,7 @@ from trainer.network import network
 from trainer.network.decoder import Decoder, Normalization, decoded, folded
 from trainer.network.export import FloatModel, Int8Model, to_float
 from trainer.network.features import inputs
-from trainer.recipes import probe
+from trainer.recipes import learning_curve, probe
 from trainer.recipes.learn import quantized, representative
 from trainer.recipes.learned import Judges, TrainedModel
 from trainer.recipes.probe import Change, unchanged
@@ -65,6 +65,7 @@ def from_probe(
     reason = reason_not_to(learned, config)
     if reason:
         log.info("decoder: not taught: %s", reason)
+        learned = learning_curve.of_probe(learned, candidate, config, seed)
         return _with(learned, {"shipped": "probe", "not_done": reason})
     rival = taught_beside(learned, config, weights, seed)
     conditions: tuple[Change, ...] = (unchanged, _Varied(seed))
@@ -74,7 +75,8 @@ def from_probe(
     }
     shipped = max(figures, key=lambda name: figures[name]["merit"])
     log.info("decoder: on unseen images %s: the %s ships", _in_words(figures), shipped)
-    return _with(rival if shipped == "decoder" else learned, {"shipped": shipped, **figures})
+    best = rival if shipped == "decoder" else learning_curve.of_probe(learned, candidate, config, seed)
+    return _with(best, {"shipped": shipped, **figures})
 
 
 def _in_words(figures: dict[str, dict[str, float]]) -> str:
@@ -107,11 +109,11 @@ def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, se
     samples, spec, chosen = learned.judged, learned.preprocess, learned.record["chosen"]
     fold_of = np.array(folds(samples, probe.fold_count(samples, config.decoder.folds), seed))
     exercises = Exercises(samples, spec, config.input.cache_bytes)
+    copies = copies_of(config, chosen["views"])
     deep = DEEPEST_STRIDE if chosen["ap"] < EASY else 0
     deepest = max(deep, *(network.STRIDES[cut] for cut in chosen["cuts"]))
-    *judging, shipped = decoders(
-        exercises, fold_of, up_to(deepest), copies_of(config, chosen["views"]), config, weights, seed
-    )
+    school = School.of(exercises, up_to(deepest), config, weights)
+    *judging, shipped = school.decoders(fold_of, copies, config.decoder, seed)
     base = network.tapped(spec.size, weights, shipped.cuts)
     beside = decoded(base, judging)
     own = tuple(decoded(base, [one]) for one in judging)
@@ -123,7 +125,7 @@ def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, se
     [real] = _judged(lambda tensor: exact.run_batch(tensor)[0], learned, fold_of, [best.pooling], unchanged)
     content = int8_file(base, shipped, samples, spec, config)
     own_scale = _shifts(int8, Int8Model(content), learned, fold_of, best.pooling)
-    return replace(
+    found = replace(
         learned,
         content=content,
         network=decoded(base, [shipped]),
@@ -138,6 +140,34 @@ def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, se
             "chosen": {**chosen, "cuts": list(shipped.cuts), "pooling_share": best.pooling.share},
         },
     )
+    return _with_curve(found, school, copies, config, seed)
+
+
+def _with_curve(
+    learned: TrainedModel, school: School, copies: Copies, config: TrainerConfig, seed: int
+) -> TrainedModel:
+    """What it would be with fewer images, in its record.
+
+    One fold of three has half of the images that the folds' decoders know: in half of the steps each teaches
+    as often as there. Of its halves either teaches a decoder.
+    """
+    fold_of = learned.judges.head_of
+    some = fold_of < fold_of.max() // 2  # of two folds: none
+    half_of = learning_curve.halves(learned.judged, some, seed) if some.any() else None
+    if half_of is None:
+        return learned
+    settings = replace(config.decoder, steps=max(1, config.decoder.steps // 2))
+    fewer = school.taught(half_of, copies, settings, seed)
+    others = [sample for sample, own in zip(learned.judged, some, strict=True) if not own]
+    first, second, both = school.pooled(fewer, others, learned.pooling)
+    labels, groups = learned.labels[~some], [sample.group for sample in others]
+    known = round(len(fold_of) * (1 - 1 / (fold_of.max() + 1)))
+    points = [
+        learning_curve.CurvePoint(round(some.sum() / 2), [first, second]),
+        learning_curve.CurvePoint(int(some.sum()), [both]),
+        learning_curve.CurvePoint(known, [learned.pooled[~some]]),
+    ]
+    return learning_curve.noted(learned, learning_curve.described(points, labels, groups))
 
 
 def up_to(stride: int) -> network.Cuts:
@@ -158,28 +188,63 @@ def copies_of(config: TrainerConfig, views: str) -> Copies:
     return Copies(moved, MOVED, Variation(), config.decoder.varied, config.decoder.made)
 
 
-def decoders(
-    exercises: Exercises,
-    fold_of: NDArray[np.int64],
-    names: network.Cuts,
-    copies: Copies,
-    config: TrainerConfig,
-    weights: str,
-    seed: int,
-) -> list[Decoder]:
-    """Those of the folds, then the one to ship. `fold_of` (images,)."""
-    settings, samples, spec = config.decoder, exercises.samples, exercises.spec
-    backbone = Int8Model(quantized(network.tapped(spec.size, weights, names), samples, spec, config))
-    few = representative(samples, NORMALIZED_BY)
-    seen = [backbone.outputs(next(cuts(one))) for one in inputs(few, spec, "usual features")]
-    usual = {name: Normalization.of(maps) for name, maps in zip(names, zip(*seen, strict=True), strict=True)}
-    own = fold_of[exercises.tiles.image]
-    lessons = Lessons(exercises, own, backbone, copies, settings.batch_size, seed)
-    keras.utils.set_random_seed(seed)
-    course = DecoderSchedule(settings.steps, settings.learning_rate, settings.image_weight)
-    found = taught(lessons.taught(course.steps), int(own.max()) + 1, names, spec.size, usual, course)
-    stored = dict(zip(names, backbone.quantizations, strict=True))
-    return [folded(one, usual, stored) for one in found]
+@dataclass(frozen=True, slots=True, eq=False)
+class School:
+    """What teaches the decoders of one model: the int8 backbone, what its cuts show usually, the images."""
+
+    exercises: Exercises
+    backbone: Int8Model
+    cuts: network.Cuts
+    usual: dict[str, Normalization]
+
+    @classmethod
+    def of(cls, exercises: Exercises, names: network.Cuts, config: TrainerConfig, weights: str) -> School:
+        samples, spec = exercises.samples, exercises.spec
+        backbone = Int8Model(quantized(network.tapped(spec.size, weights, names), samples, spec, config))
+        few = representative(samples, NORMALIZED_BY)
+        seen = [backbone.outputs(next(cuts(one))) for one in inputs(few, spec, "usual features")]
+        maps_of = zip(names, zip(*seen, strict=True), strict=True)
+        return cls(exercises, backbone, names, {name: Normalization.of(maps) for name, maps in maps_of})
+
+    def decoders(
+        self, fold_of: NDArray[np.int64], copies: Copies, settings: DecoderConfig, seed: int
+    ) -> list[Decoder]:
+        """Those of the folds, then the one to ship; as taught(), with plain convolutions."""
+        stored = dict(zip(self.cuts, self.backbone.quantizations, strict=True))
+        return [folded(one, self.usual, stored) for one in self.taught(fold_of, copies, settings, seed)]
+
+    def taught(
+        self, fold_of: NDArray[np.int64], copies: Copies, settings: DecoderConfig, seed: int
+    ) -> list[keras.Model]:
+        """Those of the folds, then one that knows all folds. `fold_of` (images,), -1: teaches nobody."""
+        own = fold_of[self.exercises.tiles.image]
+        lessons = Lessons(self.exercises, own, self.backbone, copies, settings.batch_size, seed)
+        keras.utils.set_random_seed(seed)
+        course = DecoderSchedule(settings.steps, settings.learning_rate, settings.image_weight)
+        size, folds_taught = self.exercises.spec.size, int(own.max()) + 1
+        return taught(lessons.taught(course.steps), folds_taught, self.cuts, size, self.usual, course)
+
+    def pooled(
+        self, decoders: Sequence[keras.Model], samples: Sequence[Sample], way: Pooling
+    ) -> NDArray[np.float64]:
+        """(decoders, images): what decoders that were taught here say of images, in float."""
+        found: list[list[float]] = []
+        for model_input in inputs(samples, self.exercises.spec, "learning curve"):
+            stored = [
+                [maps[np.newaxis] for maps in self.backbone.outputs(tensor)] for tensor in cuts(model_input)
+            ]
+            found.append(
+                [
+                    max(pooled_tiles(model_input.framing, [_map(one, maps) for maps in stored], way))
+                    for one in decoders
+                ]
+            )
+        return np.array(found, np.float64).T
+
+
+def _map(decoder: keras.Model, stored: list[NDArray[np.int8]]) -> NDArray[np.float32]:
+    """(h, w) of one tile."""
+    return np.asarray(decoder.predict_on_batch(stored), np.float32)[0, :, :, 0]
 
 
 def int8_file(

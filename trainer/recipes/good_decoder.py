@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling
 from device.inspection.detector import pool
-from trainer.config import TrainerConfig
+from trainer.config import DecoderConfig, TrainerConfig
 from trainer.data.augment import Augmentation
 from trainer.data.splits import blocks
 from trainer.data.variation import Variation
@@ -23,7 +23,7 @@ from trainer.network import network
 from trainer.network.decoder import decoded
 from trainer.network.export import Int8Model
 from trainer.recipes import good_only
-from trainer.recipes.decoder import MOVED, MOVED_DEG, MOVED_SHARE, ZOOMED, decoders, int8_file
+from trainer.recipes.decoder import MOVED, MOVED_DEG, MOVED_SHARE, ZOOMED, School, int8_file
 from trainer.recipes.good_only import KINDS, MemoryModel
 from trainer.recipes.learn import quantized
 from trainer.scoring import good_maps
@@ -73,9 +73,8 @@ def taught_beside(learned: MemoryModel, config: TrainerConfig, weights: str, see
     samples, spec = learned.judged, learned.preprocess
     fold_of = np.array(blocks(samples, KINDS))
     exercises = Exercises(samples, spec, config.input.cache_bytes)
-    *judging, shipped = decoders(
-        exercises, fold_of, tuple(network.STRIDES), _copies(learned), _shorter(config), weights, seed
-    )
+    school = School.of(exercises, tuple(network.STRIDES), config, weights)
+    *judging, shipped = school.decoders(fold_of, _copies(learned), _shorter(config.decoder), seed)
     base = network.tapped(spec.size, weights, shipped.cuts)
     judges = Int8Model(quantized(decoded(base, judging), samples, spec, config))
 
@@ -113,10 +112,9 @@ def _pooled(
     return replace(learned, pooling=way, pooled=logits[0], made=logits[1])
 
 
-def _shorter(config: TrainerConfig) -> TrainerConfig:
+def _shorter(own: DecoderConfig) -> DecoderConfig:
     """Made defects are few kinds of things: what is taught them for long knows their look, not defects."""
-    own = config.decoder
-    return replace(config, decoder=replace(own, steps=max(2, own.steps // 2), batch_size=1))
+    return replace(own, steps=max(2, own.steps // 2), batch_size=1)
 
 
 def _copies(learned: MemoryModel) -> Copies:

@@ -76,7 +76,7 @@ class FittedHeads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """Fitted heads with one pooling, and how each did on the images of its fold.
+    """FittedHeads heads with one pooling, and how each did on the images of its fold.
 
     `pooled`: the logits (images,).
     """
@@ -261,9 +261,12 @@ class Search:
         mask_weight: float = 0.0,
         *,
         lit: bool = False,
+        among: NDArray[np.bool_] | None = None,
     ) -> FittedHeads:
-        """A head for each fold, trained on the other folds."""
-        parts = [self.fold_of[size.tiles.image] != fold for fold in range(self.fold_of.max() + 1)]
+        """A head for each fold, trained on the other folds. `among` (images,): on these of them alone."""
+        of_image = [self.fold_of != fold for fold in range(self.fold_of.max() + 1)]
+        chosen = of_image if among is None else [part & among for part in of_image]
+        parts = [part[size.tiles.image] for part in chosen]
         heads = _heads(size, cuts, views, strength, mask_weight, parts, lit=lit)
         return FittedHeads(size, cuts, views, strength, mask_weight, lit, heads)
 

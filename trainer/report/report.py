@@ -35,7 +35,7 @@ from trainer.report.judged import (
 )
 from trainer.report.learning import float_and_int8, learning
 from trainer.report.recipe import data, environment, recipe
-from trainer.report.summary import cost, in_words, summary, warnings
+from trainer.report.summary import cost, in_words, more_images, summary, warnings
 from trainer.report.viewer import Viewer
 from trainer.scoring.thresholds import scored
 from trainer.steps import bar
@@ -130,6 +130,7 @@ def render(
             *warnings(calibration.training),
             in_words(calibration, judged),
             summary(calibration, judged),
+            *more_images(calibration.training),
             *([cost(facts.cost)] if facts.cost else []),
         ),
         page.section("Mistakes, and what was nearest to one", *viewer.mistakes()),

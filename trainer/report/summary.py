@@ -41,6 +41,12 @@ def in_words(calibration: Calibration, judged: Predictions) -> Markup:
     return Markup(page.paragraph(" ".join(said)).replace("<p>", '<p class="lead">', 1))
 
 
+def more_images(training: Mapping[str, Any]) -> list[Markup]:
+    """Whether more would help, by the learning curve."""
+    curve = training.get("learning_curve")
+    return [page.paragraph(f"{curve['says']}.")] if curve else []
+
+
 def _of_defective(words: Sequence[str]) -> Iterator[str]:
     if not words:
         return

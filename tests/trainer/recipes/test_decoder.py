@@ -27,7 +27,7 @@ def settings(tmp_path_factory) -> config.TrainerConfig:
     path = tmp_path_factory.mktemp("config") / "fast.toml"
     path.write_text(FAST)
     found = config.load(path)
-    return replace(found, decoder=replace(found.decoder, when="auto", folds=2, steps=40, varied=0.3))
+    return replace(found, decoder=replace(found.decoder, when="auto", folds=3, steps=40, varied=0.3))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,17 @@ def test_it_finds_what_it_was_taught_in_images_that_it_has_not_seen(rival):
     assert Quality.of(rival.labels, rival.pooled).ap > 0.95
     assert Quality.of(rival.labels, rival.pooled_float).ap > 0.95
     assert rival.record["recipe"] == "decoder"
-    assert rival.record["judged_by"] == "2-fold cross-validation"
+    assert rival.record["judged_by"] == "3-fold cross-validation"
+
+
+def test_fewer_images_teach_it_less(rival, settings, probed, weights_file):
+    """Of three folds, one has half of the images that the folds' decoders know."""
+    said = rival.record["learning_curve"]
+    assert said["images"] == [4, 8, 16]
+    assert 0 < said["ap"][0] <= said["ap"][2] <= 1
+    halved = replace(settings, decoder=replace(settings.decoder, folds=2, steps=1))
+    two = decoder.taught_beside(probed, halved, str(weights_file), 0)
+    assert "learning_curve" not in two.record  # either fold's decoder knows one half already
 
 
 def test_the_file_is_all_int8_and_its_map_finer_than_int8(rival, spots):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
-from fixtures_trainer import SIDE, gray_input, make_sample
+from fixtures_network import PlantedBackbone, numbered
+from fixtures_trainer import SIDE, gray_input
 
 from device.bundle.bundle import Pooling
 from device.errors import DataError
@@ -21,39 +21,6 @@ from trainer.scoring.quality import Quality, ap_error
 
 CONFIG = replace(config.load(None).probe, strengths=[0.1, 1.0], pooling_shares=[1.0, 0.1], finalists=1)
 CUTS = tuple(STRIDES)
-
-
-class PlantedBackbone:
-    """Cuts of noise in which channels say what `plant` says of an image. An image's gray is its number."""
-
-    def __init__(self, plant) -> None:
-        self.plant = plant
-        self.runs = 0
-
-    def run(self, tensor):
-        number = int(tensor[0, 0, 0, 0])
-        self.runs += 1
-        for cut, stride in STRIDES.items():
-            rng = np.random.default_rng((number, stride))
-            shape = (SIDE // stride, SIDE // stride, CHANNELS[cut])
-            yield (rng.normal(0, 1, shape) + self.plant(number, cut)).astype(np.float32)
-
-
-def numbered(folder, labels, groups=None, masks=False):
-    """Flat images of gray 0, 1, 2..., with these labels."""
-    samples = []
-    for number, label in enumerate(labels):
-        path = folder / f"{number:03d}.png"
-        group = f"{groups[number]}" if groups else f"{number}"
-        sample = make_sample(path, (SIDE, SIDE), number, label=label, group=group)
-        assert cv2.imwrite(str(path), np.full((SIDE, SIDE), number, np.uint8))
-        if masks and label:
-            marked = np.zeros((SIDE, SIDE), np.uint8)
-            marked[16:32, 32:48] = 255
-            assert cv2.imwrite(str(path.with_suffix(".mask.png")), marked)
-            sample = replace(sample, mask=path.with_suffix(".mask.png"))
-        samples.append(sample)
-    return samples
 
 
 def make_search(samples, plant, *, views=("as is",), k=4, settings=CONFIG):

@@ -8,7 +8,7 @@ import numpy as np
 from fixtures_report import calibrated, section
 
 from trainer.report.judged import Cost, Predictions, look_of
-from trainer.report.summary import cost, in_words
+from trainer.report.summary import cost, in_words, more_images
 
 
 def judged_as(reported, good: list[float], bad: list[float]) -> Predictions:
@@ -38,6 +38,12 @@ def test_a_person_reads_what_it_means(reported):
         "of all such parts it would be 22 % to 96 %. None of 6 good parts was rejected, which could be up to "
         "46 % of all good parts.</p>"
     )
+
+
+def test_it_says_whether_more_images_would_help():
+    [said] = more_images({"learning_curve": {"says": "From 10 images 0.5, and more would help"}})
+    assert said == "<p>From 10 images 0.5, and more would help.</p>"
+    assert more_images({}) == []
 
 
 def test_a_single_part_is_one_part(reported):
