@@ -54,10 +54,12 @@ class Interpreter:
                     model_path=str(model_path), num_threads=threads or default_threads()
                 )
                 self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
         except Exception as error:  # the runtimes raise whatever their C++ side threw
             raise InterpreterError(f"{model_path}: {self.runtime} does not take it: {error}") from error
-        self.input = _only(model_path, "input", self._interpreter.get_input_details())
-        self.output = _only(model_path, "output", self._interpreter.get_output_details())
+        self.input = _only(model_path, "input", inputs)
+        self.output = _only(model_path, "output", outputs)
 
     def run(self, values: NDArray[Any]) -> NDArray[Any]:
         """One invocation: the output for an input of the input's shape and dtype. Raises InterpreterError."""

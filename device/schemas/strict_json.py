@@ -93,7 +93,7 @@ def _expected(error: fastjsonschema.JsonSchemaValueException) -> str:
         return " or ".join(_TYPES[name] for name in names)
     if error.rule == "enum":
         return f"one of {', '.join(map(shown, rule))}"
-    return _RULES[error.rule].format(shown(rule))
+    return _RULES.get(error.rule, f"as {error.rule} says, {{}}").format(shown(rule))
 
 
 _TYPES = {
@@ -115,6 +115,7 @@ _RULES = {
     "minItems": "a list of {} items or more",
     "maxItems": "a list of {} items or fewer",
     "pattern": "text that matches {}",
+    "format": "of the form {}",
     "anyOf": "as one of {}",
 }
 

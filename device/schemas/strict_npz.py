@@ -31,7 +31,7 @@ _END_MAGIC = b"PK\x05\x06"
 _DIRECTORY_BYTES = 500  # an entry
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, struct.error),
-    *(NotImplementedError, RuntimeError, LookupError, OverflowError, ValueError, OSError),
+    *(NotImplementedError, RuntimeError, LookupError, OverflowError, ValueError, TypeError, OSError),
 )
 
 

@@ -56,7 +56,11 @@ def test_it_is_bounded_and_keeps_the_newest_date(tmp_path: Path, monkeypatch: py
     assert known.all()[-1].bundle == "b39"
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"schema": 1}', '{"schema": 1, "bundles": [{}]}'])
+BAD_DATE = """{"schema": 1, "bundles": [{"bundle": "b", "manifest_sha256": "0", "created": "2026-03-04",
+    "signer": null, "accepted": "2026-03-04T06:00:00Z"}]}"""
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 1}', '{"schema": 1, "bundles": [{}]}', BAD_DATE])
 def test_a_damaged_list_counts_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / accepted.FILE).write_text(content)
     assert AcceptedList(tmp_path).all() == []

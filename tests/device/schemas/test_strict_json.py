@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import fastjsonschema
 import pytest
 
 from device.schemas import strict_json
@@ -107,6 +108,21 @@ def test_the_second_of_many_keys_is_found_at_once() -> None:
     with pytest.raises(ValueError, match="key99999: must stand only once"):
         strict_json.parse(f'{{{keys}, "key99999": 1}}')
     assert time.process_time() - begin < 10  # one look at each key for each key takes minutes
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "message"),
+    [
+        ({"format": "date-time"}, "1. March", 'x: must be of the form "date-time", got "1. March"'),
+        ({"uniqueItems": True}, [1, 1], "x: must be as uniqueItems says, true, got [1, 1]"),
+    ],
+)
+def test_a_message_never_fails_itself(rule: dict[str, object], value: object, message: str) -> None:
+    """A damaged file would keep a station from starting."""
+    validate = fastjsonschema.compile({"type": "object", "properties": {"x": rule}})
+    with pytest.raises(ValueError) as caught:
+        strict_json.check({"x": value}, validate)
+    assert str(caught.value) == message
 
 
 def test_a_schema_of_the_device_by_its_name() -> None:

@@ -55,6 +55,16 @@ def test_what_is_something_else(changes: dict[str, object], said: str) -> None:
         strict_npz.parse(saved(**changes), DTYPES, LIMIT)
 
 
+@pytest.mark.parametrize("kind", [b"<v2", b"<f3", b"<q9", b"|S0"])
+def test_a_type_that_numpy_does_not_know(kind: bytes) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved(np.savez))) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"<f2", kind))
+    with pytest.raises(ValueError, match=r"damaged|must be float16"):
+        strict_npz.parse(file.getvalue(), DTYPES, LIMIT)
+
+
 def test_other_names() -> None:
     with pytest.raises(ValueError, match="must hold items, means, scale, got 'items, means, other'"):
         strict_npz.parse(saved().replace(b"scale", b"other"), DTYPES, LIMIT)
