@@ -67,7 +67,7 @@ has_gpu_build() { # both builds in one environment overwrite each other's files
 
 install_system_packages() {
     local missing=() package
-    for package in mosquitto gcc pkg-config debootstrap rsync prometheus mbpoll; do
+    for package in mosquitto gcc pkg-config debootstrap rsync prometheus mbpoll strace; do
         PATH=$PATH:/usr/sbin command -v "$package" >/dev/null || missing+=("$package")
     done
     has_browser || missing+=(chromium fonts-dejavu-core)

@@ -215,7 +215,7 @@ class ImageStore:
 
         In memory is then a line a day, not a line an image.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(self._folder)
         self._index.clear()
         self._oldest.clear()
         self._spent.clear()
@@ -354,9 +354,7 @@ class ImageStore:
     def _write(self, picture: StoredImage) -> None:
         day = self._day_of(picture)
         folder = self._folder / day
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            durable.sync_folder(self._folder)
+        durable.make_folder(folder)
         order_ns = max(time.time_ns(), self._last_ns + 1)
         heat = {} if picture.heat is None else {HEAT: picture.heat}
         contents = {picture.suffix: picture.image, **heat, SIDECAR: picture.sidecar.encode()}

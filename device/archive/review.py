@@ -100,7 +100,7 @@ def reviews(state: Path) -> dict[str, Review]:
                 pass
         if not (state / FILE).exists():
             return {}
-        with closing(sqlite3.connect(f"{(state / FILE).absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{(state / FILE).absolute().as_uri()}?mode=rw", uri=True)) as database:
             begun = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone()
             return _last_words(database) if begun else {}
     except (OSError, sqlite3.Error) as error:

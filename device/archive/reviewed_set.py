@@ -12,8 +12,8 @@ image that was triggered without a part id is a group of its own.
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import secrets
 import shutil
 from collections import Counter
@@ -25,6 +25,7 @@ from pathlib import Path
 from device.archive import image_store
 from device.archive.review import Review, reviews
 from device.errors import ReviewError, StorageError
+from device.system import durable
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "mask", "group", "split")
@@ -130,19 +131,19 @@ def _groups(items: Sequence[_Item], apart: timedelta) -> dict[str, str]:
 def _write(target: Path, items: Sequence[_Item], groups: Mapping[str, str]) -> None:
     if target.exists():
         raise FileExistsError(f"{target} exists already")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(target.parent)
     draft = target.parent / f".{target.name}-{secrets.token_hex(4)}.draft"
     try:
         for folder in (draft, draft / "images", draft / "verdicts"):
             folder.mkdir()
-        with (draft / MANIFEST).open("x", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for item in items:
-                writer.writerow(_row(draft, item, groups))
-            file.flush()
-            os.fsync(file.fileno())
+        listing = io.StringIO()
+        writer = csv.writer(listing, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(_row(draft, item, groups) for item in items)
+        durable.create(draft / MANIFEST, listing.getvalue().encode())
+        durable.sync_folders(draft)
         draft.rename(target)
+        durable.sync_folder(target.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -150,7 +151,7 @@ def _write(target: Path, items: Sequence[_Item], groups: Mapping[str, str]) -> N
 def _row(draft: Path, item: _Item, groups: Mapping[str, str]) -> tuple[str, ...]:
     """Copy an image with its verdict; its line of the manifest."""
     copy = f"images/{item.image.name}"
-    shutil.copyfile(item.image, draft / copy)
+    durable.create(draft / copy, item.image.read_bytes())
     sidecar = item.image.with_suffix(image_store.SIDECAR)
-    shutil.copyfile(sidecar, draft / "verdicts" / sidecar.name)
+    durable.create(draft / "verdicts" / sidecar.name, sidecar.read_bytes())
     return copy, item.said.label, "", groups[item.said.event_id], ""

@@ -237,6 +237,5 @@ def write(folder: Path, contents: Contents) -> Bundle:
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.create(path, content)
-    for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
-        durable.sync_folder(inner)
+    durable.sync_folders(folder)
     return load(folder)

@@ -10,7 +10,6 @@ together never need more than twice the limit, and always hold at least the last
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,15 +37,10 @@ class AuditLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a record; it is on the disk afterwards. Raises StorageError."""
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._make_room(len(line))
-            with self._path.open("ab+") as file:
-                file.write(line if _ends_with_a_line(file) else b"\n" + line)
-                file.flush()
-                os.fsync(file.fileno())
-            durable.sync_folder(self._path.parent)
+            self._make_room(len(line) + 1)
+            durable.append(self._path, line)
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror or error}") from error
 
@@ -79,11 +73,3 @@ def _record(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _ends_with_a_line(file: Any) -> bool:
-    """False after a torn line: the next record must not become a part of it."""
-    if file.seek(0, os.SEEK_END) == 0:
-        return True
-    file.seek(-1, os.SEEK_END)
-    return bool(file.read(1) == b"\n")

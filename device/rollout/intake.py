@@ -18,7 +18,7 @@ from pathlib import Path
 
 from device.bundle import manifest, store
 from device.errors import BundleError, EdgeVisionError, StorageError
-from device.system.durable import sync_folder
+from device.system.durable import sync_folders
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LARGEST_BYTES = (
@@ -68,8 +68,7 @@ def _copy_bundle(source: Path, draft: Path, vouch: Callable[[Path], object]) -> 
         )
     for entry in entries.values():
         _copy(source, entry.path, draft, entry.size_bytes)
-    for folder in [*(path for path in draft.rglob("*") if path.is_dir()), draft]:
-        sync_folder(folder)
+    sync_folders(draft)
 
 
 class _Missing(BundleError):

@@ -37,7 +37,7 @@ def write(path: Path, content: bytes) -> None:
     """
     fresh = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             create(fresh, content)
             fresh.replace(path)
@@ -88,7 +88,7 @@ def append(path: Path, line: bytes) -> None:
     What a power cut left of the line before becomes a line of its own. Raises StorageError.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with path.open("a+b") as file:
             end = file.seek(0, os.SEEK_END)
             if end:
@@ -119,6 +119,26 @@ def exchange(one: Path, other: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def make_folder(folder: Path) -> None:
+    """A folder, and those above it where they are missing, with their names on the disk. Raises OSError."""
+    try:
+        folder.mkdir()
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        if folder.is_dir():
+            return
+        raise
+    sync_folder(folder.parent)
+
+
+def sync_folders(folder: Path) -> None:
+    """The names in a folder and in all below it, links not followed. Raises OSError."""
+    for inner, _, _ in os.walk(folder):
+        sync_folder(Path(inner))
 
 
 def sync_folder(folder: Path) -> None:

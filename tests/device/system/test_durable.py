@@ -73,6 +73,19 @@ def test_a_new_file_lasts_with_its_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert synced == [tmp_path]
 
 
+def test_folders_that_are_made_last_with_those_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    durable.make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+    synced.clear()
+    durable.make_folder(tmp_path / "a" / "b")
+    assert synced == []
+    (tmp_path / "a" / "link").symlink_to(tmp_path)
+    durable.sync_folders(tmp_path / "a")
+    assert synced == [tmp_path / "a", tmp_path / "a" / "b"]
+
+
 def test_two_folders_change_places(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):
