@@ -125,8 +125,12 @@ def test_marginal_images_are_kept_and_frames_that_were_not_judged_cannot_be(
 
 
 def test_the_share_of_good_ones_is_the_same_ones_each_time(
-    inspect: Inspect, make_archive: Callable[..., Archive], tmp_path: Path
+    inspect: Inspect,
+    make_archive: Callable[..., Archive],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("device.archive.archive.STOP_S", 120.0)  # a loaded disk syncs slowly
     frame, verdict = inspect(0, GOOD)
     ids = [f"0123456789abcdef-{number:08d}" for number in range(200)]
     for folder in (tmp_path / "one", tmp_path / "two"):
