@@ -161,7 +161,7 @@ def run(bundle: Path, images: Path, out: Path) -> None:
 
 
 def watch(bundle: Path, images: Path, out: Path) -> None:
-    """The same, again and again and slowly, for who looks at the dashboard. Ends by KeyboardInterrupt."""
+    """The demo's frames again and again, slowly, for the dashboard. Ends by KeyboardInterrupt."""
     width = max(len(file.name) for file in image_files(images))
     known = known_labels(images / "labels.csv")
     with _parties(bundle, images, out, f"loop = true\nrate_hz = {WATCHING_HZ}\n") as (inbox, service):

@@ -103,7 +103,7 @@ def from_folder(value: Any, folder: Path) -> Path:
 
 
 def from_folder_or_none(value: Any, folder: Path) -> Path | None:
-    """The same, and None where it is empty."""
+    """A path from the folder of the file; None where it is empty."""
     return folder / str(value) if value else None
 
 

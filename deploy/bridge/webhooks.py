@@ -85,7 +85,7 @@ class Webhooks:
             task.add_done_callback(_end_process)
 
     def hear(self, news: News) -> None:
-        """See above."""
+        """Nothing: the webhooks hear by a connection of their own."""
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -138,7 +138,7 @@ class Trust:
         return None if self.signers is None else signature.verify(bundle, self.signers)
 
     def vouch_again(self, bundle: Bundle) -> str | None:
-        """The same of one that is here: its key need only have been good when it was taken.
+        """Who signed a bundle that is here: its key need only have been good when it was taken.
 
         HERE for one that was learned on this station, where that is allowed. Raises SignatureError.
         """
@@ -156,7 +156,7 @@ class Trust:
             return signature.verify(bundle.path, self.signers, bundle.calibration.created_utc)
 
     def require_in_use(self, bundle: Bundle) -> None:
-        """The same of what a service starts with; what was taken before signers were named may go on.
+        """Ask who signed what a service starts with; what was taken before signers were named goes on.
 
         Raises SignatureError.
         """

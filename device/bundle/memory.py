@@ -60,7 +60,7 @@ class Scale:
     offset: float = 0.0
 
     def of(self, evidence: float) -> float:
-        """As a logit of the score."""
+        """A distance as a logit of the score."""
         return self.gain * evidence + self.offset
 
 

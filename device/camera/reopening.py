@@ -68,7 +68,7 @@ class Reopening:
         self._camera.open()
 
     def read(self, timeout_s: float, *, flush: bool = False) -> Frame | None:
-        """As of the camera; while it is away, a BadFrame. FrameError when it was away for too long."""
+        """The camera's next frame; while it is away, a BadFrame. FrameError when it was away for too long."""
         if self._thread is not None and not self._returned(0.0 if flush else timeout_s):
             raise self._away()
         try:

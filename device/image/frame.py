@@ -110,7 +110,7 @@ def read_image(path: str | Path, white_level: int | None = None) -> tuple[Pixels
 
 
 def read_levels(path: str | Path) -> tuple[Levels, str]:
-    """The same with all of its bits, uint8 or uint16 (H, W, 3)."""
+    """The image in a file with all of its bits, uint8 or uint16 (H, W, 3), and the file's SHA-256 in hex."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -24,7 +24,7 @@ def page_count(content: bytes) -> int:
 
 
 def with_colours_kept(content: bytes) -> bytes:
-    """The same file, saying that its colours are not to be multiplied by its alpha.
+    """A TIFF file again, saying that its colours are not to be multiplied by its alpha.
 
     libtiff blackens what is transparent otherwise, and a PNG of the same pixels would keep their colours.
     """

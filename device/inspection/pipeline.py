@@ -39,17 +39,17 @@ class PreparedFrame:
 
     @property
     def seq(self) -> int:
-        """As in Frame."""
+        """The number of the frame in its session."""
         return self.frame.seq
 
     @property
     def monotonic_ns(self) -> int:
-        """As in Frame."""
+        """When it was captured, on the clock that is never set."""
         return self.frame.monotonic_ns
 
     @property
     def trigger(self) -> str:
-        """As in Frame."""
+        """What asked for the frame."""
         return self.frame.trigger
 
 

@@ -34,7 +34,7 @@ LISTEN_S = 0.5  # between two looks at whether to stop
 
 
 class Stop(Protocol):
-    """As signals.StopSignal."""
+    """Whoever can end the collection, as signals.StopSignal."""
 
     @property
     def requested(self) -> bool:

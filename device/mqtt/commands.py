@@ -141,7 +141,7 @@ class Request:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same command by the same requester under the same correlation data."""
+        """What tells a repeated command: equal for one requester, one correlation data and one content."""
         parts = (self.name.encode(), (self.response_topic or "").encode("utf-8", "replace"))
         digest = hashlib.sha256()
         for part in (*parts, self.correlation or b"", self.payload):

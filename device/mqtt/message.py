@@ -28,7 +28,7 @@ class Message:
 
     @property
     def key(self) -> str:
-        """The same for the same message on another connection."""
+        """What tells a message that is sent again, on this connection or another."""
         return f"message on {self.topic}" + (f", verdict {self.row.id}" if self.row is not None else "")
 
 

@@ -50,7 +50,7 @@ def read(path: Path, dtypes: Mapping[str, str], most_bytes: int) -> dict[str, ND
 
 
 def parse(content: bytes, dtypes: Mapping[str, str], most_bytes: int) -> dict[str, NDArray[Any]]:
-    """The same of a file's content. Raises ValueError."""
+    """The arrays of a file's content, of these names and dtypes and no others. Raises ValueError."""
     _require_directory(content, dtypes)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -9,7 +9,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same but for bytes that are no UTF-8, which a list of file names gives back as they are."""
+    """A text in one line, escaped but for bytes that are no UTF-8: a list of file names keeps those."""
     return "".join(c if "\udc80" <= c <= "\udcff" else _escaped(c) for c in text)
 
 

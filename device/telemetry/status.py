@@ -129,7 +129,7 @@ def status(runtime: Path, *, as_json: bool) -> int:
 
 
 def exit_code(found: StatusReading) -> int:
-    """See above."""
+    """Of `device status`: ABSENT, SILENT, or that of the state of health."""
     if found.content is None:
         return ABSENT
     if found.presence == "silent":
@@ -138,7 +138,7 @@ def exit_code(found: StatusReading) -> int:
 
 
 def lines(found: StatusReading, runtime: Path) -> Iterator[str]:
-    """The same for a person."""
+    """What was found, for a person."""
     said, age_s = found.content, found.age_s
     if said is None or age_s is None:
         yield f"not running: no living service has written to {runtime / FILE}"

@@ -112,6 +112,19 @@ def test_every_module_has_its_tests(package: str) -> None:
     assert [name for name in wanted if name not in tests] == []
 
 
+def test_a_public_docstring_is_understood_without_its_neighbour() -> None:
+    leaning = ("The same", "As in ", "See above", "As it is.")
+    found = [
+        f"{short(path)}:{node.lineno}"
+        for package in ("device", "trainer", "deploy")
+        for path in modules(package)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if not node.name.startswith("_") and (ast.get_docstring(node) or "").startswith(leaning)
+    ]
+    assert found == []
+
+
 def test_tests_import_no_tests() -> None:
     for path in modules("tests"):
         assert {name for name in imported(path) if name.startswith("test_")} == set(), short(path)

@@ -58,7 +58,7 @@ class Augmentation:
 
     @property
     def still(self) -> Augmentation:
-        """The same without what moves the pixels, which smooths them a little."""
+        """An augmentation without what moves the pixels, which smooths them a little."""
         return replace(self, rotation_deg=0.0, zoom=0.0, shift=0.0)
 
     @property

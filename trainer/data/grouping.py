@@ -37,7 +37,7 @@ def together(samples: Sequence[Sample], numbers: NDArray[np.intp]) -> list[Sampl
 
 
 def following(samples: Sequence[Sample]) -> list[Sample]:
-    """The same, with images of no side on the side of their group, where that has one."""
+    """The samples, with images of no side on the side of their group, where that has one."""
     sides: dict[str, set[str]] = {}
     for sample in samples:
         if sample.split != "unassigned":

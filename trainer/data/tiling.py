@@ -37,7 +37,7 @@ class Tiles:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], spec: PreprocessSpec) -> Tiles:
-        """As the device would cut them."""
+        """Tiles as the device would cut them."""
         truths = [_truth(sample, framing_of(sample.size, spec)) for sample in samples]
         image = np.repeat(np.arange(len(truths)), [len(truth) for truth in truths])
         return cls(image, np.concatenate(truths))

@@ -59,7 +59,7 @@ class Decoder:
     evidence: Convolution
 
     def finer(self, step: float) -> Decoder:
-        """The same with its map STEPS times, a fraction of `step` apart.
+        """A decoder with its map STEPS times, a fraction of `step` apart.
 
         Rounded to steps of int8, their mean is as many times as fine (Hermite's identity): a threshold that
         must be met exactly needs more than 256 levels.

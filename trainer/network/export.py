@@ -41,7 +41,7 @@ def to_int8(model: keras.Model, examples: Sequence[NDArray[np.uint8]]) -> bytes:
 
 
 def to_float(model: keras.Model) -> bytes:
-    """The same without quantization: on a CPU its file says several times as fast what Keras says."""
+    """A model's file without quantization: on a CPU it says several times as fast what Keras says."""
     return _anywhere(model, ())
 
 

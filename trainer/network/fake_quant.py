@@ -23,7 +23,7 @@ LEAST = 1e-8  # of a range: a channel of zeros stays one
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """The same network without the BatchNorms that follow a convolution."""
+    """A network without the BatchNorms that follow a convolution."""
     after = _norms_by_convolution(model)
     folded_norms = {layer.name for layer in after.values()}
 
@@ -104,7 +104,7 @@ class RoundedConv2D(keras.layers.Conv2D):  # type: ignore[misc]
 
 
 class RoundedDepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """The same for one filter a channel."""
+    """A convolution with one filter a channel, its weights rounded as int8 rounds them."""
 
     def call(self, inputs: Tensor) -> Tensor:
         kernel = _rounded_kernel(self.kernel, axis=2)

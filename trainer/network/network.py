@@ -54,7 +54,7 @@ def backbone(size: Size, weights: str, alpha: float = 1.0) -> keras.Model:
 
 
 def tapped(size: Size, weights: str, cuts: Cuts, alpha: float = 1.0) -> keras.Model:
-    """The same with the outputs of any layers.
+    """A backbone with the outputs of any layers.
 
     `weights`: "imagenet" (Keras downloads them), "none" (random), or a Keras .weights.h5 file.
     Raises ConfigError where the weights cannot be had.
@@ -101,7 +101,7 @@ def evidence_model(base: keras.Model, head: Head, typical: NDArray[np.float32] |
 
 
 def trainable_model(base: keras.Model, cut: str) -> keras.Model:
-    """The same with one untrained head on one cut."""
+    """A backbone with one untrained head on one cut."""
     layer = keras.layers.Conv2D(1, 1, name=f"evidence_{cut}", dtype="float32")
     return keras.Model(base.input, _evidence(base, (cut,), {cut: layer}))
 

@@ -54,7 +54,7 @@ def by_probe(
 def probed(
     samples: Sequence[Sample], specs: Sequence[PreprocessSpec], config: TrainerConfig, weights: str, seed: int
 ) -> tuple[TrainedModel, probe.Candidate]:
-    """The same, with the candidate that it was made of."""
+    """The best of linear heads on the frozen backbone, and the candidate that it was made of."""
     turn = one_aspect(samples)
     sizes = [input_size(samples, spec, config, weights, turn=turn) for spec in specs]
     search = probe.Search(sizes, samples, config.probe, config.split.folds, seed)

@@ -195,7 +195,7 @@ def cheapest_first(
 
 
 def unchanged(_number: int, model_input: ModelInput) -> ModelInput:
-    """As it is."""
+    """A model input as it is: the change that changes nothing."""
     return model_input
 
 

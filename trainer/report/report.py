@@ -73,7 +73,7 @@ def of_good_only(
     settings: ReportConfig,
     took: Mapping[str, float],
 ) -> bytes:
-    """The same for a bundle that was made from good images alone."""
+    """The report of a bundle that was made from good images alone."""
     curve = calibration.score_calibration
     judged = Predictions(
         learned.judged,

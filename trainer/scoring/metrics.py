@@ -235,17 +235,17 @@ class PixelTally:
 
     @property
     def auroc(self) -> float | None:
-        """As in PixelCounts."""
+        """Area under the ROC curve of all pixels; None where it is not defined."""
         return self.counts.auroc
 
     @property
     def aupro(self) -> float | None:
-        """As in PixelCounts."""
+        """Area under the per-region overlap; None where it is not defined."""
         return self.counts.aupro
 
     @property
     def pointing_hit_rate(self) -> float | None:
-        """As in PixelCounts."""
+        """How often the maximum lies in the mask; None where it is not defined."""
         return self.counts.pointing_hit_rate
 
 

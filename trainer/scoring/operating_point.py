@@ -282,7 +282,7 @@ def describe(labels: Labels, scores: Values, ng: float, wish: ThresholdConfig) -
 
 
 def lines(described: dict[str, Any]) -> list[str]:
-    """The same for the log."""
+    """The operating points, for the log."""
     wanted = ", ".join(f"{key} {value:g}" for key, value in described["wanted"].items())
     shown = [
         f"{name} not defined" if values is None else "{} {:.4f} ({:.4f} to {:.4f})".format(name, *values)
