@@ -175,9 +175,9 @@ def test_home_assistant_finds_a_station_shows_it_triggers_it_and_forgets_it(
     home.await_state("sensor.health", "ready")
     wait_until(lambda: home.state("button.trigger") not in (None, "unavailable"))
     assert home.ask("GET", "/api/image_proxy/image.edgevision_press_4_picture") == picture
+    subscriber.wait(lambda _: subscriber.payloads(INTRODUCTION), "the introduction, once more")
     home.press()
     home.await_state("sensor.ok", "2")
-    subscriber.wait(lambda _: subscriber.payloads(INTRODUCTION), "the introduction, once more")
     told = {message.topic.removeprefix(f"{ROOT}/") for message in subscriber.messages}
     assert not {"birth", "image/last"} & told  # what is retained is not said again
 
