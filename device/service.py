@@ -292,7 +292,7 @@ class Service:
             self._failures = 0
             if self._config.camera.mode_change == "ERROR":
                 return self._unseen(not_inspected(frame, change, cause="mode"))
-            verdict = replace(verdict, verdict="MARGINAL")
+            verdict = replace(verdict, verdict="MARGINAL", reason=change)
         self._archive.keep(frame, verdict)
         self._report_of_self.inspected(frame, verdict, change)
         self._failures = 0
