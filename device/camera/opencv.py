@@ -56,7 +56,7 @@ class OpenCvCamera:
         self._wish: _Wish | None = None
         self._passed = 0  # frames since the last that was read
         self._seq = 0
-        self._pace = Pace()
+        self._pace = Pace(config.latency_ms / 1000)
         self._fresh_ns = 0  # when a picture last came at the camera's pace: later ones are not older
         self.dropped = 0
 
@@ -72,7 +72,7 @@ class OpenCvCamera:
         """Open the source in the thread. Raises FrameError: missing, refused, or no answer in time."""
         self.close()
         self._opened, self._ended, self._wish, self._passed = False, None, None, 0
-        self._pace, self._fresh_ns = Pace(), 0
+        self._pace, self._fresh_ns = Pace(self._config.latency_ms / 1000), 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(self._stop,), name=OPENCV, daemon=True)
         self._thread.start()

@@ -14,14 +14,16 @@ import numpy as np
 MEMORY = 15  # pictures
 LEAST = 4  # of them, to know what is usual
 LEAST_S = 0.002  # what was there sooner lay somewhere already
-EARLIEST, LATEST = 0.25, 2.0  # of the usual interval
+EARLIEST, EVEN, LATEST = 0.25, 1.25, 2.0  # of the usual interval
 SLACK_S = 0.02  # of a scheduler
 
 
 class Pace:
     """arrived(), picture by picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float) -> None:
+        """`latency_s`: so late may a picture be; a longer silence is one, however uneven the stream is."""
+        self._latency_s = latency_s
         self._intervals_s: deque[float] = deque(maxlen=MEMORY)
         self._last_s: float | None = None
 
@@ -35,4 +37,5 @@ class Pace:
         self._intervals_s.append(interval_s)
         if not usual_s:
             return False
-        return max(LEAST_S, EARLIEST * usual_s) < waited_s and interval_s <= LATEST * usual_s + SLACK_S
+        most_s = min(LATEST * usual_s + SLACK_S, max(EVEN * usual_s, self._latency_s))
+        return max(LEAST_S, EARLIEST * usual_s) < waited_s and interval_s <= most_s
