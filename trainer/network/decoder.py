@@ -8,7 +8,7 @@ convolutions behind that backbone (decoded), whose normalizations are folded int
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -21,7 +21,8 @@ from trainer.network.network import CHANNELS, STRIDES, Cuts, map_stride, output_
 ADAPTED = 32  # channels of each cut, and of what the 3x3 convolution gives
 RARE = -3.0  # the logit of a cell before anything is learned: defects are rare
 LEAST_SPREAD = 0.1  # of a cut's median channel: a channel that hardly varies must not be blown up
-STEPS = 8  # maps that are stored, each an eighth of a step of int8 above the one before it
+DECODED = "decoded"  # the layer that gives the map
+STEPS = 16  # maps that are stored, each a sixteenth of a step of int8 above the one before it
 
 Floats = NDArray[np.float32]
 
@@ -57,16 +58,6 @@ class Decoder:
     adaptors: tuple[Convolution, ...]
     fused: Convolution
     evidence: Convolution
-
-    def finer(self, step: float) -> Decoder:
-        """A decoder with its map STEPS times, a fraction of `step` apart.
-
-        Rounded to steps of int8, their mean is as many times as fine (Hermite's identity): a threshold that
-        must be met exactly needs more than 256 levels.
-        """
-        shifts = (np.arange(STEPS, dtype=np.float32) - (STEPS - 1) / 2) * np.float32(step / STEPS)
-        kernel = np.repeat(self.evidence.kernel, STEPS, axis=3)
-        return replace(self, evidence=Convolution(kernel, self.evidence.bias + shifts))
 
 
 def trainable(
@@ -116,11 +107,31 @@ def decoded(base: keras.Model, decoders: Sequence[Decoder]) -> keras.Model:
     return keras.Model(base.input, _joined(maps))
 
 
+def is_decoder(model: keras.Model) -> bool:
+    """Whether one decoder ends it."""
+    return bool(model.layers[-1].name == DECODED)
+
+
+def finer(model: keras.Model, step: float) -> keras.Model:
+    """A network that one decoder ends, with its map STEPS times, a fraction of `step` apart.
+
+    Rounded to steps of int8, their mean is as many times as fine (Hermite's identity): a threshold that must
+    be met exactly needs more than 256 levels.
+    """
+    last = model.layers[-1]
+    kernel, bias = last.get_weights()
+    shifts = (np.arange(STEPS, dtype=np.float32) - (STEPS - 1) / 2) * np.float32(step / STEPS)
+    evidence = keras.layers.Conv2D(STEPS, 1, name="finer")
+    found = keras.Model(model.input, evidence(last.input))
+    evidence.set_weights([np.repeat(kernel, STEPS, axis=3), bias + shifts])
+    return found
+
+
 def _decoded(base: keras.Model, decoder: Decoder, mark: str) -> keras.KerasTensor:
     stride = map_stride(decoder.cuts)
     maps = [_adapted(output_of(base, cut), cut, stride, mark) for cut in decoder.cuts]
     fused = keras.layers.Conv2D(ADAPTED, 3, padding="same", activation="relu", name=f"fused{mark}")
-    evidence = keras.layers.Conv2D(len(decoder.evidence.bias), 1, name=f"decoded{mark}")
+    evidence = keras.layers.Conv2D(1, 1, name=f"{DECODED}{mark}")
     logits = evidence(fused(_joined(maps)))
     model = keras.Model(base.input, logits)
     layers = [

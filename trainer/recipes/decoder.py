@@ -26,7 +26,7 @@ from trainer.data.dataset import Sample, folds, read_mask
 from trainer.data.tiling import cuts
 from trainer.data.variation import Variation
 from trainer.network import network
-from trainer.network.decoder import Decoder, Normalization, decoded, folded
+from trainer.network.decoder import Decoder, Normalization, decoded, finer, folded
 from trainer.network.export import FloatModel, Int8Model, to_float
 from trainer.network.features import inputs
 from trainer.recipes import learning_curve, probe
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 NORMALIZED_BY = 32  # images whose features say what is usual
 MOVED_DEG, MOVED_SHARE, ZOOMED = 2.5, 0.04, 0.04  # of a copy; parts do not lie stiller than this
-SHARES = (0.003,)  # of the map that a decoder's score may come from, beside the probe's
+SHARES = (0.001, 0.003)  # of the map that a decoder's score may come from, beside the probe's
 FEWEST_STRIDE, DEEPEST_STRIDE = 16, 32  # of the deepest cut
 EASY = (
     0.99  # average precision of the probe, from which the last blocks gain nothing that their cost is worth
@@ -123,12 +123,13 @@ def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, se
     judged = _judged(lambda tensor: next(int8.run(tensor)), learned, fold_of, ways, unchanged)
     best = max(judged, key=lambda one: one.quality.merit)
     [real] = _judged(lambda tensor: exact.run_batch(tensor)[0], learned, fold_of, [best.pooling], unchanged)
-    content = int8_file(base, shipped, samples, spec, config)
+    exact_one = decoded(base, [shipped])
+    content = int8_file(exact_one, samples, spec, config)
     own_scale = _shifts(int8, Int8Model(content), learned, fold_of, best.pooling)
     found = replace(
         learned,
         content=content,
-        network=decoded(base, [shipped]),
+        network=exact_one,
         pooling=best.pooling,
         pooled=best.pooled + own_scale[fold_of],
         pooled_float=real.pooled + own_scale[fold_of],
@@ -248,18 +249,13 @@ def _map(decoder: keras.Model, stored: list[NDArray[np.int8]]) -> NDArray[np.flo
 
 
 def int8_file(
-    base: keras.Model,
-    decoder: Decoder,
-    samples: Sequence[Sample],
-    spec: PreprocessSpec,
-    config: TrainerConfig,
+    model: keras.Model, samples: Sequence[Sample], spec: PreprocessSpec, config: TrainerConfig
 ) -> bytes:
-    """The backbone with one decoder whose map is finer than int8."""
-    exact = FloatModel(to_float(decoded(base, [decoder])))
+    """The int8 file of a network that one decoder ends; its map is finer than int8."""
+    exact = FloatModel(to_float(model))
     few = inputs(representative(samples, config.quantization.images), spec, "ranges")
     maps = np.concatenate([exact.run_batch(tensor).ravel() for one in few for tensor in cuts(one)])
-    finer = decoder.finer(float(maps.max() - maps.min()) / INT8_STEPS)
-    return quantized(decoded(base, [finer]), samples, spec, config)
+    return quantized(finer(model, float(maps.max() - maps.min()) / INT8_STEPS), samples, spec, config)
 
 
 # ---- what is said of unseen images

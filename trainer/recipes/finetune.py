@@ -27,10 +27,12 @@ from trainer.data.batches import AS_THEY_ARE, Batch, Batches
 from trainer.data.dataset import Sample, read_mask
 from trainer.data.tiling import framing_of
 from trainer.network import network
+from trainer.network.decoder import is_decoder
 from trainer.network.export import Int8Model
 from trainer.network.features import inputs
 from trainer.network.hardware import Hardware
 from trainer.network.network import HEAD, called, scaled
+from trainer.recipes.decoder import int8_file
 from trainer.recipes.learn import quantized, representative
 from trainer.recipes.learned import Judges, TrainedModel
 from trainer.scoring.quality import Quality, place
@@ -267,7 +269,7 @@ def _place(learned: TrainedModel) -> float:
 def _tuned(learned: TrainedModel, outcome: TrainingResult, config: TrainerConfig) -> TrainedModel:
     """What the outcome's networks are and say as int8 files."""
     folds = [with_state(learned.network, state) for state in outcome.folds]
-    record = {**learned.record, "recipe": "probe, fine-tuned"}
+    record = {**learned.record, "recipe": f"{learned.record['recipe']}, fine-tuned"}
     return assembled(
         replace(learned, network=with_state(learned.network, outcome.shipped), record=record),
         folds,
@@ -290,7 +292,9 @@ def assembled(
     """
     judged, spec, head_of = learned.judged, learned.preprocess, learned.judges.head_of
     beside = network.side_by_side(folds, from_block)
-    content, judges_content = (quantized(one, judged, spec, config) for one in (learned.network, beside))
+    written = int8_file if is_decoder(learned.network) else quantized
+    content = written(learned.network, judged, spec, config)
+    judges_content = quantized(beside, judged, spec, config)
     pooled = _pooled(learned, Int8Model(judges_content), exact)
     return replace(
         learned,

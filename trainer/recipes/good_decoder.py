@@ -89,7 +89,7 @@ def taught_beside(learned: MemoryModel, config: TrainerConfig, weights: str, see
     best = max(rivals, key=lambda one: _quality(one).merit)
     return replace(
         best,
-        content=int8_file(base, shipped, samples, spec, config),
+        content=int8_file(decoded(base, [shipped]), samples, spec, config),
         memory=None,
         good_maps=good_maps.reached([one.ravel() for one in good]),
         record={

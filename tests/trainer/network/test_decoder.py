@@ -13,7 +13,7 @@ from fixtures_trainer import SIDE, gray_input
 from device.image.geometry import Size
 from trainer.data.dataset import load
 from trainer.network import network
-from trainer.network.decoder import STEPS, Decoder, Normalization, decoded, folded, trainable
+from trainer.network.decoder import STEPS, Decoder, Normalization, decoded, finer, folded, trainable
 from trainer.network.export import Int8Model, to_int8
 from trainer.network.features import inputs
 
@@ -94,7 +94,7 @@ def test_decoders_side_by_side_are_each_itself(base, decoder, tensors):
 def test_the_int8_file_is_finer_than_int8_and_says_the_same(base, decoder, tensors):
     exact = np.asarray(decoded(base, [decoder])(network.scaled(np.concatenate(tensors))))[..., 0]
     step = float(np.ptp(exact)) / 255
-    fine = Int8Model(to_int8(decoded(base, [decoder.finer(step)]), tensors))
+    fine = Int8Model(to_int8(finer(decoded(base, [decoder]), step), tensors))
     plain = Int8Model(to_int8(decoded(base, [decoder]), tensors))
     finely, plainly = (np.stack([one.evidence(tensor) for tensor in tensors]) for one in (fine, plain))
     assert fine.stored(tensors[0]).shape[2] == STEPS

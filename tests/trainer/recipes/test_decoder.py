@@ -17,7 +17,7 @@ from trainer.network.decoder import STEPS
 from trainer.network.export import Int8Model, require_all_int8
 from trainer.network.features import inputs
 from trainer.network.network import scaled
-from trainer.recipes import decoder, learn, probe
+from trainer.recipes import decoder, finetune, learn, probe
 from trainer.recipes.learned import TrainedModel
 from trainer.scoring.quality import Quality
 
@@ -80,6 +80,13 @@ def test_what_ships_is_what_was_taught(rival, spots):
     rounded = [model.evidence(one.tensor) for one in prepared]
     pairs = np.array([[pool(one, rival.pooling) for one in maps] for maps in (exact, rounded)])
     assert np.corrcoef(pairs)[0, 1] > 0.98
+
+
+def test_a_decoder_that_was_trained_on_keeps_its_finer_map(rival, spots, settings):
+    again = finetune.assembled(rival, rival.judges.folds, rival.pooled_float, settings, from_block=13)
+    [first, *_] = inputs(spots, gray_input(), "test")
+    assert Int8Model(again.content).stored(first.tensor).shape[2] == STEPS
+    assert np.corrcoef(again.pooled, rival.pooled)[0, 1] > 0.98
 
 
 def test_the_better_one_ships_and_the_record_says_why(both, probed, settings, weights_file):
