@@ -36,7 +36,7 @@ def model_card(calibration: Calibration) -> bytes:
         "",
         "## Licence",
         "",
-        f"- Network: {_weights(training.get('weights', {}))}.",
+        f"- Network: {_weights(training.get('weights') or {})}.",
         "- Images: the trainer does not know on what terms they were given; whoever ships this model has to.",
         "",
         "## Limits",
