@@ -133,6 +133,14 @@ class DenseConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class QatConfig:
+    """How --qat trains on."""
+
+    epochs: int = key(3, Within(1, 10000))
+    learning_rate: float = key(1e-05, Within(1e-9, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
 class HardwareConfig:
     """What the training may use of what is there."""
 
@@ -216,6 +224,7 @@ class TrainerConfig:
     decoder: DecoderConfig
     finetune: FinetuneConfig
     dense: DenseConfig
+    qat: QatConfig
     hardware: HardwareConfig
     threshold: ThresholdConfig
     familiar: FamiliarConfig

@@ -2,7 +2,7 @@
 
     python -m trainer.fit --data PATH --out DIR [--format auto|dagm|mvtec|csv] [--config FILE]
                           [--weights imagenet|none|FILE] [--mode supervised|good-only] [--head evidence|dense]
-                          [--quick]
+                          [--qat] [--quick]
                           [--limit N] [--input-size N] [--seed N] [--keep-network FILE.keras] [--logs DIR]
                           [--from BUNDLE] [--groups found|given] [--verbose]
 
@@ -209,6 +209,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--head", default="evidence", choices=("evidence", "dense"), help="what ends the network"
     )
+    parser.add_argument("--qat", action="store_true", help="train on while it rounds as its int8 file will")
     parser.add_argument(
         "--quick", action="store_true", help="no decoder: the probe alone, or the memory of good parts"
     )

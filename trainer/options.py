@@ -23,6 +23,7 @@ class FitOptions:
     start: Path | None = None  # the bundle of --from
     weights: str | None = None
     head: Literal["evidence", "dense"] = "evidence"
+    qat: bool = False
     quick: bool = False
     input_size: int | None = None
     limit: int | None = None
@@ -51,6 +52,7 @@ class FitOptions:
     def _check_together(self) -> None:
         training = (
             *self._asked("--head", self.head != "evidence"),
+            *self._asked("--qat", self.qat),
             *self._asked("--keep-network", self.keep_network is not None),
             *self._asked("--logs", self.logs is not None),
         )
@@ -67,7 +69,10 @@ class FitOptions:
             _refuse("--from: keeps the bundle's network and its input", ignored)
         if self.head == "dense" or self.weights == "none":
             way = "--head dense" if self.head == "dense" else "--weights none"
-            _refuse(f"{way}: there is no probe's model to train on", self._asked("--quick", self.quick))
+            beyond = (*self._asked("--qat", self.qat), *self._asked("--quick", self.quick))
+            _refuse(f"{way}: there is no probe's model to train on", beyond)
+        if self.quick:
+            _refuse("--quick: nothing is trained after the probe", self._asked("--qat", self.qat))
         if self.weights == "none":
             _refuse(
                 "--weights none: an evidence head is trained", self._asked("--head", self.head != "evidence")

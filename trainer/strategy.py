@@ -31,6 +31,7 @@ from trainer.recipes import (
     good_only,
     learn,
     learning_curve,
+    quantize_aware,
 )
 from trainer.recipes.good_only import MemoryModel
 from trainer.recipes.learned import TrainedModel
@@ -121,6 +122,8 @@ class Supervised:
             else:
                 learned = decoder.from_probe(learned, candidate, config, weights, seed)
                 learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
+            if options.qat:
+                learned = quantize_aware.improved(learned, config, machine, seed, folder, logbook)
         return replace(learned, record={**learned.record, "hardware": machine.describe()})
 
     def network(self, model: TrainedModel) -> keras.Model:

@@ -389,17 +389,20 @@ def test_a_wrong_command_line(tmp_path, capsys, given):
     ("given", "message"),
     [
         ("--mode good-only --from b", "--from: needs --mode supervised"),
+        ("--mode good-only --qat", "--mode good-only: trains no network: not with --qat"),
         ("--mode good-only --head dense --logs l", "trains no network: not with --head, --logs"),
         (
-            "--quick --head dense --weights w.h5",
+            "--qat --head dense --weights w.h5",
             "--head dense: there is no probe's model to train on: not",
         ),
+        ("--qat --weights none", "--weights none: there is no probe's model to train on: not with --qat"),
+        ("--quick --qat --weights w.h5", "--quick: nothing is trained after the probe: not with --qat"),
         ("--quick --weights none", "there is no probe's model to train on: not with --quick"),
         ("--from b --quick", "the bundle's network and its input: not with --quick"),
         ("--head dense --weights none", "--weights none: an evidence head is trained: not with --head"),
         (
-            "--from b --head dense --weights w.h5",
-            "keeps the bundle's network and its input: not with --head, --weights",
+            "--from b --qat --weights w.h5",
+            "keeps the bundle's network and its input: not with --qat, --weights",
         ),
         ("--from b --weights imagenet", "network and its input: not with --weights"),
         ("--from b --keep-network n.keras --input-size 64", "not with --keep-network, --input-size"),

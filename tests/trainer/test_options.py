@@ -18,6 +18,7 @@ def options(tmp_path: Path, **given: Any) -> FitOptions:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ({"mode": "good-only", "qat": True}, "--mode good-only: trains no network: not with --qat"),
         ({"mode": "good-only", "head": "dense"}, "--mode good-only: trains no network: not with --head"),
         ({"mode": "good-only", "start": Path("b")}, "--from: needs --mode supervised"),
         (
@@ -25,8 +26,8 @@ def options(tmp_path: Path, **given: Any) -> FitOptions:
             "--from: keeps the bundle's network and its input: not with --logs, --weights, --input-size",
         ),
         (
-            {"head": "dense", "quick": True},
-            "--head dense: there is no probe's model to train on: not with --quick",
+            {"head": "dense", "qat": True},
+            "--head dense: there is no probe's model to train on: not with --qat",
         ),
         (
             {"weights": "none", "head": "dense"},
@@ -45,7 +46,7 @@ def test_what_does_not_go_together_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"quick": True}, {"mode": "good-only"}, {"head": "dense"}, {"weights": "none"}]
+    "given", [{}, {"qat": True}, {"mode": "good-only"}, {"head": "dense"}, {"weights": "none"}]
 )
 def test_what_goes_together_is_accepted_and_the_folder_is_there(
     tmp_path: Path, given: dict[str, Any]

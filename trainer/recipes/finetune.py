@@ -70,7 +70,20 @@ def from_probe(
         return _with(learned, {"shipped": "probe", "not_done": reason})
     checkpoints = Checkpoints(folder, _mark(learned, config, seed))
     try:
-        outcome = _course(learned, config, hardware, seed, checkpoints, logbook).run()
+        training = course(
+            learned,
+            learned.network,
+            _from_heads(learned),
+            learned.pooled_float,
+            _plan(config.finetune),
+            config,
+            hardware,
+            seed,
+            checkpoints,
+            logbook,
+            "fine-tuning",
+        )
+        outcome = training.run()
     except KeyboardInterrupt:
         log.warning("interrupted: the same command goes on from the last epoch (%s)", checkpoints)
         raise
@@ -108,16 +121,21 @@ def _with(learned: TrainedModel, said: dict[str, Any]) -> TrainedModel:
 # ---- the training
 
 
-def _course(
+def course(
     learned: TrainedModel,
+    model: keras.Model,
+    starts: Sequence[Arrays],
+    begun: NDArray[np.float64],
+    plan: TrainingPlan,
     config: TrainerConfig,
     hardware: Hardware,
     seed: int,
     checkpoints: Checkpoints,
     logbook: Logbook,
+    name: str,
 ) -> CrossValidation:
-    """From the networks that stand, on the images that they were judged on."""
-    settings, model, plan = config.finetune, learned.network, _plan(config.finetune)
+    """Of a network whose map is an evidence map, on the images that `learned` was judged on."""
+    settings = config.finetune
     grid = model.output_shape[1:3]
     first = min(phase.from_block for phase in plan.phases)
     augmentation = augmentation_for(learned, config)
@@ -138,12 +156,15 @@ def _course(
 
     cells = cells_of(learned.judged, learned.preprocess, grid)
     judged = FoldedImages(learned.labels, learned.judges.head_of, cells, learned.pooling)
-    starts = [variables_of(one) for one in (*_networks_of(learned.judges, model), model)]
-    begun = learned.pooled_float
-    return CrossValidation(plan, judged, feed, learner, starts, begun, checkpoints, logbook, "fine-tuning")
+    return CrossValidation(plan, judged, feed, learner, starts, begun, checkpoints, logbook, name)
 
 
-def _networks_of(judges: Judges, shipped: keras.Model) -> tuple[keras.Model, ...]:
+def _from_heads(learned: TrainedModel) -> list[Arrays]:
+    """Where the networks begin: each fold's has not seen its images, then the shipped one."""
+    return [variables_of(one) for one in (*networks_of(learned.judges, learned.network), learned.network)]
+
+
+def networks_of(judges: Judges, shipped: keras.Model) -> tuple[keras.Model, ...]:
     """The network of each fold: its own where it has one, else the shared one with its head."""
     if judges.folds:
         return judges.folds

@@ -18,8 +18,8 @@ from trainer.report.page import Markup
 from trainer.scoring import metrics
 
 WAYS = {  # entries of the training record
-    "decoder": "The decoder against what it may replace",
     "fine_tuning": "Fine-tuned against the probe",
+    "quantization_aware": "Quantization-aware training against quantization after training",
 }
 
 

@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "metrics": ((), ("judged_by",)),
     "thresholds": (("threshold",), ()),
     "good parts only": (("good_only",), ()),
-    "int8": (("quantization",), ()),
+    "int8": (("quantization", "qat"), ()),
     "output": (("bundle", "report"), ()),
     "hardware": (("hardware",), ("hardware",)),
 }

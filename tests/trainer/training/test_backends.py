@@ -24,11 +24,12 @@ import numpy as np
 from device.bundle.bundle import Pooling
 from device.image.geometry import Size
 from trainer import config
+from trainer.network import fake_quant
 from trainer.network import hardware
 from trainer.network import network
 from trainer.data.batches import Batch
 from trainer.training.learner import Learner, Phase, Teaching
-from trainer.network.network import Head
+from trainer.network.network import Head, scaled
 
 base = network.backbone(Size(64, 64), "none", 0.35)
 rng = np.random.default_rng(0)
@@ -51,10 +52,14 @@ learner.begin([np.array(keras.ops.convert_to_numpy(one)) for one in model.variab
 lines = [learner.epoch([batch, batch], 2) for _ in range(3)]
 state = learner.state
 learner.resume(state)
+plain = fake_quant.folded(learner.network)
+rounding = fake_quant.simulated(plain, fake_quant.ranges(plain, [scaled(pixels)]))
+rounded = Learner(rounding, Phase(1, 3, 1e-3, 0.1), Teaching(Pooling("top", 0.1), 2.0, 0.5, 0.5), 1, machine)
 print(json.dumps({
     "backend": machine.backend,
     "losses": [line["loss"] for line in lines],
     "maps": learner.judge([batch], 1).ravel().tolist(),
+    "rounded_loss": rounded.epoch([batch], 1)["loss"],
 }))
 """
 
@@ -99,3 +104,4 @@ def test_the_same_step_on_another_backend(backend, on_tensorflow):
     assert found["backend"] == backend
     assert found["losses"] == pytest.approx(on_tensorflow["losses"], rel=0.02)
     assert found["maps"] == pytest.approx(on_tensorflow["maps"], abs=0.1)
+    assert found["rounded_loss"] == pytest.approx(on_tensorflow["rounded_loss"], rel=0.05)
