@@ -499,7 +499,7 @@ def run(bundle_path: Path, frames: int, seed: int) -> int:
     reopening.FIRST_PAUSE_S = 0.05
     tally = Tally()
     with (
-        tempfile.TemporaryDirectory(prefix="edgevision-faults-") as folder,
+        tempfile.TemporaryDirectory(prefix="edgevision-faults-", ignore_cleanup_errors=True) as folder,
         network_camera(INTERVAL_S) as stream,
     ):
         world = World(Path(folder), images, stream)
