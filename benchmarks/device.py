@@ -172,9 +172,9 @@ class TimedService(service.Service):
         self._observe = self._report_of_self.inspected
         self._report_of_self.inspected = self._inspected  # type: ignore[method-assign]
 
-    def _inspected(self, frame: Frame, verdict: Verdict) -> None:
+    def _inspected(self, frame: Frame, verdict: Verdict, mode_change: str | None) -> None:
         begin_ns = time.perf_counter_ns()
-        self._observe(frame, verdict)
+        self._observe(frame, verdict, mode_change)
         self.health_ns += time.perf_counter_ns() - begin_ns
 
     def publish(self, verdict: Verdict, *more: object) -> None:
