@@ -46,7 +46,7 @@ class Review:
 
     def __post_init__(self) -> None:
         texts = [getattr(self, field.name) for field in fields(self)]
-        if not all(isinstance(text, str) for text in texts):
+        if not all(isinstance(text, str) and _is_unicode(text) for text in texts):
             raise ReviewError(f"a review must be of texts, got {texts}")
         if not image_store.is_event_id(self.event_id):
             raise ReviewError(f"event id: must be as in a verdict, got {self.event_id!r}")
@@ -158,6 +158,11 @@ def _add(database: sqlite3.Connection, said: Review) -> None:
             "(SELECT 1 FROM words WHERE event_id = old.event_id AND id > old.id) ORDER BY id LIMIT ?)",
             (count - MOST_WORDS,),
         )
+
+
+def _is_unicode(text: str) -> bool:
+    """False of one with lone surrogates, as of a command line that is no UTF-8: no database takes it."""
+    return text == text.encode(errors="replace").decode()
 
 
 def _last_words(database: sqlite3.Connection, event_id: str | None = None) -> dict[str, Review]:

@@ -49,6 +49,15 @@ def test_a_word_is_recorded_and_the_image_pinned(state: Path) -> None:
     assert reviews(state) == {"a-1": done.review}
 
 
+def test_a_note_that_is_no_unicode_is_refused(state: Path) -> None:
+    """As of a terminal that speaks another code, and of a line of reviews.jsonl that a card has damaged."""
+    with pytest.raises(ReviewError, match="must be of texts"):
+        review(state, "a-1", "ok", "Ada", "Geh\udce4use")
+    line = {"event_id": "a-1", "label": "ok", "by": "\ud800", "note": "", "ts": "2026"}
+    (state / BEFORE).write_text(json.dumps(line))
+    assert reviews(state) == {}
+
+
 def test_reviewed_images_leave_room_for_others(state: Path) -> None:
     """What nobody has seen yet is kept, however much is reviewed; who has a word already may say another."""
     most = 6 * SIZE // 2
