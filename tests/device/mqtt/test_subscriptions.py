@@ -55,21 +55,23 @@ def model(subscriber: Subscriber) -> dict[str, Any]:
 def test_thresholds_are_set_kept_over_a_restart_and_taken_back(
     running: Station, subscriber: Subscriber, commander: Commander
 ) -> None:
-    answer = commander.ask("threshold", {"ng": 0.0, "marginal": 0.0}, by="ann")
+    answer = commander.ask("threshold", {"ng": 0.01, "marginal": 0.01}, by="ann")
     assert answer["ok"]
     assert answer["change"]["old"] == {"ng": 0.6, "marginal": 0.3, "rule": "chosen by hand"}
-    assert answer["change"]["new"] == {"ng": 0.0, "marginal": 0.0, "rule": "set by a command"}
-    thresholds = {"ng": 0.0, "marginal": 0.0, "rule": "set by a command", "source": "command"}
+    assert answer["change"]["new"] == {"ng": 0.01, "marginal": 0.01, "rule": "set by a command"}
+    thresholds = {"ng": 0.01, "marginal": 0.01, "rule": "set by a command", "source": "command"}
     subscriber.wait(lambda _: model(subscriber)["thresholds"] == thresholds, "the thresholds in `model`")
     subscriber.forget()
     subscriber.wait(lambda _: len(_inspections(subscriber)) >= 4, "four verdicts")
-    assert {(v["verdict"], v["threshold"]) for v in _inspections(subscriber)[1:]} == {("NG", 0.0)}
+    judged = _inspections(subscriber)[1:]
+    assert {v["threshold"] for v in judged} == {0.01}
+    assert all((v["verdict"] == "NG") == (v["score"] >= 0.01) for v in judged)
     running.processes[0].terminate()
     assert running.processes[0].wait(DEADLINE_S) == 0
     subscriber.forget()
     running.start()
     subscriber.wait(lambda _: _inspections(subscriber), "a verdict after the restart")
-    assert _inspections(subscriber)[-1]["threshold"] == 0.0
+    assert _inspections(subscriber)[-1]["threshold"] == 0.01
     subscriber.wait(lambda _: subscriber.payloads(f"{ROOT}/model"), "the model")
     assert model(subscriber)["thresholds"] == thresholds
     assert commander.ask("threshold", {"ng": None, "marginal": None})["change"]["new"]["ng"] == 0.6
