@@ -33,6 +33,9 @@ SHORT = (
 ONCE = "[probe]\nmax_megapixels = 1.0\nstrengths = [1.0]\n"
 DAGM_SETTINGS = f"[data]\nlimit = 40\n{ONCE}mask_weights = [1.0]\n{SHORT}"
 QUICK = f"[input]\nmax_size = 512\ntile_size = 0\nscales = [1.0]\n{ONCE}{SHORT}"
+# For their ranking alone: where masks teach, one that points better is taken among nearly equal rankings, and
+# rounding decides which (0.979 and 0.994 on two machines).
+TILE_SETTINGS = QUICK.replace(ONCE, f"{ONCE}mask_weights = [0.0]\n")
 # Of few screws, in five folds and with int8's own number of images: else one pair decides.
 SCREW_SETTINGS = QUICK.replace("[split]\nfolds = 3\n", "").replace("[quantization]\nimages = 12\n", "")
 FIGURES = ("n_images", "n_defective", "auroc", "ap", "pixel_auroc", "aupro", "pointing_hit_rate", "confusion")
@@ -104,7 +107,7 @@ def test_dagm(report: Callable[..., dict[str, Any]]) -> None:
 
 def test_magnetic_tile(report: Callable[..., dict[str, Any]], tiles: Path) -> None:
     """Split by number, most tiles are known in other light: so the folds are by number as well."""
-    found = report(tiles, QUICK, "--groups", "given")
+    found = report(tiles, TILE_SETTINGS, "--groups", "given")
     assert found["n_seen_in_training"] == 0
     assert found["auroc"] >= 0.985
 
