@@ -8,6 +8,7 @@ for OK.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -19,6 +20,7 @@ import fastjsonschema
 from device.schemas import strict_json
 
 SCHEMAS = Path(strict_json.__file__).parent
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 STATUSES = ("online", "stopped", "offline")
 
 
@@ -89,6 +91,7 @@ def status_of(payload: bytes) -> str:
 
 
 def _verdict(content: dict[str, Any], raw: bytes) -> VerdictPayload:
+    _require_ids(content)
     return VerdictPayload(
         station=content["station"],
         event_id=content["event_id"],
@@ -106,6 +109,14 @@ def _verdict(content: dict[str, Any], raw: bytes) -> VerdictPayload:
         regions=len(content["regions"]),
         raw=raw,
     )
+
+
+def _require_ids(content: dict[str, Any]) -> None:
+    """What goes on as a header, a register or a path must be what stations make. Raises ValueError."""
+    for name in ("event_id", "session_id"):
+        if not _ID.fullmatch(content[name]):
+            told = "1..128 letters, digits, '.', '_' or '-', the first a letter or a digit"
+            raise ValueError(f"{name}: must be {told}, got {strict_json.shown(content[name])}")
 
 
 def _checked(name: str, payload: bytes) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Field:
             size = 2 * self.words
             content = value.encode("utf-8", "replace")[:size].ljust(size, b"\0")
         else:
-            content = (value % (1 << 16 * self.words)).to_bytes(2 * self.words, "big")
+            content = (int(value) % (1 << 16 * self.words)).to_bytes(2 * self.words, "big")
         for index in range(self.words):
             image[self.address + index] = int.from_bytes(content[2 * index : 2 * index + 2], "big")
 

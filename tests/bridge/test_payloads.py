@@ -29,6 +29,14 @@ def test_a_stations_verdict(word: str) -> None:
     assert verdict.raw == raw
 
 
+@pytest.mark.parametrize("name", ["event_id", "session_id"])
+@pytest.mark.parametrize("hostile", ["\ud800", "a\r\nX: 1", "../../x", "x" * 129, "é"])
+def test_an_id_that_no_station_makes_is_refused(name: str, hostile: str) -> None:
+    content = json.loads((GOLDEN / "verdict-ng.json").read_bytes()) | {name: hostile}
+    with pytest.raises(ValueError, match=f"^{name}: must be 1..128 letters, digits"):
+        payloads.verdict_of(json.dumps(content).encode())
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [("health", "health"), ("counters", "counters"), ("stats", "stats"), ("model", "model-active")],
