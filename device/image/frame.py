@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from device.image.decode import Levels, decoded
 from device.image.geometry import Size
 
 Pixels = NDArray[np.uint8]
+
+MOST_BYTES = 512 * 2**20  # of a file: the most pixels that are unpacked need no more
 
 FREE_RUN: Final = "free-run"  # Frame.trigger of a camera that nobody asks
 REPLAY = "replay"  # Frame.camera of what came from the disk
@@ -112,10 +116,22 @@ def read_image(path: str | Path, white_level: int | None = None) -> tuple[Pixels
 def read_levels(path: str | Path) -> tuple[Levels, str]:
     """The image in a file with all of its bits, uint8 or uint16 (H, W, 3), and the file's SHA-256 in hex."""
     try:
-        content = Path(path).read_bytes()
+        wrong = _no_image_file(Path(path).stat())
+        content = b"" if wrong else Path(path).read_bytes()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read: {error.strerror}") from None
+    if wrong:
+        raise FrameError(f"{path}: {wrong}")
     return decoded(content, str(path)), hashlib.sha256(content).hexdigest()
+
+
+def _no_image_file(found: os.stat_result) -> str:
+    """Why it is not read; empty for a file that fits into memory, and for a folder, which reading refuses."""
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return "must be a file, is a device, a pipe or a socket"
+    if found.st_size > MOST_BYTES:
+        return f"must have at most {MOST_BYTES >> 20} MiB, has {found.st_size >> 20}"
+    return ""
 
 
 @lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -164,3 +165,16 @@ def test_a_frame_from_a_file(tmp_path: Path) -> None:
     assert (frame.seq, frame.camera, frame.path, frame.size) == (7, "replay", str(path), Size(64, 64))
     assert frame.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert frame.captured_ns > 1_700_000_000 * 10**9
+
+
+def test_what_is_no_file_or_fits_into_no_memory_is_not_read(tmp_path: Path) -> None:
+    pipe, endless, sparse = (tmp_path / name for name in ("pipe.png", "endless.png", "sparse.png"))
+    os.mkfifo(pipe)
+    endless.symlink_to("/dev/zero")
+    sparse.touch()
+    os.truncate(sparse, 6 * 2**30)
+    for path in (pipe, endless):
+        with pytest.raises(FrameError, match="must be a file, is a device, a pipe or a socket"):
+            read_image(path)
+    with pytest.raises(FrameError, match="must have at most 512 MiB, has 6144"):
+        read_image(sparse)
