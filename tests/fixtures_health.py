@@ -234,7 +234,7 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
         "warn",
         _linked(rejected_model=None),
     ),
-    "threshold_at_end": (_seen(5, threshold=0.99), "warn", _seen()),
+    "threshold_at_end": (_seen(5, threshold=0.01), "warn", _seen()),
     "broker_away": (_away, "warn", _linked(connected=True)),
     "broker_flapping": (_linked(flapping="again and again"), "alert", _linked(flapping=None)),
     "events_refused": (
@@ -258,6 +258,7 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
 }
 
 GRAVE: dict[str, Callable[[Bench], None]] = {
+    "threshold_at_end": _seen(5, threshold=0.99),
     "frame_lost": lambda bench: [_lost(bench), _lost(bench)],
     "too_dark": _seen(15, brightness=0.05),
     "too_bright": _seen(15, brightness=0.95),

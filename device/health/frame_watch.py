@@ -102,7 +102,7 @@ class FrameWatch:
 
     def _look_at_threshold(self, threshold: float) -> None:
         least, most = ENDS
-        level = OK if least < threshold < most else WARN
+        level = ALERT if threshold >= most else WARN if threshold <= least else OK
         what = "next to nothing is NG" if threshold >= most else "next to everything is NG"
         self._alarms.observe("threshold_at_end", level, lambda: f"{what}: the threshold is {threshold:.3f}")
 
