@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 from collections.abc import Callable
 
@@ -45,7 +46,7 @@ async def run(config: BridgeConfig) -> None:
     triggers = Triggers(plant)
     broker = Broker(
         config.mqtt,
-        config.mqtt.client_id,
+        config.mqtt.client_id or f"edgevision-bridge-{secrets.token_hex(4)}",
         (*plant.topics, triggers.topic),
         _ears(plant, triggers),
         lambda connected: plant.connection(connected=connected),

@@ -76,9 +76,7 @@ class BrokerConfig:
             "topic levels separated by single slashes, without spaces, +, # or a leading $",
         ),
     )
-    client_id: str = key(
-        "edgevision-bridge", Matching(r"[^\x00\s]{1,100}", "1..100 characters without spaces")
-    )
+    client_id: str = key("", Matching(r"[^\x00\s]{0,100}", "at most 100 characters without spaces"))
     keepalive_s: int = key(5, Within(5, 3600))
     username: str | None = key("", read=or_none)
     password_file: Path | None = key("", read=from_folder_or_none)

@@ -40,6 +40,7 @@ from deploy.bridge.broker import Broker
 from deploy.bridge.config import BridgeConfig, WebhooksConfig
 from deploy.bridge.plant import News
 from deploy.bridge.waiting import Event, EventQueue
+from device.system.drawn import drawn
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,12 @@ SESSION_S = 86_400
 REFUSALS = (400, 406, 410, 413, 415, 422)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 _LOUD_EVERY_S = 60.0
+
+
+def _client_id(config: BridgeConfig) -> str:
+    """The same after a restart, for the broker keeps by it what waits; who guessed it could end that."""
+    own = config.mqtt.client_id or f"edgevision-bridge-{drawn(config.webhooks.state / 'client-id')}"
+    return f"{own}-webhooks"
 
 
 class Webhooks:
@@ -58,7 +65,7 @@ class Webhooks:
         prefix = config.mqtt.prefix
         self._broker = Broker(
             config.mqtt,
-            f"{config.mqtt.client_id}-webhooks",
+            _client_id(config),
             tuple(f"{prefix}/+/{name}" for name in _topics(self._config.events)),
             self._arrived,
             session_s=SESSION_S,

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
-import secrets
 import select
 import ssl
 import sys
@@ -29,10 +27,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from device.config import MqttConfig
-from device.errors import BrokerError, StorageError
+from device.errors import BrokerError
 from device.mqtt.reconnect import Protocol
 from device.mqtt.tls import tls_context
-from device.system import durable
+from device.system.drawn import drawn
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +40,6 @@ MAX_INCOMING_BYTES = 65536  # of a packet that the broker may send us; MQTT 3.1.
 MAX_WINDOW = 64  # messages under way at a time, where the broker does not ask for fewer
 
 CLIENT_ID_FILE = "client-id"
-_PART = re.compile(r"[0-9a-f]{8}")
 _PROTOCOL_REFUSED = 0x84  # MQTT 5's "unsupported protocol version"
 _PROTOCOL_REFUSED_3 = 1  # the same in MQTT 3.1.1
 _PACKET_OVERHEAD_BYTES = 64  # of a publish, beside topic and payload; more than it ever takes
@@ -343,19 +340,9 @@ class Connection:
 def own_client_id(state: Path, station: str) -> str:
     """edgevision-<station>-<part>; the part is kept in <state>/client-id.
 
-    Who could guess it could connect with it, and throw the station out as often as it comes back. Where the
-    disk does not keep it, it is another one at the next start.
+    Who could guess it could connect with it, and throw the station out as often as it comes back.
     """
-    path = state / CLIENT_ID_FILE
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if _PART.fullmatch(known := path.read_text("ascii").strip()):
-            return f"edgevision-{station}-{known}"
-    part = secrets.token_hex(4)
-    try:
-        durable.write(path, f"{part}\n".encode())
-    except StorageError as error:
-        log.warning("%s: the client id is for this session alone", error)
-    return f"edgevision-{station}-{part}"
+    return f"edgevision-{station}-{drawn(state / CLIENT_ID_FILE)}"
 
 
 def _make_client(config: MqttConfig, client_id: str, protocol: Protocol) -> Client:

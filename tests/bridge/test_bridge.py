@@ -90,7 +90,9 @@ def test_it_waits_for_a_broker_that_is_not_there_yet(
     bridge.start()
     wait_until(lambda: "cannot be reached: Connection refused" in bridge.log(), "the warning")
     broker.start()
-    wait_until(lambda: "as edgevision-bridge: connected" in bridge.log(), "the connection")
+    wait_until(
+        lambda: re.search("as edgevision-bridge-[0-9a-f]{8}: connected", bridge.log()), "the connection"
+    )
     assert bridge.log().count("WARNING") == 1
 
 

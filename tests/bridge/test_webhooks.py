@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from fixtures_bridge import BridgeProcess, StandIn, wait_until
 from fixtures_broker import Broker
 
 SECRET = bytes(range(32))
-CONNECTED = "as edgevision-bridge-webhooks: connected"
+CONNECTED = "-webhooks: connected"
 
 
 @dataclass
@@ -80,6 +81,18 @@ def start(bridge: BridgeProcess) -> None:
     before = bridge.log().count(CONNECTED)
     bridge.start()
     wait_until(lambda: bridge.log().count(CONNECTED) > before, "the webhooks' connection")
+
+
+def test_its_client_ids_cannot_be_guessed_and_the_one_with_a_session_stays(bridge: BridgeProcess) -> None:
+    """Who connected with them would cut the bridge off, or end the session in which its events wait."""
+    for _ in range(2):
+        start(bridge)
+        bridge.stop()
+    own = re.findall(r"as edgevision-bridge-([0-9a-f]{8}): connected", bridge.log())
+    webhooks = re.findall(r"as edgevision-bridge-([0-9a-f]{8})-webhooks: connected", bridge.log())
+    assert len(set(own)) == len(own)
+    assert len(webhooks) == 2
+    assert len(set(webhooks)) == 1
 
 
 def verdicts(receiver: Receiver) -> list[str]:
