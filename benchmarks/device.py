@@ -16,9 +16,9 @@ For each bundle, in one run:
     tiles   A 12-megapixel frame in 4 x 4 tiles against 16 invocations: inspected by itself, and in the whole
             service, where the capture thread prepares the next frame meanwhile: without the archive, and with
             it, which makes a JPEG of such a frame for each NG that it has time for.
-    daemon  `python -m device run` as its own process, on the images in DIR: from its start to READY=1, which
-            is the first verdict, and its peak resident memory; and that of numpy, OpenCV, the interpreter and
-            the same model without any service.
+    daemon  `python -m device run` as its own process, compiled as install.sh leaves it, on the images in DIR:
+            from its start to READY=1, which is the first verdict, and its peak resident memory; and that of
+            numpy, OpenCV, the interpreter and the same model without any service.
     growth  With --growth N: the daemon over N frames of the last bundle; the slope of its resident memory
             after the first fifth, with twice its standard error (from the means of 40 blocks).
 
@@ -367,7 +367,12 @@ class Daemon:
             (sys.executable, "-m", "device", "run", "--config", str(settings.path)),
             cwd=REPOSITORY,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "NOTIFY_SOCKET": str(path)},
+            env={
+                **os.environ,
+                "NOTIFY_SOCKET": str(path),
+                "PYTHONDONTWRITEBYTECODE": "",
+                "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
+            },
         )
         while "READY=1" not in self._systemd.recv(200).decode():
             pass
@@ -395,6 +400,7 @@ class Daemon:
 
 def daemon(settings: Config, folder: Path) -> tuple[list[float], float]:
     """(seconds from start to the first verdict, three times; peak resident MB)."""
+    Daemon(settings, folder).end()  # the first one writes the bytecode
     starts = []
     for _ in range(3):
         one = Daemon(settings, folder)

@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
-
 from device.schemas import strict_json
 
 SCHEMAS = Path(strict_json.__file__).parent
@@ -121,14 +119,13 @@ def _require_ids(content: dict[str, Any]) -> None:
 
 def _checked(name: str, payload: bytes) -> dict[str, Any]:
     content: dict[str, Any] = strict_json.parse(payload)
-    strict_json.check(content, _check(name))
+    strict_json.check(content, _schema(name))
     return content
 
 
 @cache
-def _check(name: str) -> strict_json.Validate:
-    compiled: strict_json.Validate = fastjsonschema.compile(tolerant(name))
-    return compiled
+def _schema(name: str) -> strict_json.Schema:
+    return strict_json.Schema(tolerant(name))
 
 
 def tolerant(name: str) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import fastjsonschema
-
 from device.bundle import learned_here, manifest, signature
 from device.bundle.bundle import Bundle
 from device.errors import SignatureError
@@ -32,7 +30,7 @@ MOST = 200  # bundles; the newest one by its date is never forgotten
 AHEAD = timedelta(days=1)  # that a bundle's date may be ahead of the clock: zones, and clocks that drift
 HERE = "nobody (learned on this station)"
 
-_validate: strict_json.Validate = fastjsonschema.compile(
+_schema = strict_json.Schema(
     {
         "type": "object",
         "additionalProperties": False,
@@ -89,7 +87,7 @@ class AcceptedList:
         path = self.state / FILE
         try:
             content = strict_json.parse(path.read_bytes())
-            strict_json.check(content, _validate)
+            strict_json.check(content, _schema)
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as problem:

@@ -14,8 +14,6 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import fastjsonschema
-
 from device.schemas import strict_json
 from device.system import durable
 
@@ -23,7 +21,7 @@ log = logging.getLogger(__name__)
 
 FILE = ".trial"
 
-_validate: strict_json.Validate = fastjsonschema.compile(
+_schema = strict_json.Schema(
     {
         "type": "object",
         "additionalProperties": False,
@@ -64,7 +62,7 @@ def read(models: Path) -> Trial | None:
     path = models / FILE
     try:
         content = strict_json.parse(path.read_bytes())
-        strict_json.check(content, _validate)
+        strict_json.check(content, _schema)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as problem:

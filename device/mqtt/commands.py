@@ -33,8 +33,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 
-import fastjsonschema
-
 from device.config import COMMANDS
 from device.errors import EdgeVisionError
 from device.inspection.verdict import event_id
@@ -232,7 +230,7 @@ class Commands:
             raise ValueError("response topic: must be response/... of this station")
         content: dict[str, Any] = strict_json.parse(request.payload or b"{}")
         _require_known(content, request.name)
-        strict_json.check(content, _validators()[request.name])
+        strict_json.check(content, _schemas()[request.name])
         if request.name == "threshold":
             _require_thresholds(content["ng"], content["marginal"])
         return content
@@ -420,10 +418,10 @@ def _definitions() -> dict[str, Any]:
 
 
 @cache
-def _validators() -> dict[str, strict_json.Validate]:
-    """The check of each command's payload."""
+def _schemas() -> dict[str, strict_json.Schema]:
+    """Of each command's payload."""
     definitions = _definitions()
-    return {name: fastjsonschema.compile({**definitions[name], "definitions": definitions}) for name in NAMES}
+    return {name: strict_json.Schema({**definitions[name], "definitions": definitions}) for name in NAMES}
 
 
 def _require_known(content: Any, name: str) -> None:

@@ -5,14 +5,32 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import fastjsonschema
 
-Validate = Callable[[Any], Any]
+
+class Schema:
+    """A JSON Schema, for `check`, compiled when it is first needed.
+
+    fastjsonschema writes the rule and all that it stands in into every message: four times the memory and the
+    time of a check that only says no. So that comes first, and the other where there is something to tell.
+    """
+
+    def __init__(self, definition: dict[str, Any]) -> None:
+        self._definition = definition
+
+    @cached_property
+    def quick(self) -> Any:
+        """Called with a value, it raises a JsonSchemaValueException without an explanation."""
+        return fastjsonschema.compile(_without_const(self._definition), detailed_exceptions=False)
+
+    @cached_property
+    def thorough(self) -> Any:
+        """Called with a value, it raises a JsonSchemaValueException that says what is wrong."""
+        return fastjsonschema.compile(self._definition)
 
 
 def parse(text: str | bytes) -> Any:
@@ -33,21 +51,15 @@ def parse(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def compile_schema(path: Path) -> Validate:
-    """The check of a JSON Schema file, for `check`."""
-    compiled: Validate = fastjsonschema.compile(json.loads(path.read_text("utf-8")))
-    return compiled
-
-
 def schema_file(name: str) -> Path:
     """The file NAME.schema.json in this folder."""
     return Path(__file__).with_name(f"{name}.schema.json")
 
 
 @cache
-def schema(name: str) -> Validate:
-    """The check of NAME.schema.json in this folder, compiled once."""
-    return compile_schema(schema_file(name))
+def schema(name: str) -> Schema:
+    """NAME.schema.json in this folder, compiled once."""
+    return Schema(json.loads(schema_file(name).read_text("utf-8")))
 
 
 def parse_as(name: str, text: str | bytes) -> Any:
@@ -57,18 +69,37 @@ def parse_as(name: str, text: str | bytes) -> Any:
     return value
 
 
-def check(value: Any, validate: Validate) -> None:
+def check(value: Any, schema: Schema) -> None:
     """Raises ValueError, naming the first field that is unknown, missing, or not what the schema says."""
     try:
-        validate(value)
+        schema.quick(value)
     except fastjsonschema.JsonSchemaValueException as error:
-        raise ValueError(_explained(error)) from None
+        raise ValueError(_what_is_wrong(value, schema) or str(error)) from None
 
 
 def shown(value: Any) -> str:
     """A value for a message, as JSON and not too long."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _without_const(definition: Any) -> Any:
+    """The same rules, with enum in place of const, which fastjsonschema cannot compile without details."""
+    if isinstance(definition, dict):
+        rules = {key: _without_const(rule) for key, rule in definition.items()}
+        return {
+            ("enum" if key == "const" else key): [rule] if key == "const" else rule
+            for key, rule in rules.items()
+        }
+    return [_without_const(one) for one in definition] if isinstance(definition, list) else definition
+
+
+def _what_is_wrong(value: Any, schema: Schema) -> str:
+    try:
+        schema.thorough(value)
+    except fastjsonschema.JsonSchemaValueException as error:
+        return _explained(error)
+    return ""
 
 
 def _explained(error: fastjsonschema.JsonSchemaValueException) -> str:

@@ -11,8 +11,6 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import fastjsonschema
-
 from device.bundle.calibration import Thresholds
 from device.inspection.verdict import Model
 from device.schemas import strict_json
@@ -23,7 +21,7 @@ log = logging.getLogger(__name__)
 FILE = "threshold.json"
 RULE = "set by a command"
 
-_validate: strict_json.Validate = fastjsonschema.compile(
+_schema = strict_json.Schema(
     {
         "type": "object",
         "additionalProperties": False,
@@ -53,7 +51,7 @@ class ThresholdOverride:
         path = self.state / FILE
         try:
             content = strict_json.parse(path.read_bytes())
-            strict_json.check(content, _validate)
+            strict_json.check(content, _schema)
             if (content["version"], content["sha256"]) != (model.version, model.sha256):
                 return own
             return replace(own, ng=content["ng"], marginal=content["marginal"], rule=RULE)
