@@ -43,7 +43,7 @@ from trainer.network.features import (
 )
 from trainer.network.network import CANDIDATE_CUTS, Cuts, Head
 from trainer.recipes.in_words import in_words
-from trainer.scoring.quality import Quality, ap_error, place
+from trainer.scoring.quality import Quality, ap_error, ap_gain_error, place
 
 log = logging.getLogger(__name__)
 
@@ -156,19 +156,21 @@ def _in_the_better_light(
 def ranked(judged: Sequence[Candidate], labels: NDArray[np.int64], groups: Sequence[str]) -> list[Candidate]:
     """The best first.
 
-    Without masks by merit. With masks, all that rank images as well as the best ranker does, within one
-    standard error of its average precision, come first, by how well they show the defects: what is within
-    the error is luck, and a place is not (the rule is that of Breiman, Friedman, Olshen and Stone,
-    Classification and Regression Trees, 1984, who take the simplest model instead).
+    Without masks by merit. With masks, all that rank the images as well as the best ranker does come first,
+    by how well they show the defects: what is within one standard error of the difference is luck, and a
+    place is not (the rule is that of Breiman, Friedman, Olshen and Stone, Classification and Regression
+    Trees, 1984, who take the simplest model instead). The error is that of the same images for both: one
+    candidate's own error is many times as large, and a ranking that is worse for certain would pass.
     """
     by_merit = sorted(judged, key=lambda one: one.quality.merit, reverse=True)
     if not any(one.quality.place for one in judged):
         return by_merit
     best = max(by_merit, key=lambda one: one.quality.ap)
-    enough = best.quality.ap - ap_error(labels, best.pooled, groups)
 
     def key(one: Candidate) -> tuple[bool, float]:
-        return one.quality.ap >= enough, one.quality.place if one.quality.ap >= enough else 0.0
+        lost = best.quality.ap - one.quality.ap
+        alike = lost <= ap_gain_error(labels, best.pooled, one.pooled, groups)
+        return alike, one.quality.place if alike else 0.0
 
     return sorted(by_merit, key=key, reverse=True)
 

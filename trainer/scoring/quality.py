@@ -68,6 +68,23 @@ def gain_error(
     return float(np.std(gains))
 
 
+def ap_gain_error(
+    labels: NDArray[np.int64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    groups: Sequence[str],
+) -> float:
+    """The standard error of the gain in average precision, of the same images for both, by that bootstrap.
+
+    Less than that of either alone: an image that is hard for one is mostly hard for the other.
+    """
+    aps = (
+        [metrics.average_precision(labels[drawn], pooled[drawn]) or 0.0 for pooled in (first, second)]
+        for drawn in _drawn(labels, groups)
+    )
+    return float(np.std([one - other for one, other in aps]))
+
+
 def ap_error(labels: NDArray[np.int64], pooled: NDArray[np.float64], groups: Sequence[str]) -> float:
     """The standard error of the average precision, by the same bootstrap."""
     aps = [metrics.average_precision(labels[drawn], pooled[drawn]) or 0.0 for drawn in _drawn(labels, groups)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device.image.geometry import Letterbox, Size
-from trainer.scoring.quality import Quality, gain_error, place
+from trainer.scoring.quality import Quality, ap_error, ap_gain_error, gain_error, place
 
 
 def test_quality_of_a_table_made_by_hand():
@@ -52,3 +52,14 @@ def test_the_gain_of_one_lucky_image_is_within_its_error() -> None:
         assert (gain > gain_error(labels, other, pooled, groups)) is sure
     one_part = gain_error(labels, better, pooled, ["same"] * 25)
     assert one_part < 1e-9  # drawn whole, it is the same every time
+
+
+def test_the_error_of_a_gain_leaves_out_what_is_hard_for_both() -> None:
+    labels, groups = np.repeat([0, 1], 20), [str(index) for index in range(40)]
+    first = np.array([*np.arange(20.0), *np.arange(1.5, 17.5, 2), *np.arange(30.0, 42)])
+    second = first.copy()
+    second[20:28] -= 2
+    assert ap_gain_error(labels, first, first, groups) == 0
+    error = ap_gain_error(labels, first, second, groups)
+    assert 0 < error < ap_error(labels, first, groups) / 3
+    assert error == ap_gain_error(labels, second, first, groups)
