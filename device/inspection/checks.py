@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.inspection.preprocess import ModelInput
+from device.image.frame import Pixels
+from device.inspection.preprocess import ModelInput, Rows
 
 BANDS = 4
 BAND_ROWS = 16  # 64 rows say enough about light and focus, and cost an eighth of 512
@@ -61,39 +62,43 @@ def measure(model_input: ModelInput) -> Checks:
     Focus as by Pech-Pacheco et al. (ICPR 2000). All are taken from BANDS bands of BAND_ROWS rows, spread
     evenly; from the whole where it has no more rows than that.
     """
-    rows, inner = _sample(*model_input.content.shape[:2])
+    rows, inner = _sample(model_input.content.shape[0])
     luma = model_input.luma(rows)
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S), mask=inner)
-    focus = float(deviation[0, 0]) ** 2
-    mean, spread = cv2.meanStdDev(luma)
+    focus = _variance(cv2.Laplacian(luma, cv2.CV_16S)[inner])
+    height, width = luma.shape
     look = Look(
-        sharpness=math.log2((focus + 1) / (float(spread[0, 0]) ** 2 + 1)),
-        warmth=_warmth(model_input.content[rows]),
-        slope_x=_slope(cv2.reduce(luma, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()),
-        slope_y=_slope(cv2.reduce(luma, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()),
+        sharpness=math.log2((focus + 1) / (_variance(luma) + 1)),
+        warmth=_warmth(model_input, rows),
+        slope_x=_slope(luma[:, : width // 2], luma[:, -(width // 2) :]),
+        slope_y=_slope(luma[: height // 2], luma[-(height // 2) :]),
     )
-    return Checks(brightness_ratio=min(float(mean[0, 0]) / 255, 1.0), focus=focus, look=look)
+    return Checks(brightness_ratio=min(cv2.mean(luma)[0] / 255, 1.0), focus=focus, look=look)
 
 
-def _warmth(image: NDArray[np.uint8]) -> float:
-    if image.ndim == 2:
+def _variance(values: NDArray[Any]) -> float:
+    """Of (h, w) whole numbers of 8 or 16 bits, whose sums are exact; a fifth of cv2.meanStdDev's time."""
+    mean = cv2.mean(values)[0]
+    return max(0.0, cv2.norm(values, cv2.NORM_L2SQR) / values.size - mean**2)
+
+
+def _warmth(model_input: ModelInput, rows: Rows) -> float:
+    if model_input.content.ndim == 2:
         return 0.0
-    red, _, blue, _ = cv2.mean(image)
+    red, _, blue, _ = cv2.mean(model_input.content[rows])
     return math.log2((red + 1) / (blue + 1))
 
 
-def _slope(levels: NDArray[Any]) -> float:
-    """By what share of both the second half of a row of means is brighter than the first, -1..1."""
-    half = len(levels) // 2
-    if half == 0:
+def _slope(first: Pixels, second: Pixels) -> float:
+    """By what share of both the second half of a picture is brighter than the first, -1..1."""
+    if not first.size:
         return 0.0
-    first, second = float(levels[:half].mean()), float(levels[-half:].mean())
-    return (second - first) / (first + second + 1)
+    before, after = cv2.mean(first)[0], cv2.mean(second)[0]
+    return (after - before) / (before + after + 1)
 
 
 @lru_cache(maxsize=8)
-def _sample(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-    """(the rows to look at, one band after the other; which of their pixels have a Laplacian of their own).
+def _sample(height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(the rows to look at, one band after the other; which of those have a Laplacian of their own).
 
     The first and last row of a band have a neighbour that is not theirs.
     """
@@ -101,8 +106,8 @@ def _sample(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.uint8
     if height > BANDS * BAND_ROWS:
         tops = np.linspace(0, height - BAND_ROWS, BANDS).round().astype(np.intp)
         bands = [np.arange(top, top + BAND_ROWS) for top in tops]
-    inner = [np.ones((len(band), width), np.uint8) for band in bands]
+    inner = [np.full(len(band), True) for band in bands]
     if height > 2:
         for band in inner:
-            band[[0, -1]] = 0
-    return np.concatenate(bands), np.concatenate(inner)
+            band[[0, -1]] = False
+    return np.concatenate(bands), np.flatnonzero(np.concatenate(inner))
