@@ -34,20 +34,22 @@ main() {
     exit $((tests ? tests : sources))
 }
 
-# Half of the tests wait, for brokers, machines and clocks: the fits of real images take the time that these leave, and
-# stand below the others when all is done.
+# Half of the tests wait, for brokers, machines and clocks: those that compute (the trainer's, and the fits of real
+# images) take the time that these leave, and stand below the others when all is done.
 run_all_tests() {
-    local real=0 others=0
+    local computing=(tests/trainer tests/system/test_real_images.py) computed=0 others=0
     mkdir -p build
-    nice -n 19 "$VENV/bin/python" -m pytest -q -p no:cacheprovider tests/system/test_real_images.py >build/real-images.log 2>&1 &
-    fits=$!
-    trap 'kill "$fits" 2>/dev/null' EXIT # they do not outlive a Ctrl-C
-    run "$VENV/bin/python" -m pytest -q --ignore=tests/system/test_real_images.py || others=$?
-    wait "$fits" || real=$?
+    # Bash lets what runs in the background ignore Ctrl-C, and so would the commands that the tests interrupt.
+    env --default-signal=INT nice -n 19 "$VENV/bin/python" -m pytest -q -p no:cacheprovider "${computing[@]}" \
+        >build/computing.log 2>&1 &
+    meanwhile=$!
+    trap 'kill "$meanwhile" 2>/dev/null' EXIT # they do not outlive a Ctrl-C
+    run "$VENV/bin/python" -m pytest -q "${computing[@]/#/--ignore=}" || others=$?
+    wait "$meanwhile" || computed=$?
     trap - EXIT
-    echo "+ python -m pytest -q tests/system/test_real_images.py (meanwhile, in the background)" >&2
-    cat build/real-images.log
-    return $((others ? others : real))
+    echo "+ python -m pytest -q ${computing[*]} (meanwhile, in the background)" >&2
+    cat build/computing.log
+    return $((others ? others : computed))
 }
 
 train_requirements() { # a list of what requirements-train.txt says, but with TensorFlow's CPU build where there is one
