@@ -167,7 +167,6 @@ export class Station {
   }
 
   #takePicture(eventId, bytes) {
-    if (eventId === "last" && bytes.length === 0) return this.#forget(); // pictures are off
     if (eventId === "last" && bytes.length === 0) {
       this.unnamed = null; // the station publishes none any more
       return true;
@@ -176,11 +175,6 @@ export class Station {
     if (size === null || eventId === "" || eventId.length > 200) return false;
     if (eventId === "last") this.unnamed = { bytes, size, heat: null, verdict: null };
     else this.#keepPicture(eventId, { bytes, size });
-    return true;
-  }
-
-  #forget() {
-    this.unnamed = null;
     return true;
   }
 
