@@ -44,6 +44,7 @@ from datetime import UTC, datetime
 from device.archive.archive import Archive
 from device.bundle.accepted import Trust
 from device.bundle.bundle import Bundle
+from device.bundle.calibration import Thresholds
 from device.camera.camera import Camera, make_camera
 from device.camera.reopening import reopened
 from device.config import Config
@@ -115,7 +116,7 @@ class Service:
         self._trust = Trust(config.state, config.signers, config.allow_learned)
         self._pipeline = first_pipeline(config.bundle, self._open_first)
         self._override = ThresholdOverride(config.state)
-        self._thresholds = self._override.apply(self._pipeline.model, self._pipeline.thresholds)
+        self._thresholds = self._thresholds_in_force()
         self._jury = Jury(config.verdict)
         self._mode = CameraMode(config.state, camera.name, config.health) if camera.live else None
         self._newest: Frame | None = None
@@ -345,7 +346,7 @@ class Service:
         return self._open(loaded)
 
     def _open(self, loaded: Bundle) -> Pipeline:
-        return Pipeline(
+        opened = Pipeline(
             loaded,
             station=self._config.station,
             session_id=self._session_id,
@@ -354,6 +355,8 @@ class Service:
             region=self._config.inspection.region,
             doubts=self._config.verdict.doubts,
         )
+        opened.require_judged()
+        return opened
 
     def _between_frames(self) -> None:
         """What there is to do beside the frames."""
@@ -373,8 +376,12 @@ class Service:
 
     def _reread_thresholds(self) -> None:
         self._thresholds_changed = False
-        self._thresholds = self._override.apply(self._pipeline.model, self._pipeline.thresholds)
+        self._thresholds = self._thresholds_in_force()
         self._jury.forget()
+
+    def _thresholds_in_force(self) -> Thresholds:
+        running = self._pipeline
+        return self._override.apply(running.model, running.thresholds, running.scores)
 
     def _announce(self, *, now: bool = False) -> None:
         self._announcement.tell(self._swap.state, self._thresholds, self._counters.counts, now=now)

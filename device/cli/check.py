@@ -211,13 +211,15 @@ def _bundle_found(opened: bundle.Bundle) -> str:
 
 
 def _open_pipeline(loaded: Config, opened: bundle.Bundle) -> Pipeline:
-    return Pipeline(
+    pipeline = Pipeline(
         opened,
         station=loaded.station,
         session_id=uuid.uuid4().hex,
         threads=loaded.model.threads,
         runtime=loaded.model.runtime,
     )
+    pipeline.require_judged()
+    return pipeline
 
 
 def _pipeline_found(pipeline: Pipeline) -> str:

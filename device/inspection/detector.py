@@ -20,6 +20,7 @@ from device.image.tiles import STEP
 from device.inspection.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.inspection.interpreter import Interpreter, Tensor
 from device.inspection.preprocess import ModelInput, Pixels
+from device.inspection.reach import ScoreRange
 
 Evidence = NDArray[np.float32]
 Output = TurnedFeatures  # of a tile, as the model stores it
@@ -90,6 +91,16 @@ class Detector:
     def runtime(self) -> str:
         """The interpreter in use, as "ai-edge-litert 2.3.0"."""
         return self._interpreter.runtime
+
+    @property
+    def scores(self) -> ScoreRange:
+        """Of the frames whose cells are all at one end of what the output can store."""
+        if self._memory is not None:
+            return ScoreRange(0.0, 1.0)
+        output = self._interpreter.output
+        levels = np.iinfo(output.dtype)
+        ends = ((level - output.zero_point) * output.scale for level in (levels.min, levels.max))
+        return ScoreRange(*map(self._calibration.score, ends))
 
     def invoke(self) -> None:
         """The model by itself, on what it saw last: for its time."""

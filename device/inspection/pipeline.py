@@ -21,6 +21,7 @@ from device.inspection.familiar import Doubt
 from device.inspection.heat import Heat, heat_over
 from device.inspection.localizer import Localizer
 from device.inspection.preprocess import ModelInput, Preprocessor
+from device.inspection.reach import ScoreRange, require_judged
 from device.inspection.verdict import Method, Model, Tile, Verdict, Word, decide, event_id
 from device.system.clock import clock_synced
 
@@ -112,6 +113,15 @@ class Pipeline:
     @property
     def thresholds(self) -> Thresholds:
         return self._thresholds
+
+    @property
+    def scores(self) -> ScoreRange:
+        """What the model can say at all."""
+        return self._detector.scores
+
+    def require_judged(self) -> None:
+        """For all who take a bundle into use. Raises BundleError: see reach.require_judged."""
+        require_judged(self.bundle, self.scores)
 
     @property
     def white_level(self) -> int | None:
@@ -248,9 +258,9 @@ def _tiles(model_input: ModelInput, prediction: Prediction) -> tuple[Tile, ...]:
     return tuple(Tile(inverse(tile.tile), tile.score) for tile in prediction.tiles)
 
 
-def prove(bundle: Bundle, threads: int | None = None) -> None:
-    """Open a new bundle as the service will, golden images and all. Raises BundleError, InterpreterError."""
-    Pipeline(bundle, "proof", "proof", threads)
+def prove(bundle: Bundle, threads: int | None = None, runtime: str = "auto") -> None:
+    """Open a bundle as the service will, golden images and all. Raises BundleError, InterpreterError."""
+    Pipeline(bundle, "proof", "proof", threads, runtime).require_judged()
 
 
 class _StopWatch:

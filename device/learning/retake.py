@@ -197,7 +197,7 @@ def _publish(
     golden = {vector.file: bundle.golden_path(vector).read_bytes() for vector in calibration.golden.vectors}
     name = bundle.name.removesuffix(f"-{bundle.calibration.version}")
     contents = Contents(bundle.model_path.read_bytes(), calibration, golden, files)
-    return store.publish(models, name, contents, lambda made: _pipeline(made, config))
+    return store.publish(models, name, contents, lambda made: _pipeline(made, config).require_judged())
 
 
 def _report(old: DriftReference, new: DriftReference, count: int) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from device import config
 from device.bundle import bundle, store
 from device.bundle.accepted import Trust
+from device.bundle.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError
+from device.inspection.pipeline import prove
 
 _NEXT = "a service that runs takes it with: systemctl reload edgevision"
 
@@ -19,13 +21,13 @@ _NEXT = "a service that runs takes it with: systemctl reload edgevision"
 def activate(config_path: Path, wanted: str) -> int:
     """Make a bundle in [bundle] path the one in use, by its name or its path. Returns the exit code, 0.
 
-    Raises ConfigError, BundleError, StorageError.
+    Raises ConfigError, BundleError, InterpreterError, StorageError.
     """
     station = config.load(config_path)
     models = station.bundle
     name = _name(models, wanted)
     if store.current_name(models) != name:
-        _require_trusted(station, name)
+        prove(_trusted(station, name), station.model.threads, station.model.runtime)
     before = store.activate(models, name)
     if before == name:
         print(f"{name} is in use already")
@@ -40,16 +42,17 @@ def rollback(config_path: Path) -> int:
     models = station.bundle
     before = store.current_name(models)
     if previous := store.previous_name(models):
-        _require_trusted(station, previous)
+        _trusted(station, previous)
     name = store.rollback(models)
     print(f"{name} is in use in place of {before or 'none'}; {_NEXT}")
     return 0
 
 
-def _require_trusted(station: Config, name: str) -> None:
+def _trusted(station: Config, name: str) -> Bundle:
     """Raises SignatureError, BundleError."""
-    trust = Trust(station.state, station.signers, station.allow_learned)
-    trust.vouch_again(bundle.load(station.bundle / name))
+    wanted = bundle.load(station.bundle / name)
+    Trust(station.state, station.signers, station.allow_learned).vouch_again(wanted)
+    return wanted
 
 
 def _name(models: Path, wanted: str) -> str:

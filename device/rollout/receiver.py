@@ -37,7 +37,7 @@ from device.bundle.accepted import AHEAD, AcceptedList, Trust
 from device.bundle.bundle import Bundle
 from device.config import Config
 from device.errors import BundleError, RolledBackError
-from device.inspection.pipeline import Pipeline
+from device.inspection.pipeline import prove
 from device.rollout import intake
 from device.rollout.push_log import PushLog, locked
 from device.system.clock import clock_synced, stamp
@@ -141,10 +141,10 @@ class Receiver:
     # ---- the bundle
 
     def _checked(self, draft: Path, name: str) -> Bundle:
-        """The draft, opened: content, no step back in time, golden images."""
+        """The draft, opened: content, no step back in time, golden images, thresholds."""
         loaded = bundles.load(draft)
         self._require_date(loaded, name)
-        Pipeline(loaded, "receiver", "receiver", self._config.model.threads, self._config.model.runtime)
+        prove(loaded, self._config.model.threads, self._config.model.runtime)
         return loaded
 
     def _require_date(self, loaded: Bundle, name: str) -> None:

@@ -87,19 +87,24 @@ class StationActions:
         return self._change_model(partial(store.rollback, self._models, begun=True))
 
     def set_threshold(self, ng: float | None, marginal: float | None) -> Change:
-        least, most = self._threshold_range
-        if ng is not None and not least <= ng <= most:
-            raise Refused(f"ng: must be {least:g}..{most:g} ([commands] threshold_min and _max), got {ng:g}")
-        model, own = self._swap.running.model, self._swap.running.thresholds
-        old = self._override.apply(model, own)
+        running = self._swap.running
+        own = running.thresholds
+        old, new = self._override.apply(running.model, own, running.scores), own
         if ng is None or marginal is None:
             self._override.forget()
-            new = own
         else:
+            self._require_settable(ng)
             new = replace(own, ng=ng, marginal=marginal, rule=RULE)
-            self._override.keep(model, new)
+            self._override.keep(running.model, new)
         self._reread_thresholds()
         return Change(_content(old), _content(new))
+
+    def _require_settable(self, ng: float) -> None:
+        least, most = self._threshold_range
+        if not least <= ng <= most:
+            raise Refused(f"ng: must be {least:g}..{most:g} ([commands] threshold_min and _max), got {ng:g}")
+        if (why := self._swap.running.scores.refusal(ng)) is not None:
+            raise Refused(f"ng: {why}")
 
     def review(self, event_id: str, label: str, by: str | None) -> Change:
         reviewed = review(self._state, event_id, label, by or "", most_pinned_bytes=self._most_pinned_bytes)

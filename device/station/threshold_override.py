@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device.bundle.calibration import Thresholds
+from device.inspection.reach import ScoreRange
 from device.inspection.verdict import Model
 from device.schemas import strict_json
 from device.system import durable
@@ -43,10 +44,11 @@ class ThresholdOverride:
 
     state: Path
 
-    def apply(self, model: Model, own: Thresholds) -> Thresholds:
+    def apply(self, model: Model, own: Thresholds, scores: ScoreRange) -> Thresholds:
         """The thresholds for a model: those that were set for it, else its `own`. `rule` tells which.
 
-        A damaged file counts as none, and is told: a station that judges by its bundle is better than none.
+        A damaged file counts as none, and one whose NG none of its `scores` reaches; that is told. A station
+        that judges by its bundle is better than none.
         """
         path = self.state / FILE
         try:
@@ -54,6 +56,7 @@ class ThresholdOverride:
             strict_json.check(content, _schema)
             if (content["version"], content["sha256"]) != (model.version, model.sha256):
                 return own
+            _require_reached(content["ng"], scores)
             return replace(own, ng=content["ng"], marginal=content["marginal"], rule=RULE)
         except FileNotFoundError:
             return own
@@ -75,3 +78,8 @@ class ThresholdOverride:
     def forget(self) -> None:
         """From now on those of the bundle. Raises StorageError."""
         durable.remove(self.state / FILE)
+
+
+def _require_reached(ng: float, scores: ScoreRange) -> None:
+    if (refusal := scores.refusal(ng)) is not None:
+        raise ValueError(f"ng: {refusal}")

@@ -9,6 +9,7 @@ from fixtures_bundle import TinyModel
 from fixtures_daemon import errors, run_device
 
 from device.bundle import store
+from device.bundle.bundle import Thresholds
 
 
 @pytest.fixture
@@ -53,3 +54,19 @@ def test_what_is_not_there_or_not_whole_is_refused(config: Path, tmp_path: Path)
     done = run_device("rollback", "--config", config)
     assert done.returncode == 4
     assert "no bundle was in use before" in errors(done)[0]
+
+
+def test_thresholds_that_leave_no_room_are_refused_at_each_door(config: Path, tiny_model: TinyModel) -> None:
+    models, in_use = config.parent / "models", names(config)[1]
+    sure = Thresholds(1.0, 1.0, "by hand", ())
+    bad = tiny_model.write(models, "zero", created="2026-04-01T00:00:00Z", thresholds=sure)
+    store.lead_to(models / in_use)
+    problem = f"{bad}/calibration.json: thresholds.ng: must be 0.999943 or less, the greatest score that this"
+    done = run_device("activate", bad.name, "--config", config)
+    assert (done.returncode, store.current_name(models)) == (4, in_use)
+    assert problem in errors(done)[0]
+    assert len(errors(done)) == 1
+    store.lead_to(bad)
+    for command in ("run", "check"):
+        done = run_device(command, "--config", config)
+        assert (done.returncode, problem in done.stdout + done.stderr) == (4, True), done

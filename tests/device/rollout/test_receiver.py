@@ -20,7 +20,7 @@ from fixtures_signature import make_key, sign
 from device import config
 from device.bundle import accepted, learned_here, store, trial
 from device.bundle import bundle as bundles
-from device.bundle.bundle import GoldenSpec
+from device.bundle.bundle import GoldenSpec, Thresholds
 from device.errors import BundleError, BusyError, SignatureError, StorageError
 from device.rollout import intake, push_log
 from device.rollout.push_log import LOCK_FILE, close_log
@@ -71,6 +71,14 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, tiny_model: TinyModel) -> Site:
     return Site(tmp_path, tiny_model)
+
+
+def test_thresholds_that_leave_no_room_are_refused(site: Site) -> None:
+    before = site.install(FIRST)
+    name = site.upload(SECOND, thresholds=Thresholds(1.0, 1.0, "by hand", ()))
+    with pytest.raises(BundleError, match=r"thresholds\.ng: must be 0\.99\d+ or less, .*, got 1"):
+        site.receiver.install(name, Gate())
+    assert store.names(site.models) == [store.current_name(site.models)] == [before]
 
 
 def test_installed_and_back(site: Site) -> None:

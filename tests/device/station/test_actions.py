@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fixtures_bundle import TinyModel
@@ -13,6 +14,7 @@ from fixtures_bundle import TinyModel
 from device.bundle import bundle
 from device.errors import BundleError, ReviewError
 from device.inspection.pipeline import Pipeline
+from device.inspection.reach import ScoreRange
 from device.line.asked import VerdictRequests
 from device.line.trigger import CommandTrigger
 from device.mqtt.commands import Refused
@@ -144,6 +146,17 @@ def test_a_threshold_at_which_everything_would_be_ok_or_nothing_is_refused(bench
         bench.actions.set_threshold(ng, 0.0)
     assert bench.actions.set_threshold(0.9, 0.0).content()["new"]["ng"] == 0.9
     assert bench.asked == ["thresholds"]
+
+
+def test_a_threshold_that_no_score_of_the_model_reaches_is_refused(bench: Bench) -> None:
+    running = bench.swap.running
+    running.__dict__["_detector"] = SimpleNamespace(scores=ScoreRange(0.01, 0.8))
+    with pytest.raises(
+        Refused, match=r"ng: must be 0\.8 or less, the greatest score that this model can give"
+    ):
+        bench.actions.set_threshold(0.81, 0.3)
+    assert bench.asked == []
+    assert bench.actions.set_threshold(0.8, 0.3).content()["new"]["ng"] == 0.8
 
 
 def test_a_rebirth_asks_for_all_state(bench: Bench) -> None:
