@@ -115,6 +115,28 @@ def test_a_station_speaks_for_itself_alone(may_publish: Try, station: str, in_di
     assert not may_publish(station, "homeassistant/status")
 
 
+def own_topics() -> list[str]:
+    """What docs/reference/asyncapi.yaml says that a station writes, with every place filled in."""
+    text = (REPOSITORY / "docs/reference/asyncapi.yaml").read_text()
+    addresses = re.findall(r"^    address: (edgevision/\{station\}/\S+)$", text, re.MULTILINE)
+    filled = [re.sub(r"\{(?!station)\w+\}", "one", address) for address in addresses]
+    return [topic.format(station="press-4") for topic in filled if not re.search(r"/cmd/[^/]+$", topic)]
+
+
+def test_a_station_writes_what_is_documented_and_nothing_beside(may_publish: Try) -> None:
+    """So that nothing but pictures and answers, a topic each, can be retained without end."""
+    documented = own_topics()
+    assert len(documented) >= 14
+    for topic in documented:
+        assert may_publish("press-4", topic), topic
+        if not topic.endswith("/response/one"):
+            assert not may_publish("press-4", f"{topic}/made-up"), topic
+    for topic in ("made-up", "image", "heat", "cmd/reload", "image/one/two", "cmd/a/b/response", "$x"):
+        assert not may_publish("press-4", f"edgevision/press-4/{topic}"), topic
+    for topic in ("device/press-4/config/x", "device/press-4", "sensor/press-4/config", "press-4"):
+        assert not may_publish("press-4", f"homeassistant/{topic}"), topic
+
+
 def test_a_message_larger_than_any_picture_is_not_taken(
     guarded: Broker, may_publish: Callable[..., bool]
 ) -> None:
