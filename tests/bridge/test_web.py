@@ -72,3 +72,17 @@ def test_hostile_requests_cost_their_own_connection_at_most(
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert running.process is not None
     assert running.process.poll() is None
+
+
+def test_requests_that_are_none_are_one_line_in_the_log(running: BridgeProcess) -> None:
+    begin = len(running.log())
+    zipped = b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nConnection: close\r\n"
+    bad = b"GET / HTTP/1.1\r\nBad Header\r\n\r\n"
+    for _ in range(5):
+        for sent in (bad, b"GET / HTTP/9.9\r\n\r\n", bad.replace(b"Bad", b"a" * 9000)):
+            assert b" 400 " in exchange(running.ports["http"], sent, is_all=False)
+        sent = zipped + b"Content-Length: 3\r\n\r\nabc"
+        assert b" 404 " in exchange(running.ports["http"], sent, is_all=False)
+    written = running.log()[begin:]
+    assert "Traceback" not in written
+    assert written.count("a request that cannot be read: ") <= 1
