@@ -77,7 +77,8 @@ def speak(config: BridgeConfig, plant: Plant, triggers: Triggers) -> list[Langua
     if config.modbus.enabled:
         languages.append(Modbus(config.modbus, plant, triggers))
     if config.http.enabled:
-        languages.append(Rest(config.http, plant, triggers))
+        with_plc = config.modbus.units.values() if config.modbus.enabled else ()
+        languages.append(Rest(config.http, plant, triggers, with_plc))
     if webhooks is not None:
         languages.append(webhooks)
     if config.metrics.enabled:

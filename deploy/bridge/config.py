@@ -108,6 +108,7 @@ class HttpConfig:
     token: str | None = field(default=None, repr=False)
     recent_events: int = key(100, Within(1, 10_000))
     pictures_mib: int = key(32, Within(0, 10_000))
+    trigger_rate_hz: float = key(1.0, Within(0.01, 1000))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,8 @@ class Unit:
     async def _ask(self, asked: PlcTrigger) -> None:
         """One trigger, from the PLC to its verdict."""
         try:
-            verdict = await self._triggers.ask(self.name, asked.part_id or None, self._timeout_s)
+            part_id = asked.part_id or None
+            verdict = await self._triggers.ask(self.name, part_id, self._timeout_s, of_plc=True)
         except NoVerdict as problem:
             log.warning("%s: trigger %d: %s", self.name, asked.number, problem)
             self._handshake.fail(asked.number, _error_of(problem))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -25,8 +25,13 @@ from deploy.bridge.plant import News, Plant, Station
 from deploy.bridge.trigger import NoVerdict, StationAway, TooLate, TriggerRefused, Triggers
 from deploy.bridge.web import REQUEST_LIMIT_BYTES, Site
 from device.schemas import strict_json
+from device.system.token_bucket import TokenBucket
 
 DEFAULT_WAIT_S = 5.0
+TRIGGER_BURST = 3
+_TOO_OFTEN = (
+    "a PLC triggers this station: more than {:g} a second are not taken here ([http] trigger_rate_hz)"
+)
 _OPEN_PATHS = ("/v1/openapi.json", "/healthz")
 _STATUS_OF: dict[type[NoVerdict], int] = {StationAway: 503, TriggerRefused: 409, TooLate: 504}
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,8 +40,12 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Rest:
     """The language."""
 
-    def __init__(self, config: HttpConfig, plant: Plant, triggers: Triggers) -> None:
+    def __init__(
+        self, config: HttpConfig, plant: Plant, triggers: Triggers, with_plc: Iterable[str] = ()
+    ) -> None:
+        """`with_plc`: the stations that a PLC triggers, and HTTP now and then alone."""
         self._config = config
+        self._shares = {name: TokenBucket(config.trigger_rate_hz, TRIGGER_BURST) for name in with_plc}
         self._plant = plant
         self._triggers = triggers
         self.app = app = web.Application(
@@ -130,6 +139,8 @@ class Rest:
     async def _trigger(self, request: web.Request) -> web.Response:
         station = self._named(request)
         part_id, wait_s = await _wanted(request)
+        if (share := self._shares.get(station.name)) is not None and not share.take():
+            raise Problem(429, _TOO_OFTEN.format(self._config.trigger_rate_hz), {"Retry-After": "1"})
         try:
             verdict = await self._triggers.ask(station.name, part_id, wait_s)
         except NoVerdict as problem:
@@ -174,6 +185,8 @@ async def _problems(request: web.Request, handler: _Handler) -> web.StreamRespon
         return await handler(request)
     except Problem as problem:
         return problem.answer()
+    except web.RequestPayloadError:
+        return Problem(400, "the body cannot be read").answer()
     except web.HTTPError as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return Problem(error.status, error.reason, headers).answer()

@@ -76,11 +76,16 @@ class Triggers:
         """The connection that questions go to."""
         self._broker = broker
 
-    async def ask(self, station: str, part_id: str | None, timeout_s: float) -> VerdictPayload:
-        """The verdict on the part that is in front of the station's camera now. Raises NoVerdict."""
+    async def ask(
+        self, station: str, part_id: str | None, timeout_s: float, *, of_plc: bool = False
+    ) -> VerdictPayload:
+        """The verdict on the part that is in front of the station's camera now. Raises NoVerdict.
+
+        `of_plc`: never refused because others wait; a PLC has one question at a time.
+        """
         if not self._knows(station):
             raise StationAway(f"station {station} is away, or the broker is")
-        if len(self._questions) >= MOST_WAITING:
+        if not of_plc and len(self._questions) >= MOST_WAITING:
             raise TriggerRefused(f"{MOST_WAITING} triggers wait already")
         self._number += 1
         number = self._number.to_bytes(8, "big")

@@ -5,10 +5,11 @@
     <prefix>/<station>/cmd/<name>/response   the answer to a command without a response topic
 
 A command passes these gates in this order; the first that is closed refuses it, with a reason in the answer
-and in the log: not retained (it would be executed again on every connect, and is not even answered); within
-the rate; a name that is known and allowed; not too large; a response topic below response/; a payload as its
-schema says; not a repetition. A repetition (QoS 1 may deliver twice) gets the answer of the first, marked
-`repeated`.
+and in the log: not retained (it would be executed again on every connect, and is not even answered); a name
+that is known and allowed; not too large; a response topic below response/; a payload as its schema says; not
+a repetition; within the rate of its name. A repetition (QoS 1 may deliver twice) gets the answer of the
+first, marked `repeated`. Only what is executed counts for a rate, and each name has its own: neither nonsense
+nor commands of another kind use up what a trigger may have.
 
 What changes the station is audited (audit.py): before it is done, so that a command that is delivered again
 after a crash in the middle of it is not executed twice, and after. A trigger, a rebirth and a picture change
@@ -43,6 +44,7 @@ from device.schemas import strict_json
 from device.system import clock
 from device.system.loudness import Loudness
 from device.system.printable import printable
+from device.system.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +173,7 @@ class Commands:
         self._audit = audit
         self._session_id = session_id
         self._allow = allow
-        self._bucket = _Bucket(rate_hz, BURST, monotonic)
+        self._buckets = {name: _Bucket(name, rate_hz, monotonic) for name in NAMES}
         self._monotonic = monotonic
         self._loudness = Loudness(monotonic)
         self._lock = threading.Lock()  # guards the answers: a trigger's comes from another thread
@@ -186,14 +188,8 @@ class Commands:
             log.exception("fault after command %s", _shown(request.name))
 
     def _handle(self, request: Request) -> None:
-        within_rate = self._bucket.take()
         if request.retained:
-            if within_rate:
-                log.log(self._level(request), "command %s: retained, so ignored", _shown(request.name))
-            return
-        if not within_rate:
-            refused = self._outcome(request, _request_id(request.payload), reason=self._bucket.refusal())
-            self._answer(request, refused)
+            log.log(self._level(request), "command %s: retained, so ignored", _shown(request.name))
             return
         try:
             content = self._checked(request)
@@ -207,6 +203,11 @@ class Commands:
             if request.name == "trigger" and known["reason"] == _UNKNOWN_END:
                 return  # its answer is still to come
             self._answer(request, {**known, "repeated": True})
+            return
+        bucket = self._buckets[request.name]
+        if not bucket.take():
+            refused = self._outcome(request, content.get("request_id"), reason=bucket.refusal())
+            self._answer(request, refused)
             return
         self._execute(request, content)
 
@@ -379,35 +380,30 @@ class Commands:
 
 
 class _Bucket:
-    """`rate_hz` in the long run, `burst` at once. What is over it is logged twice: that, and how many."""
+    """The rate of one command. What is over it is logged twice: that, and how many."""
 
-    def __init__(self, rate_hz: float, burst: int, monotonic: Callable[[], float]) -> None:
+    def __init__(self, name: str, rate_hz: float, monotonic: Callable[[], float]) -> None:
+        self._name = name
         self._rate_hz = rate_hz
-        self._burst = burst
-        self._monotonic = monotonic
-        self._tokens = float(burst)
-        self._filled_s = monotonic()
+        self._rate = TokenBucket(rate_hz, BURST, monotonic)
         self._refused = 0
 
     def take(self) -> bool:
         """Whether one more is within the rate."""
-        now_s = self._monotonic()
-        self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate_hz)
-        self._filled_s = now_s
-        if self._tokens < 1:
+        calm = self._rate.is_calm
+        if not self._rate.take():
             self._refused += 1
             if self._refused == 1:
-                log.warning("commands: %s; they are refused from now on", self.refusal())
+                log.warning("command %s: %s; refused from now on", self._name, self.refusal())
             return False
-        if self._refused and self._tokens >= self._burst / 2:  # a flood has ended, and not only paused
-            log.warning("commands: %d over the rate were refused", self._refused)
+        if self._refused and calm:
+            log.warning("command %s: %d over the rate were refused", self._name, self._refused)
             self._refused = 0
-        self._tokens -= 1
         return True
 
     def refusal(self) -> str:
         """The reason in the answer."""
-        return f"more than {self._rate_hz:g} commands a second ([commands] rate_hz)"
+        return f"more than {self._rate_hz:g} a second ([commands] rate_hz)"
 
 
 @cache

@@ -150,6 +150,7 @@ def test_a_station_that_is_away_is_not_triggered(running: BridgeProcess, station
         (f"/v1/stations/{STATION}/trigger", {"wait": 1}, {}, 400),
         (f"/v1/stations/{STATION}/trigger", [], {}, 400),
         (f"/v1/stations/{STATION}/trigger", b"{", {}, 400),
+        (f"/v1/stations/{STATION}/trigger", b"{}", {"Content_Encoding": "gzip"}, 400),
         (f"/v1/stations/{STATION}/trigger", b"{}", {"Content_Type": "text/plain"}, 415),
         (f"/v1/stations/{STATION}/trigger", b" " * 20_000, {}, 413),
         ("/v1/stations", None, {"Host": "evil.example"}, 421),
@@ -200,3 +201,28 @@ def test_schemathesis_finds_nothing(running: BridgeProcess, station: StandIn, tm
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_a_station_that_a_plc_triggers_is_triggered_now_and_then(running: BridgeProcess) -> None:
+    """So that the PLC's triggers are within the station's rate, whatever HTTP asks for."""
+    bridge = BridgeProcess(running.folder / "with-plc", running.broker_port)
+    bridge.folder.mkdir()
+    bridge.configure(http="trigger_rate_hz = 0.01", modbus=f'units = ["1={STATION}"]')
+    stations = [StandIn(running.broker_port, name) for name in (STATION, "press-5")]
+    try:
+        bridge.start()
+        for station in stations:
+            station.introduce()
+            path = f"/v1/stations/{station.voice.name}"
+            wait_until(lambda at=path: ask(bridge, at)[1].get("fresh"), "the station to be fresh")
+            station.on_trigger = lambda command: {"ok": False, "reason": "not now"}
+        tried = [ask(bridge, f"/v1/stations/{STATION}/trigger", {}) for _ in range(5)]
+        assert [status for status, *_ in tried] == [409, 409, 409, 429, 429]
+        assert "a PLC triggers this station" in tried[-1][1]["detail"]
+        assert tried[-1][2]["Retry-After"] == "1"
+        assert len(stations[0].commands) == 3
+        assert [ask(bridge, "/v1/stations/press-5/trigger", {})[0] for _ in range(5)] == [409] * 5
+    finally:
+        bridge.stop()
+        for station in stations:
+            station.close()

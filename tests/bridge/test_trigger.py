@@ -175,3 +175,19 @@ def test_the_event_is_named_when_the_verdict_is_too_late() -> None:
         assert raised.value.event_id == "e7"
 
     run(story)
+
+
+def test_questions_of_others_that_wait_do_not_bar_that_of_a_plc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.bridge.trigger.MOST_WAITING", 2)
+
+    async def story(line: Line) -> None:
+        tasks = [await asking(line), await asking(line)]
+        with pytest.raises(TriggerRefused, match="2 triggers wait already"):
+            await line.ask()
+        plc = asyncio.create_task(line.triggers.ask("press-4", "A-8", 5.0, of_plc=True))
+        await asyncio.sleep(0)
+        assert len(line.sent) == 3
+        for task in (*tasks, plc):
+            task.cancel()
+
+    run(story)

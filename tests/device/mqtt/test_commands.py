@@ -420,9 +420,7 @@ def test_more_than_the_rate_is_refused_and_logged_once(
         desk.commands.handle(Request("trigger", b""))
     assert len(desk.actions.done) == BURST
     refused = [answer for _, answer, _ in desk.answers if not answer["ok"]]
-    assert {answer["reason"] for answer in refused} == {
-        "more than 0.5 commands a second ([commands] rate_hz)"
-    }
+    assert {answer["reason"] for answer in refused} == {"more than 0.5 a second ([commands] rate_hz)"}
     assert len(refused) == 20
     for _ in range(5):  # the flood goes on: one more is within the rate from time to time
         desk.now_s += 2.0
@@ -435,7 +433,32 @@ def test_more_than_the_rate_is_refused_and_logged_once(
     assert len(desk.actions.done) == BURST + 6
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 2
-    assert warnings[1] == "commands: 35 over the rate were refused"
+    assert warnings[1] == "command trigger: 35 over the rate were refused"
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        Request("trigger", b"{"),
+        Request("trigger", b'{"nonsense":1}'),
+        Request("trigger", b"", retained=True),
+        Request("trigger", b"", response_topic="/elsewhere"),
+        Request("nonsense", b""),
+        Request("picture", json.dumps(VALID["picture"]).encode()),
+        Request("review", json.dumps(VALID["review"]).encode()),
+        Request("trigger", b'{"request_id":"a repetition"}', correlation=b"1"),
+    ],
+)
+def test_nothing_but_triggers_uses_up_the_rate_of_triggers(tmp_path: Path, flood: Request) -> None:
+    desk = Desk(tmp_path, rate_hz=0.01)
+    for _ in range(5 * BURST):
+        desk.commands.handle(flood)
+    done = desk.actions.done.count(("trigger", None))
+    for _ in range(BURST - done):
+        desk.commands.handle(Request("trigger", b""))
+    assert desk.actions.done.count(("trigger", None)) == BURST
+    desk.commands.handle(Request("trigger", b""))
+    assert desk.actions.done.count(("trigger", None)) == BURST
 
 
 def test_a_refusal_by_rate_tells_which_request_it_refused(tmp_path: Path) -> None:
