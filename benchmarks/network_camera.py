@@ -1,7 +1,8 @@
-"""A network camera for benchmarks: Motion JPEG over HTTP. Its pictures bear numbers, and it can misbehave.
+"""A network camera for benchmarks and tests: Motion JPEG over HTTP, for as many as ask. It can misbehave.
 
-The number of a picture is in the squares of its top row, bit by bit; the rest is noise around a gray level,
-another one for each number. The camera remembers the latest pictures, to be compared with what arrives.
+A StreamServer sends any pictures. Those of a NetworkCamera bear their numbers in the squares of the top row,
+bit by bit; the rest is noise around a gray level, another one for each number. It remembers the latest, to be
+compared with what arrives.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -40,8 +42,8 @@ class Sent:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-class NetworkCamera(ThreadingHTTPServer):
-    """`mode`: one of MODES ("cut": half a JPEG; "again": the bytes of the one before), changed at any time.
+class StreamServer(ThreadingHTTPServer):
+    """`picture` makes the JPEG of a number, and may be exchanged at any time. `number`: of the next one.
 
     `flowing`: cleared, no picture is made. `holding`: set, those that are made lie in the network, and come
     all at once afterwards. `hung_up`: set, connections end.
@@ -49,17 +51,13 @@ class NetworkCamera(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, interval_s: float, part: int = 45) -> None:
-        """`part`: the gray level around which pictures lie."""
+    def __init__(self, picture: Callable[[int], bytes], interval_s: float) -> None:
         super().__init__(("127.0.0.1", 0), _Stream)
+        self.picture = picture
         self.interval_s = interval_s
-        self.part = part
-        self.mode = "usual"
         self.flowing, self.holding, self.hung_up = threading.Event(), threading.Event(), threading.Event()
         self.flowing.set()
         self.number = 0
-        self.sent: OrderedDict[int, Sent] = OrderedDict()
-        self._noise = np.random.default_rng(0).integers(-5, 6, (8, SIDE, SIDE, 3))
         self._guard = threading.Lock()
 
     @property
@@ -68,18 +66,33 @@ class NetworkCamera(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/line.mjpg"
 
     def make(self) -> bytes:
-        """The next picture, remembered."""
+        """The next picture."""
         with self._guard:
-            number, self.number = self.number, self.number + 1
-            mode, made_ns = self.mode, time.monotonic_ns()
-            if mode == "again" and number:
-                content = self.sent[number - 1].content
-            else:
-                content = self._jpeg(number, mode)
-            self.sent[number] = Sent(made_ns, mode, content)
-            if len(self.sent) > MEMORY:
-                self.sent.popitem(last=False)
+            content = self.picture(self.number)
+            self.number += 1
             return content
+
+
+class NetworkCamera(StreamServer):
+    """`mode`, changed at any time: of MODES ("cut": half a JPEG; "again": the bytes of the one before)."""
+
+    def __init__(self, interval_s: float, part: int = 45) -> None:
+        """`part`: the gray level around which pictures lie."""
+        super().__init__(self._made, interval_s)
+        self.part = part
+        self.mode = "usual"
+        self.sent: OrderedDict[int, Sent] = OrderedDict()
+        self._noise = np.random.default_rng(0).integers(-5, 6, (8, SIDE, SIDE, 3))
+
+    def _made(self, number: int) -> bytes:
+        """Remembered."""
+        mode, made_ns = self.mode, time.monotonic_ns()
+        again = mode == "again" and number
+        content = self.sent[number - 1].content if again else self._jpeg(number, mode)
+        self.sent[number] = Sent(made_ns, mode, content)
+        if len(self.sent) > MEMORY:
+            self.sent.popitem(last=False)
+        return content
 
     def _jpeg(self, number: int, mode: str) -> bytes:
         level = self.part + number % 5
@@ -96,10 +109,16 @@ class NetworkCamera(ThreadingHTTPServer):
         return content[: len(content) // 2] if mode == "cut" else content
 
 
+Server = TypeVar("Server", bound=StreamServer)
+
+
 class _Stream(BaseHTTPRequestHandler):
-    server: NetworkCamera
+    server: StreamServer
 
     def do_GET(self) -> None:
+        if self.path == "/missing":
+            self.send_error(404)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
@@ -131,12 +150,18 @@ def number_of(image: Pixels) -> int:
 @contextmanager
 def network_camera(interval_s: float, part: int = 45) -> Iterator[NetworkCamera]:
     """One that runs until the end of the block."""
-    camera = NetworkCamera(interval_s, part)
-    thread = threading.Thread(target=camera.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    with serving(NetworkCamera(interval_s, part)) as camera:
+        yield camera
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Until the end of the block."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield camera
+        yield server
     finally:
-        camera.hung_up.set()
-        camera.shutdown()
-        camera.server_close()
+        server.hung_up.set()
+        server.shutdown()
+        server.server_close()

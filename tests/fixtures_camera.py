@@ -1,4 +1,4 @@
-"""What cameras look at, and a server that streams it."""
+"""What cameras look at, and servers that stream it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from benchmarks.network_camera import StreamServer, serving
 from device import config
 from device.camera import fake_picamera2
 from device.camera.fake_picamera2 import World, colour_picture
@@ -64,60 +64,6 @@ def jpeg(number: int, side_ratio: float = 1.0, *, gray: bool = False, kept: floa
     return content[: round(kept * len(content))]
 
 
-class StreamServer(ThreadingHTTPServer):
-    """MJPEG over HTTP, as network cameras have it, for as many as ask. It can stall and hang up.
-
-    `picture` makes the JPEG of a number, and may be changed while it is asked. `holding`: the network does
-    not let them through; when it does again, all come at once.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Stream)
-        self.flowing = threading.Event()
-        self.flowing.set()
-        self.hang_up = threading.Event()
-        self.holding = threading.Event()
-        self.picture: Callable[[int], bytes] = jpeg
-        self.sent = 0
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/line.mjpg"
-
-
-class _Stream(BaseHTTPRequestHandler):
-    server: StreamServer
-
-    def do_GET(self) -> None:
-        if self.path == "/missing":
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        held = b""
-        while not self.server.hang_up.wait(0.01):
-            if not self.server.flowing.is_set():
-                continue
-            number = self.server.sent
-            content = self.server.picture(number)
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
-            held += head.encode() + content + b"\r\n"
-            self.server.sent = number + 1
-            if self.server.holding.is_set():
-                continue
-            try:
-                self.wfile.write(held)
-            except OSError:
-                return
-            held = b""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
-
-
 def number_of(image: np.ndarray) -> int:
     """The squares in the top row of the colour picture are the number's bits."""
     side = image.shape[1] * (WIDTH // 32) // WIDTH
@@ -127,13 +73,9 @@ def number_of(image: np.ndarray) -> int:
 
 @pytest.fixture
 def stream() -> Iterator[StreamServer]:
-    server = StreamServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield server
-    server.hang_up.set()
-    server.shutdown()
-    server.server_close()
+    """A network camera with Motion JPEG: pictures of jpeg(), a hundred a second."""
+    with serving(StreamServer(jpeg, 0.01)) as server:
+        yield server
 
 
 class RtspServer:

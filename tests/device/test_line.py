@@ -296,11 +296,11 @@ def test_a_network_camera_that_restarts_costs_its_parts_and_not_the_service(
     subscriber.wait_payload(f"{ROOT}/status", "online")
     commander = Commander(broker.port)
     assert inspect_parts(commander, subscriber, ["good1"])[0].verdict == "OK"
-    stream.hang_up.set()
+    stream.hung_up.set()
     lost = inspect_parts(commander, subscriber, [f"lost{n}" for n in range(10)])
     assert {v.verdict for v in lost[2:]} == {"ERROR"}  # what was on its way still came
     assert "it is being opened again" in str(lost[-1].reason)
-    stream.hang_up.clear()
+    stream.hung_up.clear()
     numbers = count()
     wait_until(lambda: inspect_parts(commander, subscriber, [f"g{next(numbers)}"])[0].verdict == "OK")
     assert "back after" in station.log()

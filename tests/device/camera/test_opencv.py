@@ -75,9 +75,9 @@ def test_a_stream_that_is_not_read_is_no_queue(make: Make, stream: StreamServer)
     camera = make(stream.address)
     camera.open()
     first = number_of(camera.read(10.0).image)
-    sent = stream.sent
-    wait_until(lambda: stream.sent > sent + 40)
-    sent = stream.sent
+    sent = stream.number
+    wait_until(lambda: stream.number > sent + 40)
+    sent = stream.number
     frame = camera.read(10.0)
     assert number_of(frame.image) > sent - 10 > first + 10
     assert frame.seq == camera.dropped + 1
@@ -95,9 +95,9 @@ def test_what_a_stream_sends_in_another_mode_is_what_is_seen(
     camera.open()
     for picture in (jpeg, mode, jpeg):
         stream.picture = picture
-        sent = stream.sent
-        wait_until(lambda sent=sent: stream.sent > sent + 1)
-        asked = stream.sent
+        sent = stream.number
+        wait_until(lambda sent=sent: stream.number > sent + 1)
+        asked = stream.number
         frame = camera.read(10.0, flush=True)
         assert number_of(frame.image) >= asked
         whole = cv2.imdecode(np.frombuffer(picture(number_of(frame.image)), np.uint8), cv2.IMREAD_COLOR)
@@ -111,16 +111,16 @@ def test_a_picture_that_is_cut_off_is_a_bad_frame(make: Make, stream: StreamServ
     camera.open()
     camera.read(10.0)
     stream.picture = partial(jpeg, kept=kept)
-    sent = stream.sent
-    wait_until(lambda: stream.sent > sent + 20)
+    sent = stream.number
+    wait_until(lambda: stream.number > sent + 20)
     for flush in (True, False):
         with pytest.raises(
             BadFrame, match=r"frame [0-9]+ is no picture: truncated JPEG: ends at byte [0-9]+ without EOI"
         ):
             camera.read(10.0, flush=flush)
     stream.picture = jpeg
-    sent = stream.sent
-    wait_until(lambda: stream.sent > sent + 20)
+    sent = stream.number
+    wait_until(lambda: stream.number > sent + 20)
     assert number_of(camera.read(10.0).image) > sent
     camera.close()
 
@@ -132,8 +132,8 @@ def test_a_stream_writes_nothing_to_the_terminal(
     camera.open()
     for picture in (partial(jpeg, kept=0.3), partial(jpeg, gray=True)):
         stream.picture = picture
-        sent = stream.sent
-        wait_until(lambda sent=sent: stream.sent > sent + 20)
+        sent = stream.number
+        wait_until(lambda sent=sent: stream.number > sent + 20)
     camera.close()
     assert capfd.readouterr().err == ""
 
@@ -142,7 +142,7 @@ def test_a_stream_that_hangs_up_is_a_lost_camera(make: Make, stream: StreamServe
     camera = make(stream.address)
     camera.open()
     camera.read(10.0)
-    stream.hang_up.set()
+    stream.hung_up.set()
     with pytest.raises(FrameError, match="gives no more frames") as caught:
         read_on(camera, 10.0)
     assert not isinstance(caught.value, BadFrame)
@@ -196,9 +196,9 @@ def test_what_the_network_has_held_back_is_no_picture_of_the_part_that_came_mean
     for _ in range(20):
         camera.read(10.0)
     stream.holding.set()
-    sent = stream.sent
-    wait_until(lambda: stream.sent > sent + 30)
-    asked = stream.sent
+    sent = stream.number
+    wait_until(lambda: stream.number > sent + 30)
+    asked = stream.number
     threading.Timer(0.2, stream.holding.clear).start()
     assert number_of(camera.read(10.0, flush=True).image) >= asked
     camera.close()
@@ -216,8 +216,8 @@ def test_a_camera_that_sends_the_same_bytes_again_has_sent_no_picture(
     with pytest.raises(BadFrame, match="is the one before again, byte for byte"):
         camera.read(10.0, flush=True)
     stream.picture = jpeg
-    sent = stream.sent
-    wait_until(lambda: stream.sent > sent + 20)
+    sent = stream.number
+    wait_until(lambda: stream.number > sent + 20)
     assert number_of(camera.read(10.0, flush=True).image) > sent
     camera.close()
 

@@ -71,11 +71,11 @@ def test_a_stream_that_was_cut_goes_on_and_is_counted(
     camera = make()
     for losses in (1, 2, 3):
         before = camera.read(5.0)
-        stream.hang_up.set()
+        stream.hung_up.set()
         fault = read_on(camera)
         assert fault.cause == "away"
         assert "gives no more frames; it is being opened again" in str(fault)
-        stream.hang_up.clear()
+        stream.hung_up.clear()
         after = come_back(camera)
         assert after.seq > before.seq
         assert camera.losses == losses
@@ -90,7 +90,7 @@ def test_a_part_that_is_asked_for_while_the_stream_is_away_is_told_at_once(
 ) -> None:
     camera = make()
     camera.read(5.0)
-    stream.hang_up.set()
+    stream.hung_up.set()
     read_on(camera, flush=True)
     started_s = time.monotonic()
     for _ in range(5):
@@ -112,7 +112,7 @@ def test_one_that_stays_away_is_given_up(make: Make, stream: StreamServer) -> No
     """It takes connections and never sends a picture: opened or not, it was never back."""
     camera = make(limit_s=1.0)
     camera.read(5.0)
-    stream.hang_up.set()
+    stream.hung_up.set()
     with pytest.raises(FrameError, match=r"given up after 1 s") as caught:
         wait_until(lambda: came_back(camera) and False)  # what was on its way still comes
     assert not isinstance(caught.value, BadFrame)
@@ -121,7 +121,7 @@ def test_one_that_stays_away_is_given_up(make: Make, stream: StreamServer) -> No
 def test_it_can_be_closed_while_the_stream_is_away(make: Make, stream: StreamServer) -> None:
     camera = make()
     camera.read(5.0)
-    stream.hang_up.set()
+    stream.hung_up.set()
     read_on(camera)
     started_s = time.monotonic()
     camera.close()
@@ -129,7 +129,7 @@ def test_it_can_be_closed_while_the_stream_is_away(make: Make, stream: StreamSer
 
 
 def test_the_first_time_it_must_be_there(make: Make, stream: StreamServer) -> None:
-    stream.hang_up.set()
+    stream.hung_up.set()
     with pytest.raises(FrameError, match="cannot be opened"):
         make()
 
