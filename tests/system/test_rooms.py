@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
@@ -135,6 +136,44 @@ def test_a_room_can_be_taken_in_at_a_glance(package: str) -> None:
     )
     counts = {one.name: len([p for p in one.glob("*.py") if p.stem != "__init__"]) for one in rooms}
     assert {name: count for name, count in counts.items() if count > MOST_FILES} == {}
+
+
+def drawings() -> dict[str, str]:
+    """package -> its picture in docs/architecture.md."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    return dict(zip(FLOORS, re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL), strict=True))
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_what_is_drawn_is_there(package: str) -> None:
+    """Rooms and files by the labels of the boxes, public types by the labels of the arrows."""
+    drawing = drawings()[package]
+    named = re.findall(r'"([^"]+)"', drawing)
+    assert len(named) > 8
+    for label in named:
+        rooms, _, modules = label.partition(": ")
+        for name in rooms.split(", "):
+            folder = REPOSITORY / name if name.startswith("device/") else REPOSITORY / package / name
+            assert folder.is_dir(), label
+            assert {
+                one for one in modules.split(", ") if one and not (folder / f"{one}.py").is_file()
+            } == set()
+    travelling = {word for label in re.findall(r"-- (.+?) -->", drawing) for word in label.split(", ")}
+    assert {word for word in travelling if word[0].isupper()} <= public_types().keys()
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_each_room_has_its_line(package: str) -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    table = text.partition(f"| {package}/ | |")[2].partition("\n\n")[0]
+    named = {
+        name.rstrip("/")
+        for row in table.splitlines()
+        for name in re.findall(r"`([^`]+)`", row[1:].split("|")[0])
+    }
+    there = {path.name for path in (REPOSITORY / package).iterdir() if not path.name.startswith("__py")}
+    assert named - there == set()
+    assert {name for name in there - named if (REPOSITORY / package / name).is_dir()} == set()
 
 
 def public_types(root: Path = REPOSITORY) -> dict[str, list[str]]:
