@@ -37,7 +37,9 @@ def manifest(path: Path, layout: str, folder: Path) -> str:
     entries = _entries(path, layout)
     writable = [entry for entry in entries if _is_text(entry)]
     if len(writable) < len(entries):
-        log.warning("%d images are not listed: rename them to UTF-8", len(entries) - len(writable))
+        log.warning(
+            "not listed, rename them to UTF-8: %d of %d images", len(entries) - len(writable), len(entries)
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -62,6 +62,25 @@ def promised_pixels(content: bytes) -> int:
     return tiff.promised_pixels(content) if tiff.is_tiff(content) else _webp_pixels(content)
 
 
+def page_count(content: bytes) -> int:
+    """Pages of a TIFF or frames of an animation, of which readers take the first; 1 of any other image."""
+    if tiff.is_tiff(content):
+        return tiff.page_count(content)
+    if content.startswith(_PNG):
+        before = content[: content.find(b"IDAT")]
+        at = before.find(b"acTL")
+        return 1 if at < 0 else struct.unpack_from(">I", before, at + 4)[0]
+    return max(1, sum(kind == b"ANMF" for kind in _webp_chunks(content)))
+
+
+def _webp_chunks(content: bytes) -> Iterator[bytes]:
+    at = 12
+    while content[8:12] == b"WEBP" and at + 8 <= len(content):
+        yield content[at : at + 4]
+        length = int.from_bytes(content[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+
+
 def _product(content: bytes, form: str, at: int) -> int:
     """Of the two numbers at byte `at`; 0 where the content ends before."""
     if len(content) < at + struct.calcsize(form):

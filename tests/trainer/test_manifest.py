@@ -79,7 +79,7 @@ def test_names_that_cannot_be_written_are_counted(tmp_path, caplog):
     write_image(tmp_path / "bad/1.png", 1)
     (tmp_path / "bad/1.png").rename(tmp_path / os.fsdecode(b"bad/\xe4.png"))
     assert len(rows(manifest(tmp_path, "auto", tmp_path))) == 1
-    assert "1 images are not listed: rename them to UTF-8" in caplog.text
+    assert "not listed, rename them to UTF-8: 1 of " in caplog.text
 
 
 def test_the_command_writes_into_the_folder_that_it_reads(tmp_path):

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import DataError, FrameError
-from device.image import tiff
 from device.image.frame import Pixels, read_image, read_levels
 from device.image.geometry import Size
+from device.image.image_file import page_count
 from trainer.data import grouping, masks, near_duplicates
 from trainer.data.grouping import Grouping
 from trainer.data.near_duplicates import Glance
@@ -64,7 +64,7 @@ MIN_MASK_PX = 8  # editors leave a stray pixel or two behind: a mask that marks 
 LEAST_GOOD = 10  # images: fewer say nothing of how good ones differ
 MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says what becomes of the defects
 FULL_SCALES = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits
-TIFF_SUFFIXES = (".tif", ".tiff")
+PAGED_SUFFIXES = (".png", ".tif", ".tiff", ".webp")  # of files that may hold more than one picture
 SCALE_OF = 9  # images, whose sizes say how large all are glanced at
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
 SPLITS = get_args(Split)
@@ -434,7 +434,8 @@ def _open(entry: Entry, scale: float | None) -> OpenedImage | str:
     except FrameError as error:
         return f"{entry.name}: left out: {str(error).removeprefix(f'{entry.path}: ')}"
     size = Size(image.shape[1], image.shape[0])
-    pages = tiff.page_count(entry.path.read_bytes()) if entry.path.suffix.lower() in TIFF_SUFFIXES else 1
+    with_pages = entry.path.suffix.lower() in PAGED_SUFFIXES
+    pages = page_count(entry.path.read_bytes()) if with_pages else 1
     peak = int(image.max()) if image.dtype != np.uint8 else 0
     coloured = any(not np.array_equal(image[:, :, 0], image[:, :, other]) for other in (1, 2))
     glance = None if scale is None else near_duplicates.glance(image, scale)
@@ -473,8 +474,9 @@ def _judged(opened: Sequence[OpenedImage]) -> tuple[list[Sample], list[str]]:
             problems.append(problem)
     pages = [one.entry.name for one in opened if one.pages > 1]
     if pages:
+        have = "image has" if len(pages) == 1 else "images have"
         problems.append(
-            f"{len(pages)} images have several pages, of which only the first is used: {some(pages)}"
+            f"{len(pages)} {have} several pages or frames, of which only the first is used: {some(pages)}"
         )
     return samples, [*_of_all_masks(usable, samples, inverted=inverted), *problems]
 

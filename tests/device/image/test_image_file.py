@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 
-from device.image.image_file import fault_of
+from device.image.image_file import fault_of, page_count
 
 JPEG_KINDS = {
     "baseline": [],
@@ -101,3 +102,25 @@ def test_a_bmp_whose_header_does_not_tell_its_length() -> None:
     silent = content[:2] + b"\0\0\0\0" + content[6:]
     assert fault_of(silent) is None
     assert fault_of(silent[:-1]) is not None
+
+
+# ---- more pictures than one
+
+
+def animated_png(frames: int) -> bytes:
+    body = b"acTL" + struct.pack(">II", frames, 0)
+    chunk = struct.pack(">I", 8) + body + struct.pack(">I", zlib.crc32(body))
+    content = encoded(".png")
+    return content[:33] + chunk + content[33:]  # after IHDR
+
+
+def animated_webp(frames: int) -> bytes:
+    chunks = b"VP8X" + struct.pack("<I", 10) + bytes(10)
+    chunks += (b"ANMF" + struct.pack("<I", 17) + bytes(18)) * frames  # of odd length: one byte to fill up
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+def test_frames_of_an_animation_are_counted_and_of_a_plain_image_there_is_one():
+    assert page_count(animated_png(4)) == 4
+    assert page_count(animated_webp(3)) == 3
+    assert {kind: page_count(content) for kind, content in WHOLE.items()} == dict.fromkeys(WHOLE, 1)

@@ -293,7 +293,7 @@ def test_further_pages_of_a_tiff_are_counted(tmp_path):
     (tmp_path / "bad").mkdir()
     assert cv2.imwritemulti(str(tmp_path / "bad/1.tif"), pages)
     assert load(tmp_path, protocol="given").problems == (
-        "1 images have several pages, of which only the first is used: bad/1.tif",
+        "1 image has several pages or frames, of which only the first is used: bad/1.tif",
     )
 
 
