@@ -51,7 +51,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it must find device
 
 import mutations
-from mosquitto import mosquitto
+from mosquitto import MORTAL, mosquitto
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -72,6 +72,7 @@ from device.errors import BundleError, EdgeVisionError, FrameError, StorageError
 from device.health.camera_shift import SIDE, ReferenceView
 from device.image.decode import decoded
 from device.inspection.pipeline import Pipeline
+from device.inspection.reach import ScoreRange
 from device.inspection.verdict import Model
 from device.mqtt.audit import AuditLog
 from device.mqtt.commands import NAMES, Change, Commands, Request
@@ -325,7 +326,8 @@ def _of_state(folder: Path, good: Bundle) -> Case:
         learned_here.learned_here(folder, good.path)
         trial.read(folder)
         PushLog(folder).close()
-        ThresholdOverride(folder).apply(Model("m", "v", "s"), good.calibration.thresholds)
+        own = good.calibration.thresholds
+        ThresholdOverride(folder).apply(Model("m", "v", "s"), own, ScoreRange(0.0, 0.9))
         Counters(folder)
         History(folder, _Deaf())
         with contextlib.suppress(StorageError):
@@ -468,7 +470,7 @@ def _service(folder: Path, good: Bundle) -> Iterator[tuple[subprocess.Popen[byte
             f'[camera]\nsource = "part.png"\nloop = true\nrate_hz = 5\n[mqtt]\nhost = "127.0.0.1"\n'
             f"port = {broker.port}\n[commands]\nenabled = true\nallow = {json.dumps(NAMES)}\nrate_hz = 1000\n"
         )
-        line = (sys.executable, "-m", "device", "run", "--config", str(folder / "config.toml"))
+        line = (*MORTAL, sys.executable, "-m", "device", "run", "--config", str(folder / "config.toml"))
         with (folder / "log").open("wb") as log, subprocess.Popen(line, cwd=ROOT, stderr=log) as process:
             try:
                 yield process, broker.port
@@ -634,13 +636,15 @@ def work(jobs: Sequence[Job], bundle: Path, progress: Progress) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[logs], force=True)
     limit = MOST_BYTES + HEADROOM_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    good = bundles.load(bundle)
+    good, parent = bundles.load(bundle), os.getppid()
     with tempfile.TemporaryDirectory(prefix="edgevision-fuzz-") as made:
         for number, job in enumerate(jobs, 1):
             folder = Path(made, job.kind)
             folder.mkdir()
             case = KINDS[job.kind](folder, good)
             for seed in range(job.first, job.end):
+                if os.getppid() != parent:
+                    return  # nobody waits for the figures any more
                 progress.begin(number, seed)
                 taken, duration_s = _try(case, random.Random(f"{job.kind} {seed}"))  # noqa: S311 - not secret
                 if logs.fault:

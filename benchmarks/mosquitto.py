@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 10.0
+MORTAL = ("setpriv", "--pdeathsig", "KILL")  # whoever starts it so takes it along, also when killed itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def mosquitto(folder: Path, *settings: str, port: int = 0) -> Iterator[Mosquitto
     config = folder / "mosquitto.conf"
     config.write_text("\n".join(lines) + "\n")
     with (folder / "mosquitto.log").open("wb") as log:
-        process = subprocess.Popen((program, "-c", str(config)), stdout=log, stderr=log)
+        process = subprocess.Popen((*MORTAL, program, "-c", str(config)), stdout=log, stderr=log)
     try:
         _await_listening(port)
         yield Mosquitto(port, websockets, process.pid)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from fixtures_bridge import wait_until
 from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY
 
@@ -77,3 +82,30 @@ def test_a_fault_of_any_kind_is_found_and_the_rest_goes_on(tiny_model: TinyModel
     )
     for word in ("no such key", "Aborted", "Timeout", "told and forgotten"):
         assert word in done.stderr
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Those that have the folder in their command line or in their environment."""
+    wanted, found = str(folder).encode(), []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and wanted in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def test_killed_it_leaves_no_broker_and_no_service_behind(tiny_model: TinyModel, tmp_path: Path) -> None:
+    if shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin") is None:
+        pytest.skip("mosquitto is not installed")
+    tiny_model.write(tmp_path / "models")
+    made = tmp_path / "made"
+    made.mkdir()
+    command = (sys.executable, str(SCRIPT), "--bundle", str(tmp_path / "models"), "--kind", "station")
+    main = subprocess.Popen(
+        (*command, "--cases", "0"), cwd=REPOSITORY, env={**os.environ, "TMPDIR": str(made)}
+    )
+    wait_until(lambda: list(made.rglob("outbox.sqlite*")), "its service")
+    assert len(processes_of(made)) >= 4
+    main.kill()
+    main.wait()
+    wait_until(lambda: not processes_of(made), "the end of all that it had started")
