@@ -31,6 +31,55 @@ STALE_S = 10.0  # it is written every second: a service that is silent so long h
 Presence = Literal["running", "silent", "absent"]
 
 
+def _object(**properties: Any) -> dict[str, Any]:
+    """The schema of an object with these properties and others."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_TEXT, _NUMBER, _WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+_TEXT_OR_NONE, _NUMBER_OR_NONE = ({"type": [kind, "null"]} for kind in ("string", "number"))
+_ROLE = _object(
+    state=_TEXT,
+    reason=_TEXT_OR_NONE,
+    text=_TEXT_OR_NONE,
+    mend=_TEXT_OR_NONE,
+    others={"type": "array", "items": _TEXT},
+)
+_LAST = _object(verdict=_TEXT, score=_NUMBER_OR_NONE, age_s=_NUMBER, event_id=_TEXT)
+_WORDS = dict.fromkeys(("ok", "ng", "marginal", "error"), _WHOLE)
+_DELIVERY = dict.fromkeys(("waiting", "dropped", "refused", "lost"), _WHOLE)
+_of_process = strict_json.Schema(
+    _object(
+        schema={"const": SCHEMA_VERSION},
+        pid={"type": "integer", "minimum": 1},
+        process_start=_WHOLE,
+        written_monotonic_s=_NUMBER,
+    )
+)
+_of_service = strict_json.Schema(
+    _object(
+        station=_TEXT,
+        session_id=_TEXT,
+        uptime_s=_NUMBER,
+        camera=_TEXT,
+        model=_object(
+            **dict.fromkeys(("id", "version", "state", "since", "bundle"), _TEXT),
+            **dict.fromkeys(("previous", "reason"), _TEXT_OR_NONE),
+        ),
+        last={"anyOf": [{"type": "null"}, _LAST]},
+        verdicts_since_model=_WHOLE,
+        counters=_object(**_WORDS, since=_TEXT),
+        frames=_object(skipped=_WHOLE, dropped=_WHOLE),
+        broker=_object(address=_TEXT, connected={"type": "boolean"}),
+        delivery=_object(**_DELIVERY, durable={"type": "boolean"}),
+        health=_object(
+            state={"enum": ["ready", "init", "degraded", "alert"]},
+            roles={"type": "object", "additionalProperties": _ROLE},
+        ),
+    )
+)
+
+
 class StatusFile:
     """The writing side."""
 
@@ -96,12 +145,19 @@ def read(folder: Path) -> StatusReading:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise StorageError(f"{path}: {error}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA_VERSION:
-        raise StorageError(f"{path}: must be a status of schema {SCHEMA_VERSION}")
+    _require(path, content, _of_process)
     if process_start(content["pid"]) != content["process_start"]:
         return StatusReading("absent", None, None)
+    _require(path, content, _of_service)
     age_s = max(0.0, time.monotonic() - content["written_monotonic_s"])
     return StatusReading("silent" if age_s > STALE_S else "running", content, age_s)
+
+
+def _require(path: Path, content: Any, schema: strict_json.Schema) -> None:
+    try:
+        strict_json.check(content, schema)
+    except ValueError as error:
+        raise StorageError(f"{path}: must be a status of schema {SCHEMA_VERSION}: {error}") from None
 
 
 def process_start(pid: int) -> int | None:

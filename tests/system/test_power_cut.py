@@ -48,16 +48,23 @@ station = config.load(folder / "config.toml")
 receiver = Receiver(station, folder / "incoming", "fuzz")
 status = StatusFile(station.runtime)
 status.open()
-said = {"bundle": first, "state": "active", "since": 0, "reason": None}
+said = {"bundle": first, "state": "active", "since": "0", "reason": None}
+said |= {"previous": None, "id": "", "version": ""}
+others = {"station": "", "session_id": "", "uptime_s": 1, "camera": "", "last": None}
+others["counters"] = dict.fromkeys(("ok", "ng", "marginal", "error"), 0) | {"since": ""}
+others["frames"] = dict.fromkeys(("skipped", "dropped"), 0)
+others["broker"] = {"address": "", "connected": True}
+others["delivery"] = dict.fromkeys(("waiting", "dropped", "refused", "lost"), 0) | {"durable": True}
+others["health"] = {"state": "ready", "roles": {}}
 
 def tell(judged=100):
-    status.write({"model": said, "verdicts_since_model": judged})
+    status.write({**others, "model": said, "verdicts_since_model": judged})
 
 def hang_up(number, frame):
     wanted = store.current_name(station.bundle)
     if wanted == third:
         store.keep(station.bundle, said["bundle"], wanted)
-        said.update(state="rejected", reason="too slow", since=said["since"] + 1)
+        said.update(state="rejected", reason="too slow", since=said["since"] + "1")
     else:
         said.update(bundle=wanted, state="active")
     tell()

@@ -224,8 +224,8 @@ def test_a_hanging_service_is_silent(make_station: MakeStation, tmp_path: Path) 
 def test_it_is_written_as_a_whole_and_read_back(tmp_path: Path) -> None:
     file = StatusFile(tmp_path / "run" / "edgevision")
     file.open()
-    file.write({"station": "press-4"})
-    file.write({"station": "press-5"})
+    for name in ("press-4", "press-5"):
+        file.write({**said(tmp_path), "station": name, "pid": os.getpid()})
     found = status.read(tmp_path / "run" / "edgevision")
     assert found.presence == "running"
     assert found.content is not None
@@ -264,7 +264,7 @@ def test_the_word_of_another_process_with_the_same_number_is_not_believed(tmp_pa
 
 
 def test_a_service_that_has_not_written_for_long_is_silent(tmp_path: Path) -> None:
-    StatusFile(tmp_path).write({})
+    StatusFile(tmp_path).write(said(tmp_path) | {"pid": os.getpid()})
     path = tmp_path / "status.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "written_monotonic_s": content["written_monotonic_s"] - 11}))
@@ -273,10 +273,32 @@ def test_a_service_that_has_not_written_for_long_is_silent(tmp_path: Path) -> No
     assert found.age_s == pytest.approx(11, abs=2)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 9}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 9}', '{"schema": 1}'])
 def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text)
     with pytest.raises(StorageError, match=r"status\.json"):
+        status.read(tmp_path)
+
+
+def test_a_file_that_lacks_what_is_read_is_told(tmp_path: Path) -> None:
+    """Whatever is missing, or of another kind: a message, and no signal to a process -1."""
+    StatusFile(tmp_path).write(said(tmp_path / "health") | {"pid": os.getpid()})
+    whole = json.loads((tmp_path / "status.json").read_text())
+    damaged = [{name: one for name, one in whole.items() if name != left_out} for left_out in whole]
+    damaged += [{**whole, name: value} for name in whole for value in ([], "x", -1.5)]
+    damaged.append({**whole, "pid": -1, "process_start": None})
+    refused = 0
+    for content in damaged:
+        (tmp_path / "status.json").write_text(json.dumps(content))
+        try:
+            found = status.read(tmp_path)
+        except StorageError:
+            refused += 1
+        else:
+            list(status.lines(found, tmp_path))
+            status.exit_code(found)
+    assert refused >= len(whole)
+    with pytest.raises(StorageError, match=r"pid: must be at least 1, got -1"):
         status.read(tmp_path)
 
 
