@@ -153,19 +153,33 @@ def activate(models: Path, name: str, *, begun: bool = False, gate_s: float | No
     if Path(name).name != name or name in {"", CURRENT, PREVIOUS}:
         raise BundleError(f"bundle: must be the name of a folder in {models}, got {name!r}")
     load(models / name)
-    before = _target(models / CURRENT)
-    if before == name:
-        return before
-    if before:
-        trial.note(models, Trial(name, before, _target(models / PREVIOUS), begun, gate_s))
+    in_use = _target(models / CURRENT)
+    if in_use == name:
+        return in_use
+    before, older = _last_tried(models, in_use)
+    if before and before != name:
+        trial.note(models, Trial(name, before, older, begun, gate_s))
     try:
         _switch(models / CURRENT, name)
-        if before:
-            _switch(models / PREVIOUS, before)
+        if in_use:
+            _switch(models / PREVIOUS, in_use)
         durable.sync_folder(models)
     except OSError as error:
         raise StorageError(f"{models}: cannot be switched to {name}: {error.strerror}") from error
-    return before
+    if before == name:  # it has had its trial, and what waited for one is not in use any more
+        trial.end(models, in_use)
+    return in_use
+
+
+def _last_tried(models: Path, in_use: str) -> tuple[str, str]:
+    """What a trial that begins now goes back to, and what was before that.
+
+    Not to what is in use where no service has opened that yet.
+    """
+    waiting = trial.read(models)
+    if waiting is not None and waiting.bundle == in_use and not waiting.begun:
+        return waiting.before, waiting.older
+    return in_use, _target(models / PREVIOUS)
 
 
 def rollback(models: Path, *, begun: bool = False) -> str:

@@ -283,6 +283,25 @@ def test_roll_back_and_forth(models: Path) -> None:
     assert store.rollback(models) == first
 
 
+def test_what_fails_leads_back_to_what_was_tried_last(models: Path) -> None:
+    """And not to one that was pushed while no service ran, and never opened."""
+    first, second, third = sorted(store.names(models))
+    assert store.current_name(models) == third
+    store.activate(models, first)
+    store.activate(models, second)
+    found = store.go_back(models)
+    assert (found.bundle, found.before) == (second, third)
+    assert store.current_name(models) == third
+
+
+def test_back_to_what_was_tried_needs_no_trial(models: Path) -> None:
+    first, _, third = sorted(store.names(models))
+    store.activate(models, first)
+    assert store.rollback(models) == third
+    assert trial.read(models) is None
+    assert store.previous_name(models) == first
+
+
 def test_nothing_to_roll_back_to(models: Path) -> None:
     with pytest.raises(BundleError, match="previous: no bundle was in use before"):
         store.rollback(models)

@@ -314,6 +314,7 @@ def test_a_strangers_bundle_takes_no_room(site: Site, monkeypatch: pytest.Monkey
 
 def test_what_an_earlier_one_left_undone_is_undone_first(site: Site) -> None:
     first, second = site.install(FIRST), site.install(SECOND)
+    trial.end(site.models, second)
     third = site.upload(THIRD)
     shutil.copytree(site.incoming / third, site.models / third)
     log = push_log.PushLog(site.folder / "state")
