@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -108,6 +110,28 @@ def test_the_locks_can_be_renewed() -> None:
     kept = (ROOT / "deploy/lock/bridge-3.11-aarch64.txt").read_text()
     names, before = ({line.partition("==")[0] for line in text.splitlines()} for text in (made, kept))
     assert names == before
+
+
+def test_the_list_for_others_has_every_package_with_its_digest(tmp_path: Path) -> None:
+    """docs/reference/requirements.md's own command, which also holds it against CycloneDX's schema."""
+    if shutil.which("uvx", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("uv is not installed (tests/requirements.txt)")
+    text = (ROOT / "docs/reference/requirements.md").read_text()
+    [command] = re.findall(r"^\.venv/bin/uvx (.* --validate .*) -o sbom\.json$", text, re.MULTILINE)
+    line = (Path(sys.executable).with_name("uvx"), *shlex.split(command), "-o", tmp_path / "sbom.json")
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    if re.search("error sending request|dns error|failed to fetch|Connection", done.stderr):
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "sbom.json").read_text())
+    assert (made["bomFormat"], made["specVersion"]) == ("CycloneDX", "1.6")
+    lines = (ROOT / shlex.split(command)[-1]).read_text().splitlines()[1:]
+    listed = {
+        f"{one['name']}=={one['version']} --hash=sha256:{digest['content']}"
+        for one in made["components"]
+        for digest in one["externalReferences"][0]["hashes"]
+    }
+    assert listed == set(lines)
 
 
 def test_this_environment_is_what_the_files_ask_for() -> None:
