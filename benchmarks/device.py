@@ -183,7 +183,7 @@ class TimedService(service.Service):
 
     @property
     def pipeline(self) -> Pipeline:
-        return self._pipeline
+        return self._judge.pipeline
 
 
 def run_service(settings: Config, camera: MemoryCamera) -> TimedService:

@@ -26,9 +26,9 @@ while a trigger is awaited: see notify.py. What the station says of itself is in
 SIGTERM and SIGINT finish what was taken; the status is `stopped` after them and after the end of a finite
 source, `offline` after a fault.
 
-Threads: capture (trigger and camera, see capture.py), inference (the model, see inference.py), this one (the
-verdicts), and behind it delivery (see publisher.py) and the archive. A thread that hangs in the kernel does
-not keep the process from ending.
+A frame becomes a verdict in judge.py. Threads: capture (trigger and camera, see capture.py), inference (the
+model, see inference.py), this one (the verdicts), and behind it delivery (see publisher.py) and the archive.
+A thread that hangs in the kernel does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -38,20 +38,15 @@ import os
 import threading
 import time
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from device.archive.archive import Archive
-from device.bundle.accepted import Trust
-from device.bundle.bundle import Bundle
-from device.bundle.calibration import Thresholds
 from device.camera.camera import Camera, make_camera
 from device.camera.reopening import reopened
 from device.config import Config
-from device.errors import BundleError, ConfigError, EdgeVisionError, FrameError
+from device.errors import EdgeVisionError, FrameError
 from device.image.frame import FREE_RUN, BadFrame, Frame
-from device.inspection.checks import Checks
-from device.inspection.pipeline import Detection, Pipeline, PreparedFrame
+from device.inspection.pipeline import PreparedFrame
 from device.inspection.verdict import Verdict
 from device.line import outputs
 from device.line.asked import VerdictRequests
@@ -62,15 +57,14 @@ from device.mqtt.publisher import Publisher
 from device.rollout.push_log import close_log
 from device.station.actions import StationActions
 from device.station.camera_mode import CameraMode
-from device.station.capture import Capture, CaptureResult, Losses, not_inspected
+from device.station.capture import Capture, CaptureResult, Losses
 from device.station.history import History
-from device.station.inference import FailedFrame, Inference
-from device.station.start import first_pipeline
+from device.station.inference import Inference
+from device.station.judge import Judge
+from device.station.start import ModelLoader, first_pipeline
 from device.station.swap import ModelSwap
 from device.station.threshold_override import ThresholdOverride
-from device.station.voting import Jury
 from device.system import notify, process
-from device.system.loudness import Loudness
 from device.system.signals import StopSignal
 from device.telemetry.announcement import Announcement
 from device.telemetry.birth import birth
@@ -113,18 +107,16 @@ class Service:
         self._trigger = trigger
         self._asked = VerdictRequests()
         self._session_id = uuid.uuid4().hex
-        self._trust = Trust(config.state, config.signers, config.allow_learned)
-        self._pipeline = first_pipeline(config.bundle, self._open_first)
+        models = ModelLoader(config, self._session_id)
+        pipeline = first_pipeline(config.bundle, models.first)
+        mode = CameraMode(config.state, camera.name, config.health) if camera.live else None
         self._override = ThresholdOverride(config.state)
-        self._thresholds = self._thresholds_in_force()
-        self._jury = Jury(config.verdict)
-        self._mode = CameraMode(config.state, camera.name, config.health) if camera.live else None
-        self._newest: Frame | None = None
+        self._judge = Judge(config, pipeline, self._override, mode, self)
         self._swap = ModelSwap(
             config.bundle,
-            self._open_another,
-            self._pipeline,
-            lambda: self._newest,
+            models.another,
+            pipeline,
+            lambda: self._judge.newest,
             config.model.latency_budget_ms,
         )
         self._outputs = Outputs(config.outputs)
@@ -137,14 +129,16 @@ class Service:
             prepare=self._prepare,
             dropped=self._asked.dropped,
         )
-        self._inference = Inference(self._capture, self._pipeline, self._taken)
+        self._inference = Inference(self._capture, pipeline, self._taken)
         started = datetime.now(UTC)
         pictures = config.archive.publish_image_max_bytes > 0
         self._publisher = Publisher(
             config.mqtt,
             config.station,
             self._session_id,
-            lambda protocol: birth(self._pipeline, started, config.offered, protocol, pictures=pictures),
+            lambda protocol: birth(
+                self._judge.pipeline, started, config.offered, protocol, pictures=pictures
+            ),
             config.outbox,
             config.state,
         )
@@ -156,11 +150,9 @@ class Service:
         self._watchdog = notify.Watchdog()
         self._report_of_self = SelfReport(
             config,
-            self._pipeline,
+            pipeline,
             Parts(self._publisher, self._capture, self._swap, self._counters, self._archive),
         )
-        self._failures = 0
-        self._loudness = Loudness()
 
     def start(self) -> None:
         """Open the camera, begin to connect, and name what is in use. Raises FrameError."""
@@ -184,16 +176,16 @@ class Service:
         self._outputs.ready(True)
         if self._triggered:  # the first part may come in hours, and systemd does not wait so long
             notify.ready()
-        model = self._pipeline.model
+        model = self._judge.pipeline.model
         log.info("station %s, session %s", self._config.station, self._session_id)
-        log.info("bundle %s, model %s, sha256 %s", self._pipeline.bundle.path, model.id, model.sha256)
-        log.info("runtime %s, camera %s", self._pipeline.runtime, self._capture.name)
+        log.info("bundle %s, model %s, sha256 %s", self._judge.pipeline.bundle.path, model.id, model.sha256)
+        log.info("runtime %s, camera %s", self._judge.pipeline.runtime, self._capture.name)
         log.info("broker %s as client %s", self._publisher.address, self._publisher.client_id)
 
     @property
     def white_level(self) -> int | None:
         """Of images of more than 8 bits, by the bundle at work."""
-        return self._pipeline.white_level
+        return self._judge.pipeline.white_level
 
     @property
     def losses(self) -> Losses:
@@ -206,7 +198,7 @@ class Service:
             verdict = self.turn(POLL_S)
             if verdict is not None:
                 self.publish(verdict)
-            self._require_frames()
+            self._judge.require_frames(self._capture.name)
             self._feed_watchdog()
             self._between_frames()
         if self._inference.ended and not self._counters.good:
@@ -215,13 +207,7 @@ class Service:
     def turn(self, timeout_s: float) -> Verdict | None:
         """One frame to one verdict; None when none came in this time. Raises FrameError, InterpreterError."""
         seen = self._inference.take(timeout_s)
-        if seen is None:
-            return None
-        if isinstance(seen, BadFrame):
-            return self._unseen(seen)
-        if isinstance(seen, FailedFrame):
-            return self._unjudged(seen.frame, seen.fault)
-        return self._judge(seen)
+        return None if seen is None else self._judge.judge(seen)
 
     def publish(self, verdict: Verdict) -> None:
         """Tell MQTT, systemd and the counters."""
@@ -233,6 +219,15 @@ class Service:
         self._report_of_self.published(verdict)
         if self._counters.good == 1 and verdict.verdict != "ERROR":
             notify.ready()
+
+    def inspected(self, frame: Frame, verdict: Verdict, mode_change: str | None) -> None:
+        """Keep the picture where it is wanted, and watch what it says of the camera."""
+        self._archive.keep(frame, verdict)
+        self._report_of_self.inspected(frame, verdict, mode_change)
+
+    def unseen(self, fault: BadFrame) -> None:
+        """There was no frame to judge."""
+        self._report_of_self.unseen(fault)
 
     def finish(self) -> None:
         """After a signal: no more frames, and a verdict on each that was taken. Raises InterpreterError."""
@@ -251,24 +246,18 @@ class Service:
         self._report_of_self.stop()
         self._capture.stop()
         for part in self._capture.discard(self._inference.stop()):
-            self.publish(self._error(part))
+            self.publish(self._judge.error(part))
         self._outputs.close()
         self._announce(now=True)
         self._archive.stop()
         self._history.stop()
         self._publisher.stop(last_word)
         self._counters.stop()
-        log.info(
-            "verdicts in all: %s; frames without one: %s; messages: %s; images: %s",
-            self._counters.total(),
-            self._capture.losses,
-            self._publisher.delivery(),
-            self._archive.state,
-        )
+        self._tell(f"all: {self._counters.total()}")
 
     def _prepare(self, frame: Frame) -> PreparedFrame:
         """In the capture thread."""
-        return self._pipeline.prepare(frame)
+        return self._judge.pipeline.prepare(frame)
 
     def _taken(self, taken: CaptureResult) -> None:
         """In the inference thread."""
@@ -276,87 +265,10 @@ class Service:
             exposed_ns = time.monotonic_ns() if isinstance(taken, BadFrame) else taken.monotonic_ns
             self._outputs.triggered(taken.seq, exposed_ns)
 
-    def _judge(self, detected: Detection) -> Verdict:
-        """The verdict on a frame. When that cannot be, an ERROR verdict is the last; raises what it was."""
-        frame = detected.frame
-        thresholds = self._jury.thresholds(self._thresholds, frame.trigger)
-        try:
-            if detected.of is self._pipeline:
-                verdict = self._pipeline.judge(detected, thresholds)
-            else:  # the model before this one has seen it
-                verdict = self._pipeline.inspect(frame, thresholds)
-            verdict = self._jury.vote(verdict)
-        except Exception as fault:  # noqa: BLE001 - raised again unless only this frame is meant
-            return self._unjudged(frame, fault)
-        change = self._change_of_mode(frame, detected.checks)
-        if change is not None and verdict.verdict != "NG":
-            self._failures = 0
-            if self._config.camera.mode_change == "ERROR":
-                return self._unseen(not_inspected(frame, change, cause="mode"))
-            verdict = replace(verdict, verdict="MARGINAL", reason=change)
-        self._archive.keep(frame, verdict)
-        self._report_of_self.inspected(frame, verdict, change)
-        self._failures = 0
-        self._newest = frame
-        return verdict
-
-    def _change_of_mode(self, frame: Frame, checks: Checks) -> str | None:
-        """How the camera's mode is another than before, where there is a camera."""
-        if self._mode is None:
-            return None
-        return self._mode.change(frame, self._pipeline.model.sha256, checks.brightness_ratio)
-
-    def _unjudged(self, frame: Frame, fault: Exception) -> Verdict:
-        """The ERROR verdict on a frame that is of another size than the region; else it is the last word."""
-        resized = self._mode is not None and self._newest is not None and frame.size != self._newest.size
-        reason = str(fault) or type(fault).__name__
-        unseen = not_inspected(frame, reason, cause="mode" if resized else "unreadable")
-        if self._newest is not None and isinstance(fault, ConfigError | BundleError):
-            return self._unseen(unseen)
-        self.publish(self._error(unseen))
-        raise fault
-
-    def _unseen(self, fault: BadFrame) -> Verdict:
-        """The ERROR verdict where there is no frame to judge. Only unreadable ones may end the service."""
-        self._failures += fault.cause == "unreadable"
-        self._report_of_self.unseen(fault)
-        log.log(self._loudness.level(fault.cause), "%s", fault)
-        return self._error(fault)
-
-    def _error(self, fault: BadFrame) -> Verdict:
-        return self._pipeline.unseen(fault, self._jury.thresholds(self._thresholds, fault.trigger))
-
     def _feed_watchdog(self) -> None:
         nothing_left = self._inference.idle and not self._publisher.unstored
         waits = self._capture.waits_for_part and nothing_left
         self._watchdog.look(stored=self._publisher.stored, waiting_for_part=waits)
-
-    def _require_frames(self) -> None:
-        if self._failures >= self._config.camera.max_failures:
-            raise FrameError(f"{self._capture.name}: {self._failures} unreadable frames one after the other")
-
-    def _open_first(self, loaded: Bundle) -> Pipeline:
-        """Raises SignatureError as well."""
-        self._trust.require_in_use(loaded)
-        return self._open(loaded)
-
-    def _open_another(self, loaded: Bundle) -> Pipeline:
-        """In the thread `model`. Raises SignatureError as well."""
-        self._trust.vouch_again(loaded)
-        return self._open(loaded)
-
-    def _open(self, loaded: Bundle) -> Pipeline:
-        opened = Pipeline(
-            loaded,
-            station=self._config.station,
-            session_id=self._session_id,
-            threads=self._config.model.threads,
-            runtime=self._config.model.runtime,
-            region=self._config.inspection.region,
-            doubts=self._config.verdict.doubts,
-        )
-        opened.require_judged()
-        return opened
 
     def _between_frames(self) -> None:
         """What there is to do beside the frames."""
@@ -364,27 +276,19 @@ class Service:
             log.info("SIGHUP: loading the bundle that %s leads to", self._config.bundle)
             self._swap.request()
         if (fresh := self._swap.take()) is not None:
-            self._pipeline = self._inference.pipeline = fresh
+            self._inference.pipeline = fresh
+            self._judge.exchange(fresh)
             self._report_of_self.model_changed(fresh)
             self._publisher.renew_birth()
             subscriptions.describe(self._config, self._publisher, fresh.model.id)
-            self._reread_thresholds()
         if self._thresholds_changed:
-            self._reread_thresholds()
+            self._thresholds_changed = False
+            self._judge.reread_thresholds()
         self._announce()
         self._report()
 
-    def _reread_thresholds(self) -> None:
-        self._thresholds_changed = False
-        self._thresholds = self._thresholds_in_force()
-        self._jury.forget()
-
-    def _thresholds_in_force(self) -> Thresholds:
-        running = self._pipeline
-        return self._override.apply(running.model, running.thresholds, running.scores)
-
     def _announce(self, *, now: bool = False) -> None:
-        self._announcement.tell(self._swap.state, self._thresholds, self._counters.counts, now=now)
+        self._announcement.tell(self._swap.state, self._judge.thresholds, self._counters.counts, now=now)
 
     def _listen(self) -> None:
         """Take commands, and introduce the station, where enabled. Raises StorageError: the audit log."""
@@ -405,7 +309,7 @@ class Service:
             acknowledge=self._report_of_self.health.acknowledge,
         )
         subscriptions.take_commands(self._config, self._publisher, actions, self._session_id)
-        subscriptions.introduce(self._config, self._publisher, self._pipeline.model.id)
+        subscriptions.introduce(self._config, self._publisher, self._judge.pipeline.model.id)
 
     def _show(self, topic: str, picture: bytes) -> None:
         """Publish the picture of a defect, or its heat; the picture is kept as the last one."""
@@ -418,13 +322,18 @@ class Service:
 
     def _report(self) -> None:
         if self._counters.report_is_due():
-            log.info(
-                "verdicts in %s; frames without one: %s; messages: %s; images: %s",
-                self._counters.recent(),
-                self._capture.losses,
-                self._publisher.delivery(),
-                self._archive.state,
-            )
+            self._tell(self._counters.recent())
+
+    def _tell(self, verdicts: str) -> None:
+        """What has become of everything; `verdicts`: in what time, and how many."""
+        losses, delivery, images = self._capture.losses, self._publisher.delivery(), self._archive.state
+        log.info(
+            "verdicts in %s; frames without one: %s; messages: %s; images: %s",
+            verdicts,
+            losses,
+            delivery,
+            images,
+        )
 
 
 def end_process_on_thread_fault() -> None:

@@ -13,14 +13,47 @@ from dataclasses import replace
 from pathlib import Path
 
 from device.bundle import bundle, store, trial
+from device.bundle.accepted import Trust
 from device.bundle.bundle import Bundle
 from device.bundle.trial import Trial
+from device.config import Config
 from device.errors import BundleError, InterpreterError, StorageError
 from device.inspection.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 Open = Callable[[Bundle], Pipeline]
+
+
+class ModelLoader:
+    """From a bundle that the station trusts to a session's pipeline. Raises SignatureError as well."""
+
+    def __init__(self, config: Config, session_id: str) -> None:
+        self._config = config
+        self._session_id = session_id
+        self._trust = Trust(config.state, config.signers, config.allow_learned)
+
+    def first(self, loaded: Bundle) -> Pipeline:
+        """What the service begins with."""
+        self._trust.require_in_use(loaded)
+        return self._pipeline(loaded)
+
+    def another(self, loaded: Bundle) -> Pipeline:
+        """What it goes on with; in the thread `model`."""
+        self._trust.vouch_again(loaded)
+        return self._pipeline(loaded)
+
+    def _pipeline(self, loaded: Bundle) -> Pipeline:
+        config = self._config
+        return Pipeline(
+            loaded,
+            station=config.station,
+            session_id=self._session_id,
+            threads=config.model.threads,
+            runtime=config.model.runtime,
+            region=config.inspection.region,
+            doubts=config.verdict.doubts,
+        )
 
 
 def first_pipeline(models: Path, open_bundle: Open) -> Pipeline:
