@@ -51,7 +51,7 @@ _LOUD_EVERY_S = 60.0
 
 
 def _client_id(config: BridgeConfig) -> str:
-    """The same after a restart, for the broker keeps by it what waits; who guessed it could end that."""
+    """It outlives a restart, for the broker keeps by it what waits; who guessed it could end that."""
     own = config.mqtt.client_id or f"edgevision-bridge-{drawn(config.webhooks.state / 'client-id')}"
     return f"{own}-webhooks"
 

@@ -348,7 +348,7 @@ def _training(
 
 
 class _OfMemory:
-    """The same of a memory: what good parts showed before, and what they show today."""
+    """A memory and what good parts show today: measure(), learn(), words(), publish(), in this order."""
 
     def __init__(self, before: Bundle, config: Config) -> None:
         self._before = before

@@ -84,7 +84,7 @@ def shown(value: Any) -> str:
 
 
 def _without_const(definition: Any) -> Any:
-    """The same rules, with enum in place of const, which fastjsonschema cannot compile without details."""
+    """A schema with enum in place of const, which fastjsonschema cannot compile without details."""
     if isinstance(definition, dict):
         rules = {key: _without_const(rule) for key, rule in definition.items()}
         return {

@@ -166,7 +166,7 @@ def _localization(
     good: Sequence[good_maps.ImageMap],
     defective: Sequence[good_maps.ImageMap],
 ) -> LocalizationSpec:
-    """The same, with what good images reach. A memory has seen its images: there it is known without them."""
+    """How regions are found, with what good images reach, which a memory knows of the images it has seen."""
     found = learned.good_maps or good_maps.measured(good)
     return good_maps.fitted(localization(learned), found, defective)
 

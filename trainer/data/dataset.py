@@ -594,7 +594,7 @@ def _trains_on_good_only(samples: Sequence[Sample]) -> bool:
 def _divide_good(
     samples: list[Sample], given_rule: str, seed: int, test_share: float
 ) -> tuple[list[Sample], str]:
-    """The same for good-only: groups with a defective image that has no side are in test."""
+    """The sides of samples for good-only: groups with a defective image that has no side are in test."""
     samples = grouping.following(samples)
     open_samples = [sample for sample in samples if sample.split == "unassigned"]
     if not open_samples:

@@ -63,7 +63,7 @@ def _gradient(shape: tuple[int, ...], slope: float, angle: float) -> Floats:
 
 
 def _noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Floats:
-    """The same in all channels."""
+    """Gaussian noise of that deviation, equal in all channels."""
     values = rng.standard_normal(shape[:2], np.float32) * np.float32(sigma)
     return values.reshape(*shape[:2], *(1 for _ in shape[2:]))
 

@@ -232,7 +232,7 @@ class _Folders:
 
     @staticmethod
     def _require_no_contradiction(labels: dict[Folders, int]) -> dict[Folders, int]:
-        """The same. Raises Unclear for "bad/good", with nothing but good ones below a plain `bad`."""
+        """The labels given. Raises Unclear for "bad/good", with nothing but good ones below a plain `bad`."""
         for node, label in labels.items():
             below = [one for one in labels if one != node and one[: len(node)] == node]
             if is_bare(node[-1]) and below and all(labels[one] != label for one in below):

@@ -292,7 +292,7 @@ class Search:
         return judged
 
     def _judge(self, fitted: Sequence[FittedHeads], size: InputSize, change: Change) -> list[Candidate]:
-        """The same for heads of one size, so that each image goes through its backbone once."""
+        """Heads of one size on the images unseen by each, so that an image goes through its backbone once."""
         seen = [_Seen(one, self._poolings) for one in fitted]
         prepared = map(change, count(), inputs(self.samples, size.preprocess, "judging"))
         with threadpool_limits(1, "blas"):  # see _fit; the backbone has threads of its own

@@ -135,7 +135,7 @@ PLACE_NOTE = (
 
 
 def _renumbered(judged: Predictions, indices: Sequence[int]) -> tuple[Look, Saliency | None]:
-    """The same for some of the images, which are counted from 0."""
+    """The looks and saliency of some of the judged images, which are counted from 0."""
     saliency = judged.saliency
     chosen: Saliency | None = None
     if saliency is not None:
