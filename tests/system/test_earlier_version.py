@@ -1,11 +1,8 @@
-"""What version 0.1.0 left on a station goes on: bundle, configuration, outbox, counters, images and reviews.
-
-tests/data/0.1.0 was written by that version: six parts judged while the broker was away, one reviewed.
-Its bundle is the demo's.
-"""
+"""What version 0.1.0 left on a station goes on: bundle, settings, outbox, counters, images and reviews."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,12 +10,7 @@ from pathlib import Path
 import pytest
 from fixtures_broker import Broker, Subscriber
 from fixtures_daemon import REPOSITORY, ROOT, errors, run_device
-
-DEMO = REPOSITORY / "deploy" / "demo"
-OLD = REPOSITORY / "tests" / "data" / "0.1.0"
-SESSION = "b32858df67114858b5d80df6e87acb77"
-EVENTS = [f"{SESSION}-{number:08d}" for number in range(6)]
-NG = EVENTS[4]
+from fixtures_earlier import DEMO, EVENTS, MANIFEST, OLD
 
 
 @pytest.fixture
@@ -57,6 +49,12 @@ def test_its_images_and_reviews_are_exported(station: Path, tmp_path: Path) -> N
     lines = (tmp_path / "reviewed" / "manifest.csv").read_text().splitlines()
     labels = sorted(line.split(",")[1] for line in lines[1:])
     assert labels == ["ng", "ok"], lines
+
+
+def test_its_bundle_is_the_one_that_it_judged_by() -> None:
+    """A demo that is made anew leaves the old bundle to tests/data/0.1.0."""
+    manifest = (DEMO / "bundle" / "current" / "manifest.json").read_bytes()
+    assert hashlib.sha256(manifest).hexdigest() == MANIFEST
 
 
 def test_its_configuration_is_accepted(station: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import write_images
+from fixtures_earlier import DEMO, EVENTS, OLD
 from fixtures_systemd import SOURCE, WHEELS, Machine
 
 UNIT = "edgevision.service"
@@ -293,6 +294,51 @@ def test_a_station_from_before_goes_on_speaking_with_every_address(station: Stat
     machine.run("rm", drop_in)
     assert drop_in not in station.install()
     assert "0.0.0.0/0" not in station.show("IPAddressAllow")
+
+
+def test_what_an_earlier_version_left_is_kept_by_the_upgrade(station: Station) -> None:
+    """Bundle, configuration, filled outbox, counters and images of 0.1.0: see test_earlier_version.py."""
+    machine = station.machine
+    station.stop()
+    machine.run(
+        "find", STATE, "-mindepth", "1", "-not", "-path", "*/models*", "-not", "-path", "*/images*", "-delete"
+    )
+    shutil.copytree(OLD / "state", machine.path(STATE), dirs_exist_ok=True)
+    station.put_bundle((DEMO / "bundle" / "current").resolve())
+    text = (OLD / "config.toml").read_text().replace("port = 9\n", "port = 1883\n")
+    for folder, place in (
+        ("state", STATE),
+        ("runtime", "/run/edgevision"),
+        ("bundles", f"{STATE}/models"),
+        ("images", f"{STATE}/images"),
+    ):
+        text = text.replace(f' = "{folder}"\n', f' = "{place}"\n')
+    machine.path(CONFIG).write_text(text)
+    waiting = (
+        "mosquitto_sub",
+        "-h",
+        "127.0.0.1",
+        "-c",
+        "-i",
+        "later",
+        "-q",
+        "1",
+        "-t",
+        "edgevision/press-4/inspection",
+    )
+    machine.run(*waiting, "-E")
+
+    station.install()
+    station.start()
+    told = [json.loads(line) for line in machine.out(*waiting, "-C", "6", "-W", "30").splitlines()]
+    assert [(one["event_id"], one["historical"]) for one in told] == [(event, True) for event in EVENTS]
+    [counters] = station.listen("edgevision/press-4/counters")
+    assert (counters["since"], counters["ok"] >= 5) == ("2026-12-01T07:07:48.699Z", True)
+    assert machine.path(CONFIG).read_text() == text
+    kept = [path.relative_to(OLD) for path in (OLD / "state" / "archive").rglob("*.*")]
+    assert len(kept) == 5
+    assert all(machine.path(f"{STATE}/{path.relative_to('state')}").exists() for path in kept)
+    station.stop()
 
 
 def test_a_second_camera_is_a_second_service(station: Station) -> None:
