@@ -216,7 +216,7 @@ class RecordedService(service.Service):
     @property
     def numbered(self) -> int:
         """Frames and parts that were given a number."""
-        return self._capture._seq  # noqa: SLF001
+        return self._capture._register._seq  # noqa: SLF001
 
     @property
     def acknowledged(self) -> int:

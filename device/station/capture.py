@@ -157,6 +157,82 @@ class HandOver:
         return sum(not isinstance(t, BadFrame) and t.trigger == trigger for t in self._waiting)
 
 
+class Register:
+    """Numbers what is taken, tells those who wait for a part its number, and lets it wait for its verdict."""
+
+    def __init__(
+        self,
+        handed: HandOver,
+        camera: str,
+        outputs: Outputs | None,
+        dropped: Callable[[int], None] | None,
+    ) -> None:
+        """`camera`: its name. `outputs`, `dropped`: see Capture."""
+        self._handed = handed
+        self._camera = camera
+        self._outputs = outputs
+        self._dropped = dropped
+        self._seq = 0  # of the next
+        self.gaps = 0  # frames that the camera counted and nobody saw
+
+    def number(self, event: TriggerEvent, camera_seq: int) -> None:
+        """The number of what was taken: of a camera that runs freely its own, so that a loss is a gap."""
+        if event.kind == FREE_RUN and camera_seq > self._seq:
+            self.gaps += camera_seq - self._seq
+            self._seq = camera_seq
+
+    def numbered(self, event: TriggerEvent, frame: Frame) -> Frame:
+        """The frame with its number, and what it was taken for."""
+        self.number(event, frame.seq)
+        if event.kind == FREE_RUN and frame.seq == self._seq:
+            return frame
+        return replace(frame, seq=self._seq, part_id=event.part_id, trigger=event.kind)
+
+    def announce(self, event: TriggerEvent) -> None:
+        """The part of this event will have the next number."""
+        self.tell_asker(event)
+        if self._outputs is not None and event.moves_line:
+            self._outputs.triggered(self._seq, event.monotonic_ns)
+
+    def tell_asker(self, event: TriggerEvent) -> None:
+        """Who asked for it, where somebody did."""
+        if event.asker is not None:
+            event.asker.taken(self._seq)
+
+    def hand_over(self, taken: CaptureResult) -> None:
+        """Let it wait; where there is no room for it, say that it gets no verdict."""
+        if not self._handed.put(taken):
+            if self._outputs is not None:
+                self._outputs.judged(taken.seq, "ERROR")
+            if self._dropped is not None:
+                self._dropped(taken.seq)
+        self._seq += 1
+
+    def speak_for(self, event: TriggerEvent, reason: str) -> None:
+        """An ERROR verdict for a part that the capture thread cannot speak for any more."""
+        self._handed.put(self.bad(event, reason))
+        self._seq += 1
+
+    def bad(
+        self,
+        event: TriggerEvent,
+        reason: str,
+        fault: BadFrame | None = None,
+        cause: Cause = "unreadable",
+    ) -> BadFrame:
+        """What stands for the frame that did not come. `fault`: what came in its place."""
+        return BadFrame(
+            reason,
+            seq=self._seq,
+            path=fault.path if fault else None,
+            captured_ns=fault.captured_ns if fault else time.time_ns(),
+            camera=fault.camera if fault else self._camera,
+            part_id=event.part_id,
+            trigger=event.kind,
+            cause=fault.cause if fault else cause,
+        )
+
+
 class Capture:
     """open(), start(), take() until `ended`, stop()."""
 
@@ -180,11 +256,8 @@ class Capture:
         self._timeout_s = timeout_s
         self._handed = HandOver(live=camera.live, most_waiting=most_waiting)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-        self._outputs = outputs
+        self._register = Register(self._handed, camera.name, outputs, dropped)
         self._prepare = prepare
-        self._dropped = dropped
-        self._seq = 0
-        self._gaps = 0
         self._stopping = False
         self._done = False
         self._fault: Exception | None = None
@@ -221,7 +294,7 @@ class Capture:
     def losses(self) -> Losses:
         """What has no verdict so far."""
         losses = self._handed.losses
-        return replace(losses, skipped=losses.skipped + self._gaps)
+        return replace(losses, skipped=losses.skipped + self._register.gaps)
 
     def open(self) -> None:
         """Open the camera and begin to listen. Raises FrameError."""
@@ -281,14 +354,12 @@ class Capture:
         """Speak for the parts that the thread cannot speak for."""
         self._left_behind = True
         event, self._in_hand = self._in_hand, None
-        parts = [event] if event is not None and event.kind != FREE_RUN else []
-        for part in parts:  # whose asker knows already
-            self._handed.put(self._bad(part, f"{self._camera.name}: does not come back"))
-            self._seq += 1
+        reason = f"{self._camera.name}: does not come back"
+        if event is not None and event.kind != FREE_RUN:  # its asker knows already
+            self._register.speak_for(event, reason)
         for part in self._trigger.lost():
-            self._tell_asker(part)
-            self._handed.put(self._bad(part, f"{self._camera.name}: does not come back"))
-            self._seq += 1
+            self._register.tell_asker(part)
+            self._register.speak_for(part, reason)
 
     # -- the capture thread
 
@@ -314,30 +385,27 @@ class Capture:
 
     def _serve(self, event: TriggerEvent) -> bool:
         """One event, one frame or fault. False at the end of the source."""
-        triggered = event.kind != FREE_RUN
+        register, triggered = self._register, event.kind != FREE_RUN
         self._in_hand = event
         if triggered:
-            self._announce(event)
+            register.announce(event)
         taken: CaptureResult | None
         try:
             taken = self._read(triggered)
         except BadFrame as fault:
-            self._number(fault.seq, triggered)
-            taken = self._bad(event, str(fault), fault)
+            register.number(event, fault.seq)
+            taken = register.bad(event, str(fault), fault)
         except Exception as lost:  # the camera is lost, and this part with it, which must not go unsaid
             if triggered:
-                self._hand_over(self._bad(event, str(lost) or type(lost).__name__))
+                self._hand_over(register.bad(event, str(lost) or type(lost).__name__))
             raise
         if taken is None:
             log.info("the camera %s has come to its end", self._camera.name)
             if triggered:
-                self._hand_over(self._bad(event, f"{self._camera.name}: has come to its end"))
+                self._hand_over(register.bad(event, f"{self._camera.name}: has come to its end"))
             return False
         if isinstance(taken, Frame):
-            self._number(taken.seq, triggered)
-            if triggered or taken.seq != self._seq:
-                taken = replace(taken, seq=self._seq, part_id=event.part_id, trigger=event.kind)
-            taken = self._ahead(taken)
+            taken = self._ahead(register.numbered(event, taken))
         self._hand_over(taken)
         return True
 
@@ -350,38 +418,16 @@ class Capture:
         except EdgeVisionError:  # it will be met again, and told, by the one who inspects
             return frame
 
-    def _number(self, camera_seq: int, triggered: bool) -> None:
-        """The number of what was taken: of a camera that runs freely its own, so that a loss is a gap."""
-        if not triggered and camera_seq > self._seq:
-            self._gaps += camera_seq - self._seq
-            self._seq = camera_seq
-
-    def _announce(self, event: TriggerEvent) -> None:
-        """The part of this event will have the next number."""
-        self._tell_asker(event)
-        if self._outputs is not None and event.moves_line:
-            self._outputs.triggered(self._seq, event.monotonic_ns)
-
-    def _tell_asker(self, event: TriggerEvent) -> None:
-        if event.asker is not None:
-            event.asker.taken(self._seq)
-
     def _hand_over(self, taken: CaptureResult) -> None:
         self._in_hand = None
-        if self._left_behind:  # the main thread has spoken for it
-            return
-        if not self._handed.put(taken):
-            if self._outputs is not None:
-                self._outputs.judged(taken.seq, "ERROR")
-            if self._dropped is not None:
-                self._dropped(taken.seq)
-        self._seq += 1
+        if not self._left_behind:  # else the main thread has spoken for it
+            self._register.hand_over(taken)
 
     def _account_for_lost(self, reason: str) -> None:
         """An ERROR verdict for each part whose trigger nobody came to serve."""
         for event in self._trigger.lost():
-            self._announce(event)
-            self._hand_over(self._bad(event, reason, cause="overload"))
+            self._register.announce(event)
+            self._hand_over(self._register.bad(event, reason, cause="overload"))
 
     def _read(self, triggered: bool) -> Frame | None:
         self._reading_since_s = time.monotonic()
@@ -391,24 +437,6 @@ class Capture:
             return self._camera.read(self._timeout_s)
         finally:
             self._reading_since_s = None
-
-    def _bad(
-        self,
-        event: TriggerEvent,
-        reason: str,
-        fault: BadFrame | None = None,
-        cause: Cause = "unreadable",
-    ) -> BadFrame:
-        return BadFrame(
-            reason,
-            seq=self._seq,
-            path=fault.path if fault else None,
-            captured_ns=fault.captured_ns if fault else time.time_ns(),
-            camera=fault.camera if fault else self._camera.name,
-            part_id=event.part_id,
-            trigger=event.kind,
-            cause=fault.cause if fault else cause,
-        )
 
     def _require_answer(self) -> None:
         since_s = self._reading_since_s
