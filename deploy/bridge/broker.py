@@ -39,6 +39,82 @@ Handler = Callable[[MQTTMessage], None]
 ConnectionListener = Callable[[bool], None]
 
 
+class _Pump:
+    """Reads, writes and looks at the clock for a client of paho's, on the event loop of who starts it."""
+
+    def __init__(self, client: Client, ended: Callable[[str], None]) -> None:
+        """`client`: not connected yet. `ended` is told why the connection is over."""
+        self.client = client
+        self._ended = ended
+        self._stopped = False
+        client.on_socket_close = self._on_socket_close
+
+    def start(self) -> None:
+        """Once it is connected. Raises BrokerError."""
+        channel = self.client.socket()
+        if channel is None:
+            raise BrokerError("closed the connection instead of answering")
+        if isinstance(channel, socket.socket):
+            channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(channel.fileno(), self._readable)
+        loop.call_later(_TICK_S, self._tick)
+        self.flush()
+
+    def flush(self) -> None:
+        """What paho could not send at once goes when the socket takes it."""
+        channel = self.client.socket()
+        if channel is not None and self.client.want_write():
+            asyncio.get_running_loop().add_writer(channel.fileno(), self._writable)
+
+    def stop(self) -> None:
+        """Say good-bye, and close."""
+        self._stopped = True
+        with contextlib.suppress(OSError, ValueError):
+            self.client.disconnect()
+        if (channel := self.client.socket()) is not None:
+            self._forget(channel)
+            channel.close()
+
+    def _readable(self) -> None:
+        channel = self.client.socket()
+        self._guarded(self.client.loop_read)
+        while isinstance(channel, ssl.SSLSocket) and self.client.socket() is not None and channel.pending():
+            self._guarded(self.client.loop_read)
+        self.flush()
+
+    def _writable(self) -> None:
+        self._guarded(self.client.loop_write)
+        channel = self.client.socket()
+        if channel is not None and not self.client.want_write():
+            asyncio.get_running_loop().remove_writer(channel.fileno())
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        self._guarded(self.client.loop_misc)
+        self.flush()
+        asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def _guarded(self, step: Callable[[], Any]) -> None:
+        """A step of paho's: what it raises ends the connection, and nothing else."""
+        try:
+            step()
+        except Exception as problem:  # noqa: BLE001 - whatever a peer can make paho raise
+            self._ended(f"{type(problem).__name__}: {problem}")
+
+    def _on_socket_close(self, client: Client, userdata: Any, channel: Any) -> None:
+        with contextlib.suppress(
+            RuntimeError, ValueError
+        ):  # no loop in the thread that connects; closed already
+            self._forget(channel)
+
+    def _forget(self, channel: Any) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(channel.fileno())
+        loop.remove_writer(channel.fileno())
+
+
 class Broker:
     """run() until it is cancelled; publish() and acknowledge() while it is connected."""
 
@@ -63,7 +139,7 @@ class Broker:
         self._acknowledge_later = acknowledge_later
         self._tls = None if config.tls is None else tls_context(config.tls)
         self._pauses = Pauses()
-        self._client: Client | None = None
+        self._pump: _Pump | None = None
         self._lost: asyncio.Future[str] | None = None
         self._connected: asyncio.Future[ReasonCode] | None = None
         self._subscribed: asyncio.Future[list[ReasonCode]] | None = None
@@ -103,19 +179,19 @@ class Broker:
         self, topic: str, payload: bytes, qos: int = 0, properties: Mapping[str, Any] | None = None
     ) -> None:
         """Hand a message to the broker. Raises BrokerError when there is no connection."""
-        if self._client is None or not self._client.is_connected():
+        if self._pump is None or not self._pump.client.is_connected():
             raise BrokerError("the broker is away")
         packed = _pack(PacketTypes.PUBLISH, properties or {})
-        self._client.publish(topic, payload, qos, retain=False, properties=packed)
-        self._flush()
+        self._pump.client.publish(topic, payload, qos, retain=False, properties=packed)
+        self._pump.flush()
 
     def acknowledge(self, connection: int, messages: list[MQTTMessage]) -> None:
         """What the handler took on that connection is done with; another connection will bring it again."""
-        if self._client is None or connection != self.connections:
+        if self._pump is None or connection != self.connections:
             return
         for message in messages:
-            self._client.ack(message.mid, message.qos)
-        self._flush()
+            self._pump.client.ack(message.mid, message.qos)
+        self._pump.flush()
 
     # -- one connection
 
@@ -124,24 +200,24 @@ class Broker:
         loop = asyncio.get_running_loop()
         self._lost, self._connected = loop.create_future(), loop.create_future()
         self._subscribed = loop.create_future()
-        client = self._make_client()
+        pump = _Pump(self._make_client(), self._end)
         try:
-            await asyncio.to_thread(self._open, client)
+            await asyncio.to_thread(self._open, pump.client)
         except ssl.SSLCertVerificationError as error:
             raise BrokerError(f"is not to be trusted: {error.verify_message}") from None
         except (OSError, ValueError) as error:
             raise BrokerError(f"cannot be reached: {getattr(error, 'strerror', None) or error}") from None
-        self._client = client
-        self._attend(client)
+        self._pump = pump
+        pump.start()
         try:
             async with asyncio.timeout(CONNECT_S):
-                await self._introduce(client, self._connected, self._subscribed)
+                await self._introduce(pump, self._connected, self._subscribed)
         except TimeoutError:
             raise BrokerError(f"does not answer MQTT 5 within {CONNECT_S:g} s") from None
 
     async def _introduce(
         self,
-        client: Client,
+        pump: _Pump,
         connected: asyncio.Future[ReasonCode],
         subscribed: asyncio.Future[list[ReasonCode]],
     ) -> None:
@@ -149,8 +225,8 @@ class Broker:
         code = await connected
         if code.is_failure:
             raise BrokerError(f"refuses the connection: {code}")
-        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._topics])
-        self._flush()
+        pump.client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._topics])
+        pump.flush()
         for topic, answer in zip(self._topics, await subscribed, strict=True):
             if answer.value >= _REFUSED:
                 raise BrokerError(f"refuses the subscription to {topic}: {answer}")
@@ -167,64 +243,11 @@ class Broker:
             properties=_pack(PacketTypes.CONNECT, properties),
         )
 
-    def _attend(self, client: Client) -> None:
-        """Read, write and look at the clock from now on."""
-        channel = client.socket()
-        if channel is None:
-            raise BrokerError("closed the connection instead of answering")
-        if isinstance(channel, socket.socket):
-            channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(channel.fileno(), self._readable, client)
-        loop.call_later(_TICK_S, self._tick, client)
-        self._flush()
-
-    def _readable(self, client: Client) -> None:
-        channel = client.socket()
-        self._guarded(client.loop_read)
-        while isinstance(channel, ssl.SSLSocket) and client.socket() is not None and channel.pending():
-            self._guarded(client.loop_read)
-        self._flush()
-
-    def _writable(self, client: Client) -> None:
-        self._guarded(client.loop_write)
-        channel = client.socket()
-        if channel is not None and not client.want_write():
-            asyncio.get_running_loop().remove_writer(channel.fileno())
-
-    def _tick(self, client: Client) -> None:
-        if client is not self._client:
-            return
-        self._guarded(client.loop_misc)
-        self._flush()
-        asyncio.get_running_loop().call_later(_TICK_S, self._tick, client)
-
-    def _flush(self) -> None:
-        """What paho could not send at once goes when the socket takes it."""
-        client = self._client
-        channel = None if client is None else client.socket()
-        if client is not None and channel is not None and client.want_write():
-            asyncio.get_running_loop().add_writer(channel.fileno(), self._writable, client)
-
-    def _guarded(self, step: Callable[[], Any]) -> None:
-        """A step of paho's: what it raises ends the connection, and nothing else."""
-        try:
-            step()
-        except Exception as problem:  # noqa: BLE001 - whatever a peer can make paho raise
-            self._end(f"{type(problem).__name__}: {problem}")
-
     def _drop(self) -> None:
-        client, self._client = self._client, None
-        if client is None:
-            return
-        with contextlib.suppress(OSError, ValueError):
-            client.disconnect()
-        if (channel := client.socket()) is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(channel.fileno())
-            loop.remove_writer(channel.fileno())
-            channel.close()
-        self._told(False)
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.stop()
+            self._told(False)
 
     def _end(self, reason: str) -> None:
         if self._lost is not None and not self._lost.done():
@@ -251,7 +274,6 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
-        client.on_socket_close = self._on_socket_close
         client.on_message = self._on_message
         return client
 
@@ -270,19 +292,11 @@ class Broker:
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: Any, code: ReasonCode, properties: Any
     ) -> None:
-        if client is self._client:
+        if self._pump is not None and client is self._pump.client:
             self._end(str(code))
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         self._handler(message)
-
-    def _on_socket_close(self, client: Client, userdata: Any, channel: Any) -> None:
-        with contextlib.suppress(
-            RuntimeError, ValueError
-        ):  # no loop in the thread that connects; closed already
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(channel.fileno())
-            loop.remove_writer(channel.fileno())
 
 
 def tls_context(tls: BrokerTlsConfig) -> ssl.SSLContext:

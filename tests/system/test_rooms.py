@@ -56,9 +56,7 @@ MOST_LINES = 230  # of a class
 LONGER = {  # with what would be torn apart
     "Service": 240,  # the story: each part made, started and stopped in one order
     "Picamera2": 275,  # a stand-in with as many faces as what it stands for
-    "Capture": 265,  # one thread, and all that others may know of it
     "Database": 235,  # every statement that the outbox's file ever sees
-    "Broker": 245,  # one connection, with what it takes and what it says
 }
 
 
