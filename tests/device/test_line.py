@@ -312,7 +312,7 @@ def test_triggers_that_come_faster_than_the_model_are_errors_and_no_fault_of_the
     broker: Broker, subscriber: Subscriber, make_station: MakeStation
 ) -> None:
     more = COMMANDED.replace('kind = "mqtt"', 'kind = "mqtt"\nqueue_limit = 2')
-    station = make_station(broker.port, "on", camera="loop = true\nrate_hz = 20", more=more)
+    station = make_station(broker.port, "on", camera="loop = true\nrate_hz = 5", more=more)
     process = station.start()
     subscriber.wait_payload(f"{ROOT}/status", "online")
     commander = Commander(broker.port)
