@@ -25,6 +25,13 @@ from fixtures_peer import make_peer
 from fixtures_report import report_page, reported
 from fixtures_systemd import machine
 from fixtures_trainer import fast_config, fitted, int8_backbone, textures, weights_file
+from hypothesis import HealthCheck, settings
+
+# The same examples each time, however slow the machine: benchmarks/fuzz.py looks for new ones.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 __all__ = [
     "broker",

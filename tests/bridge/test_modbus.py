@@ -304,7 +304,7 @@ def test_requests_that_do_not_wait_for_each_other_are_all_served_in_order(
     assert answers[-2:] == (77).to_bytes(2, "big")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=300),

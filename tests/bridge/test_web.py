@@ -36,7 +36,7 @@ def exchange(port: int, sent: bytes, *, is_all: bool) -> bytes:
     return received
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     port=st.sampled_from(["http", "metrics"]),
     sent=st.one_of(

@@ -18,7 +18,7 @@ MEAN = shot(noise=0).astype(np.float32)
 REFERENCE = GoldenReference(MEAN, np.full_like(MEAN, 2.0))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0.7, 1.3), st.integers(0, 99))
 def test_a_shift_is_found_whatever_the_light(right: float, down: float, gain: float, seed: int) -> None:
     found = REFERENCE.align(shot(right, down, gain=gain, seed=seed))

@@ -51,7 +51,7 @@ def test_what_nothing_else_is_large_enough_for_takes_its_nearest_neighbours() ->
     assert (image[11:] == 90).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.tuples(*(st.integers(0, 60),) * 2, *(st.integers(1, 35),) * 2), min_size=1, max_size=3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from device.image.geometry import Size
@@ -36,7 +36,6 @@ def test_shares_stay_shares() -> None:
     assert found[4:].max() == 0
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 60),
     st.integers(1, 300),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from device.bundle.calibration import PreprocessSpec
@@ -109,7 +109,6 @@ def test_a_tile_in_which_nothing_counts_is_not_run() -> None:
     assert [tile for tile, _, _ in counted_in_tiles(framing, CELLS)] == [framing.tiles[0], framing.tiles[8]]
 
 
-@settings(deadline=None)
 @given(
     st.builds(Size, st.integers(1, 700), st.integers(1, 700)),
     st.sampled_from([None, Size(64, 64), Size(100, 60)]),

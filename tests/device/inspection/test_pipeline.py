@@ -263,7 +263,7 @@ def test_a_defect_under_a_mask_counts_neither_in_the_score_nor_as_a_region(tiny_
     assert centre(region.box) == pytest.approx((48, 52), abs=4)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32 - 1), *(st.integers(0, 40),) * 2, st.integers(1, 24), st.sampled_from([64, 150]))
 def test_what_lies_under_a_mask_has_no_influence(
     tiny_bundle: Bundle, seed: int, x: int, y: int, side: int, frame_side: int
@@ -313,7 +313,7 @@ def test_a_frame_of_one_tile_has_no_tiles(tiled: Bundle, tiny_bundle: Bundle) ->
     assert verdict.score == looking(tiny_bundle).inspect(frame).score
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(16, 240), st.integers(16, 160))
 def test_a_defect_on_a_seam_is_one_region(tiled: Bundle, x: int, y: int) -> None:
     """Wherever it lies: in one tile, over a seam, where four tiles meet."""

@@ -449,7 +449,7 @@ def passed_gate(acts: list[str], parts_behind: int) -> tuple[int, int]:
     return len(words) - len(gone), rejected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts_behind=st.integers(0, 3),
     acts=st.lists(st.sampled_from(("part", "part", "command", "NG", "OK")), max_size=16),

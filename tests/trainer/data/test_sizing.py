@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from fixtures_trainer import make_sample, make_samples, with_mask
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from device.bundle.bundle import PreprocessSpec
@@ -35,7 +35,6 @@ def test_the_native_size_and_half_of_it(tmp_path: Path) -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 1024), st.integers(1, 1024), st.sampled_from([1.0, 0.7, 0.5, 0.05]))
 def test_rounding_gives_multiples_of_32_and_never_shrinks(width: int, height: int, scale: float) -> None:
     size = sizing._rounded(Size(width, height), scale)

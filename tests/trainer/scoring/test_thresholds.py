@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from fixtures_trainer import wish
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -76,7 +76,6 @@ def test_scores_that_are_all_equal_reject_all():
     assert marginal <= ng < 1.0
 
 
-@settings(deadline=None)
 @given(tables)
 def test_no_threshold_has_a_greater_f1(rows):
     labels, pooled = arrays(rows)
@@ -115,7 +114,6 @@ def test_it_never_lies_above_ng():
     assert marginal == ng
 
 
-@settings(deadline=None)
 @given(tables, st.sampled_from([0.0, 0.02, 0.1, 0.34, 0.5, 1.0]))
 def test_no_more_good_ones_reach_it_than_may(rows, share):
     labels, pooled = arrays(rows)
@@ -184,7 +182,6 @@ def test_logits_that_rank_the_wrong_way_do_not_turn_the_curve_over():
     assert found.score(5.0) > found.score(-5.0)
 
 
-@settings(deadline=None)
 @given(tables)
 def test_a_greater_logit_never_scores_less(rows):
     labels, pooled = arrays(rows)
