@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,18 +63,18 @@ def promised_pixels(content: bytes) -> int:
     return tiff.promised_pixels(content) if tiff.is_tiff(content) else _webp_pixels(content)
 
 
-def page_count(content: bytes) -> int:
+def page_count(content: bytes | mmap) -> int:
     """Pages of a TIFF or frames of an animation, of which readers take the first; 1 of any other image."""
     if tiff.is_tiff(content):
         return tiff.page_count(content)
-    if content.startswith(_PNG):
+    if content[: len(_PNG)] == _PNG:
         before = content[: content.find(b"IDAT")]
         at = before.find(b"acTL")
         return 1 if at < 0 else struct.unpack_from(">I", before, at + 4)[0]
     return max(1, sum(kind == b"ANMF" for kind in _webp_chunks(content)))
 
 
-def _webp_chunks(content: bytes) -> Iterator[bytes]:
+def _webp_chunks(content: bytes | mmap) -> Iterator[bytes]:
     at = 12
     while content[8:12] == b"WEBP" and at + 8 <= len(content):
         yield content[at : at + 4]

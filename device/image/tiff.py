@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from mmap import mmap
+
+Content = bytes | mmap  # of a file
 
 MOST_PAGES = 10000
 _SUBFILE, _ORIENTATION, _EXTRA_SAMPLES = 254, 274, 338
@@ -13,12 +16,12 @@ _REDUCED = 1  # of _SUBFILE: a thumbnail of another page
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # of _EXTRA_SAMPLES: colours are multiplied by alpha already, or not
 
 
-def is_tiff(content: bytes) -> bool:
+def is_tiff(content: Content) -> bool:
     """Whether a file begins as a TIFF does."""
     return content[:4] in (b"II*\0", b"MM\0*")
 
 
-def page_count(content: bytes) -> int:
+def page_count(content: Content) -> int:
     """The pages of a TIFF, thumbnails not counted."""
     return sum(not _value(content, page, _SUBFILE) & _REDUCED for page in _pages(content))
 
@@ -42,22 +45,22 @@ def with_colours_kept(content: bytes) -> bytes:
     return bytes(patched)
 
 
-def orientation(content: bytes) -> int:
+def orientation(content: Content) -> int:
     """What the first page says of how the camera was held, in EXIF's numbers 1..8; 0 where it does not."""
     return next((_value(content, page, _ORIENTATION) for page in _pages(content)), 0)
 
 
-def promised_pixels(content: bytes) -> int:
+def promised_pixels(content: Content) -> int:
     """How many pixels the first page promises, or a tile of it where that is more; 0 without a page."""
     page = next(_pages(content), None)
     return 0 if page is None else _longest(content, page, _WIDTHS) * _longest(content, page, _HEIGHTS)
 
 
-def _order(content: bytes) -> str:
+def _order(content: Content) -> str:
     return "<" if content[:2] == b"II" else ">"
 
 
-def _pages(content: bytes) -> Iterator[int]:
+def _pages(content: Content) -> Iterator[int]:
     """Where each page's directory is; none outside of the file, and no more than it has room for."""
     order, seen = _order(content), set[int]()
     at = struct.unpack_from(order + "I", content, 4)[0] if len(content) >= 8 else 0
@@ -74,23 +77,23 @@ def _pages(content: bytes) -> Iterator[int]:
         (at,) = struct.unpack_from(order + "I", content, end)
 
 
-def _entries(content: bytes, page: int, tag: int) -> Iterator[int]:
+def _entries(content: Content, page: int, tag: int) -> Iterator[int]:
     order = _order(content)
     for at in range(page + 2, page + 2 + 12 * struct.unpack_from(order + "H", content, page)[0], 12):
         if struct.unpack_from(order + "H", content, at)[0] == tag:
             yield at
 
 
-def _value(content: bytes, page: int, tag: int) -> int:
+def _value(content: Content, page: int, tag: int) -> int:
     """Of a tag that holds one number; 0 without it."""
     return next(_numbers(content, page, tag), 0)
 
 
-def _longest(content: bytes, page: int, tags: tuple[int, ...]) -> int:
+def _longest(content: Content, page: int, tags: tuple[int, ...]) -> int:
     return max((number for tag in tags for number in _numbers(content, page, tag)), default=0)
 
 
-def _numbers(content: bytes, page: int, tag: int) -> Iterator[int]:
+def _numbers(content: Content, page: int, tag: int) -> Iterator[int]:
     """The number of every entry of a tag; a whole file has one of each."""
     order = _order(content)
     for at in _entries(content, page, tag):

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import DataError, FrameError
+from device.image.decode import Levels
 from device.image.frame import Pixels, read_image, read_levels
 from device.image.geometry import Size
 from device.image.image_file import page_count
@@ -66,6 +68,7 @@ MIXED_SCALES = 1.5  # of the data sets' median sizes, from which a warning says 
 FULL_SCALES = (1023, 4095, 16383, 65535)  # of 10, 12, 14 and 16 bits
 PAGED_SUFFIXES = (".png", ".tif", ".tiff", ".webp")  # of files that may hold more than one picture
 SCALE_OF = 9  # images, whose sizes say how large all are glanced at
+SPARSE = 8  # px between those that mostly tell whether an image has colours
 DECODERS = 4  # OpenCV decodes outside Python's lock; more threads than this wait for the disk
 SPLITS = get_args(Split)
 SPLIT_COLUMNS = ("path", "label", "group", "split", "sha256")
@@ -434,10 +437,9 @@ def _open(entry: Entry, scale: float | None) -> OpenedImage | str:
     except FrameError as error:
         return f"{entry.name}: left out: {str(error).removeprefix(f'{entry.path}: ')}"
     size = Size(image.shape[1], image.shape[0])
-    with_pages = entry.path.suffix.lower() in PAGED_SUFFIXES
-    pages = page_count(entry.path.read_bytes()) if with_pages else 1
+    pages = _page_count(entry.path) if entry.path.suffix.lower() in PAGED_SUFFIXES else 1
     peak = int(image.max()) if image.dtype != np.uint8 else 0
-    coloured = any(not np.array_equal(image[:, :, 0], image[:, :, other]) for other in (1, 2))
+    coloured = _is_coloured(image[::SPARSE, ::SPARSE]) or _is_coloured(image)
     glance = None if scale is None else near_duplicates.glance(image, scale)
     opened = OpenedImage(entry, sha256, size, pages, peak, coloured, glance)
     if not entry.masks:
@@ -457,6 +459,16 @@ def _open(entry: Entry, scale: float | None) -> OpenedImage | str:
     if entry.label is None:
         return f"{entry.name}: left out, as its mask cannot tell its label: {fault}"
     return replace(opened, problem=f"{entry.name}: {fault}")
+
+
+def _page_count(path: Path) -> int:
+    """As image_file.page_count, of a file that was read just now: mapped, as most of it is not needed."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return page_count(content)
+
+
+def _is_coloured(image: Levels) -> bool:
+    return any(not np.array_equal(image[:, :, 0], image[:, :, other]) for other in (1, 2))
 
 
 def _judged(opened: Sequence[OpenedImage]) -> tuple[list[Sample], list[str]]:
