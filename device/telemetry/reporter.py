@@ -1,7 +1,8 @@
 """The station's word about itself, once a second, in a thread of its own: health, stats, status.json.
 
-So it goes on while the thread that inspects waits for a part, or hangs. A file that cannot be written is told
-in the log and tried again; anything else unexpected is a bug, and ends the process as in any thread.
+What there is to tell, and of which parts of the service, is in self_report.py; this is when, and where to. So
+it goes on while the thread that inspects waits for a part, or hangs. A file that cannot be written is told in
+the log and tried again; anything else unexpected is a bug, and ends the process as in any thread.
 """
 
 from __future__ import annotations
