@@ -18,7 +18,18 @@ import numpy as np
 from device.errors import DataError
 from device.image.geometry import Size
 from trainer.labelling.data_set import Picture
-from trainer.labelling.drawn import Drawing, Mask, Shape, Word, ellipse, polygon, rectangle, word
+from trainer.labelling.drawn import (
+    MALFORMED,
+    Drawing,
+    Mask,
+    Shape,
+    Word,
+    ellipse,
+    image_size,
+    polygon,
+    rectangle,
+    word,
+)
 
 IMAGES, ANNOTATIONS, LABELS = "cvat-images.zip", "cvat-annotations.xml", "cvat-labels.json"
 _WORDS = ("good", "defective")
@@ -53,7 +64,7 @@ def read(path: Path) -> list[Drawing]:
         name = image.get("name", "")
         try:
             drawings.append(_drawing(image))
-        except (KeyError, TypeError, ValueError) as error:
+        except MALFORMED as error:
             raise DataError(f"{path}: image {name}: is not as CVAT writes it: {error!r}") from error
     return [drawing for drawing in drawings if drawing.label is not None]
 
@@ -88,7 +99,7 @@ def _annotations(names: Sequence[str], pictures: Sequence[Picture], kinds: Seque
 
 
 def _drawing(image: ET.Element) -> Drawing:
-    size = Size(int(image.attrib["width"]), int(image.attrib["height"]))
+    size = image_size(image.attrib["width"], image.attrib["height"])
     name = _NUMBER.sub("", Path(image.attrib["name"]).name).replace("__", "/")
     words = list(_words(image))
     shapes = tuple(Shape(one.attrib["label"], _mask(one, size)) for one in image if one.tag in _SHAPES)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import DataError
+from device.image.decode import MOST_PIXELS
 from device.image.geometry import Size
 
 Mask = NDArray[np.bool_]
@@ -23,7 +24,16 @@ Word = Literal["good", "defective"]
 
 GOOD_WORDS = ("good", "ok")
 DEFECTIVE_WORDS = ("defective", "ng", "bad")
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _ELLIPSE_STEPS = 90
+
+
+def image_size(width: str | float, height: str | float) -> Size:
+    """What the tool says of an image. Raises one of MALFORMED: also where no image of that size is read."""
+    found = Size(int(width), int(height))
+    if not (found.width > 0 < found.height and found.width * found.height <= MOST_PIXELS):
+        raise ValueError(f"an image must have at most {MOST_PIXELS} pixels, got {found}")
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,8 +18,20 @@ from numpy.typing import NDArray
 
 from device.errors import DataError
 from device.image.geometry import Size
+from device.schemas import strict_json
 from trainer.labelling.data_set import Picture
-from trainer.labelling.drawn import Drawing, Mask, Shape, Word, ellipse, polygon, rectangle, word
+from trainer.labelling.drawn import (
+    MALFORMED,
+    Drawing,
+    Mask,
+    Shape,
+    Word,
+    ellipse,
+    image_size,
+    polygon,
+    rectangle,
+    word,
+)
 
 TASKS, CONFIG = "label-studio-tasks.json", "label-studio-config.xml"
 _TYPES = {
@@ -50,7 +62,7 @@ def export(pictures: Sequence[Picture], kinds: Sequence[str], folder: Path) -> l
 def read(path: Path) -> list[Drawing]:
     """What an export of Label Studio (JSON, not JSON-MIN) says of each image. Raises DataError."""
     try:
-        tasks = json.loads(path.read_bytes())
+        tasks = strict_json.parse(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: must be Label Studio's export as JSON: {error}") from error
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and "data" in task for task in tasks):
@@ -60,7 +72,7 @@ def read(path: Path) -> list[Drawing]:
         try:
             if (drawing := _drawing(task)) is not None:
                 drawings.append(drawing)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except MALFORMED as error:
             raise DataError(f"{path}: task {number}: is not as Label Studio writes it: {error!r}") from error
     return drawings
 
@@ -132,7 +144,7 @@ def _drawing(task: dict[str, Any]) -> Drawing | None:
     words = [found for one in results for found in _words(one)]
     if sized is None:
         return Drawing(task["data"]["name"], None, words[0] if words else None, ()) if words else None
-    size = Size(int(sized["original_width"]), int(sized["original_height"]))
+    size = image_size(sized["original_width"], sized["original_height"])
     shapes = tuple(shape for one in results for shape in _shapes(one, size))
     return Drawing(task["data"]["name"], size, words[0] if words else None, shapes)
 

@@ -85,6 +85,15 @@ def test_a_shape_that_is_none_is_named_with_its_image(tmp_path: Path, inside: st
         cvat.read(write(tmp_path / "e.xml", inside))
 
 
+@pytest.mark.parametrize("side", ["1000000", "-64", "0", "inf"])
+def test_an_image_of_a_size_that_none_has_is_named_before_its_mask_is_made(tmp_path: Path, side: str) -> None:
+    polygon = '<polygon label="d" points="1,1;3,1;3,3"/>'
+    text = f'<annotations><image name="a.png" width="{side}" height="{side}">{polygon}</image></annotations>'
+    (tmp_path / "e.xml").write_text(text)
+    with pytest.raises(DataError, match=r"image a\.png: is not as CVAT writes it"):
+        cvat.read(tmp_path / "e.xml")
+
+
 @pytest.mark.parametrize("name", ["e.xml", "e.zip", "none.xml"])
 def test_a_file_that_is_none_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "e.xml").write_text("<annotations>")

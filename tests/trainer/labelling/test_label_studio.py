@@ -79,6 +79,11 @@ def test_the_latest_word_counts_and_what_was_skipped_does_not(tmp_path: Path) ->
         json.dumps(task([{"type": "polygonlabels", **SIZES, "value": {"polygonlabels": ["d"]}}])),
         json.dumps(task([{"type": "brushlabels", **SIZES, "value": {"brushlabels": ["d"], "rle": [1, 2]}}])),
         json.dumps(task([{"type": "brushlabels", **SIZES, "value": {"brushlabels": [], "rle": []}}])),
+        json.dumps(task([{"type": "brushlabels", **SIZES, "value": {"brushlabels": ["d"], "rle": [9**30]}}])),
+        "[" * 100_000, json.dumps([{"data": {}, "annotations": [None]}]),
+        json.dumps(task([{"type": "x", "original_width": 1e400, "original_height": 1}])),
+        json.dumps(task([{"type": "x", "original_width": 10**5, "original_height": 10**5}])),
+        json.dumps(task([{"type": "x", "original_width": -64, "original_height": -64}])),
     ],
 )  # fmt: skip
 def test_what_is_no_export_is_named(tmp_path: Path, content: str) -> None:
