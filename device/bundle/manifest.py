@@ -69,6 +69,8 @@ def read(path: Path) -> dict[str, ManifestEntry]:
     """The entries of a manifest by path, compared with no file. Raises BundleError naming the field."""
     if path.is_symlink():
         raise BundleError(f"{path}: must be a plain file, is a link")
+    if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+        raise BundleError(f"{path}: must be a plain file, is something else")
     try:
         content = strict_json.parse(path.read_bytes())
     except OSError as error:

@@ -107,10 +107,11 @@ def test_a_link_even_to_the_same_content(tmp_path: Path, name: str) -> None:
         manifest.verify(folder)
 
 
-def test_a_pipe(tmp_path: Path) -> None:
-    (write(tmp_path) / "model.tflite").unlink()
-    os.mkfifo(tmp_path / "model.tflite")
-    with pytest.raises(BundleError, match=r"model.tflite: must be a plain file, is something else"):
+@pytest.mark.parametrize("name", ["model.tflite", "manifest.json"])
+def test_a_pipe(tmp_path: Path, name: str) -> None:
+    (write(tmp_path) / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(BundleError, match=f"{name}: must be a plain file, is something else"):
         manifest.verify(tmp_path)
 
 
