@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import re
 import secrets
 import socket
 import sys
@@ -18,11 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,9 @@ LIMIT_BYTES = 64 * 1024  # of what is sent to us
 CONNECTIONS = 12
 REQUEST_S = 15.0  # from its first byte to its last answer
 _COOKIE = "edgevision-aim"
+_COOKIES = re.compile(
+    rf"(?:^|;) *{_COOKIE}=([^;\s]*)"
+)  # beside those of other pages of this host, whatever they are
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that are not taken for one another
 _CODE = 10  # of them: 49 bits, to be guessed over the network within the time of one setting-up
 _OPEN = ("/aim.css",)  # what the page that asks for the code needs
@@ -151,22 +154,22 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = REQUEST_S
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        path, _, text = self.path.partition("?")
+        query = {name: values[0] for name, values in parse_qs(text).items()}
         if not self.server.serves(self.headers.get("Host", "")):
             self._refuse(HTTPStatus.FORBIDDEN, "this is not the host that was asked for")
-        elif url.path == "/" and "token" in query:
+        elif path == "/" and "token" in query:
             self._let_in(query["token"])
-        elif url.path == "/" and not self._has_cookie():
+        elif path == "/" and not self._has_cookie():
             self._ask_for_code()
-        elif url.path in _OPEN or self._is_known():
-            self._get(url.path, query)
+        elif path in _OPEN or self._is_known():
+            self._get(path, query)
 
     def do_POST(self) -> None:
         if not self.server.serves(self.headers.get("Host", "")):
             self._refuse(HTTPStatus.FORBIDDEN, "this is not the host that was asked for")
         elif self._is_known():
-            self._post(urlsplit(self.path).path)
+            self._post(self.path.partition("?")[0])
 
     def log_message(self, format: str, *args: object) -> None:
         log.debug(format, *args)
@@ -188,8 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._end((PAGE / "door.html").read_bytes(), _KINDS[".html"])
 
     def _has_cookie(self) -> bool:
-        found = SimpleCookie(self.headers.get("Cookie", "")).get(_COOKIE)
-        return found is not None and self.server.knows(found.value)
+        found = _COOKIES.search(self.headers.get("Cookie", ""))
+        return found is not None and self.server.knows(found[1])
 
     def _is_known(self) -> bool:
         if self._has_cookie():

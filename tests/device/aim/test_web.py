@@ -145,3 +145,29 @@ def wait_until_served(server: Server, mine: str) -> float:
                 return time.monotonic() - begun_s
         except (OSError, http.client.HTTPException):
             assert time.monotonic() - begun_s < 15, "the slow ones hold all connections"
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET / HTTP/1.0\r\nCookie: a@b=1; c,d=2; expires=x",
+        b"GET http://[ HTTP/1.0\r\nX: y",
+        b"POST //[ HTTP/1.0\r\nX: y",
+        b"GET /?token=%00%ff HTTP/1.0\r\nX: y",
+    ],
+)
+def test_what_no_browser_would_send_is_answered_and_no_fault(
+    server: Server, request_line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), 10) as channel:
+        channel.sendall(request_line + f"\r\nHost: {server.host}\r\n\r\n".encode())
+        assert channel.recv(100).startswith(b"HTTP/1.0 ")
+    assert caplog.text == ""
+
+
+def test_cookies_of_other_pages_of_this_host_are_no_hindrance(server: Server) -> None:
+    cookie = server.exchange(server.code)
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), 10) as channel:
+        cookies = f"Cookie: a@b=1; edgevision-aim={cookie}; c,d=2"
+        channel.sendall(f"GET /aim.js HTTP/1.0\r\nHost: {server.host}\r\n{cookies}\r\n\r\n".encode())
+        assert channel.recv(100).startswith(b"HTTP/1.0 200")
