@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from aiohttp import web
@@ -14,6 +15,8 @@ from device.system.printable import printable
 log = logging.getLogger(__name__)
 
 REQUEST_LIMIT_BYTES = 16384
+MOST_CONNECTIONS = 128  # then the oldest give way: a PLC's are not to be refused for want of descriptors
+_ROOM_EVERY_S = 0.2
 
 
 class Site:
@@ -24,6 +27,7 @@ class Site:
         self._section = section
         self._host = host
         self._port = port
+        self._making_room: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Raises PortError."""
@@ -34,9 +38,18 @@ class Site:
             raise PortError(
                 f"[{self._section}] cannot listen on {self._host}:{self._port}: {error.strerror}"
             ) from None
+        self._making_room = asyncio.create_task(self._make_room())
 
     async def close(self) -> None:
+        if self._making_room is not None:
+            self._making_room.cancel()
         await self._runner.cleanup()
+
+    async def _make_room(self) -> None:
+        while (server := self._runner.server) is not None:
+            for oldest in server.connections[:-MOST_CONNECTIONS]:
+                oldest.force_close()
+            await asyncio.sleep(_ROOM_EVERY_S)
 
 
 def _server_log(section: str) -> logging.Logger:

@@ -10,6 +10,8 @@ from fixtures_bridge import BridgeProcess, beside_a_broker, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.bridge.web import MOST_CONNECTIONS
+
 PATHS = ("/metrics", "/v1/stations", "/v1/stations/press-4/trigger", "/healthz")
 
 
@@ -86,3 +88,18 @@ def test_requests_that_are_none_are_one_line_in_the_log(running: BridgeProcess) 
     written = running.log()[begin:]
     assert "Traceback" not in written
     assert written.count("a request that cannot be read: ") <= 1
+
+
+def test_connections_that_say_nothing_give_way_to_others(running: BridgeProcess) -> None:
+    """So that they use up no descriptors, which the ports of the other languages need."""
+    address = ("127.0.0.1", running.ports["http"])
+    silent = [socket.create_connection(address, 10) for _ in range(MOST_CONNECTIONS + 40)]
+    try:
+        for one in silent[:40]:
+            one.settimeout(10)
+            assert one.recv(1) == b"", "the oldest are ended"
+        asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        assert exchange(address[1], asked, is_all=False).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for one in silent:
+            one.close()
