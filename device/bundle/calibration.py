@@ -28,6 +28,7 @@ FILE = "calibration.json"
 MOST_CHANNELS = 256  # squares of int8 differences of so many add up to less than 2**24, exact in float32
 MOST_ITEMS = 65536
 MOST_LEVEL_SIDE = 64
+MOST_SHARPENED = 10.0
 MOST_TOLERANCE = 0.2  # of golden scores: beyond it they would prove nothing
 BEYOND = 0.1  # of good images: their greatest cell lies above what is said to be reached
 LEAST_REACH = 1e-3  # above the usual, a logit: nothing is divided by 0
@@ -131,14 +132,19 @@ class Pooling:
     """How the evidence map becomes one logit.
 
     `kind` "mean": the mean of all its cells, with share 1. "top": of the ceil(share * n) greatest of n cells.
+    `sharpened`: so many times what a cell stands out from those about it is added to it before.
     """
 
     kind: PoolingKind
     share: float
+    sharpened: float = 0.0
 
     def __post_init__(self) -> None:
         _require_choice("pooling.kind", self.kind, PoolingKind)
         _require(0 < self.share <= 1, "pooling.share", "0 < share <= 1", self.share)
+        _require(
+            0 <= self.sharpened <= MOST_SHARPENED, "pooling.sharpened", f"0..{MOST_SHARPENED}", self.sharpened
+        )
         _require(self.kind != "mean" or self.share == 1, "pooling.share", "1 with kind mean", self.share)
 
 
@@ -529,6 +535,8 @@ class Calibration:
             del content["preprocess"]["white_level"]
         if self.frames is None:
             del content["frames"]
+        if not self.pooling.sharpened:
+            del content["pooling"]["sharpened"]
         return content
 
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from device.bundle.memory import BLOCK, Memory, Scale, TurnedFeatures
 from device.errors import InterpreterError
 from device.image.geometry import Box, Size
 from device.image.tiles import STEP
-from device.inspection.framing import Framing, canvas_shape, counted_cells, counted_in_tiles
+from device.inspection.framing import Cells, Framing, canvas_shape, counted_cells, counted_in_tiles
 from device.inspection.interpreter import Interpreter, Tensor
 from device.inspection.preprocess import ModelInput, Pixels
 from device.inspection.reach import ScoreRange
@@ -25,6 +26,7 @@ from device.inspection.reach import ScoreRange
 Evidence = NDArray[np.float32]
 Output = TurnedFeatures  # of a tile, as the model stores it
 AS_IT_IS = Scale()
+ABOUT = 1.0  # sigma, cells, of what a cell is held against where a map is sharpened
 MOST_MAPS = 16  # a fraction of a step of int8 apart: their mean, the evidence, is as many times as fine
 Run = Callable[[Pixels], tuple[Evidence, Scale]]  # one input of the model, (1, h, w, 3), to its map (h, w)
 
@@ -182,7 +184,9 @@ def pooled_tiles(
     fitted to, and a small defect would sink in it.
     """
     parts = counted_in_tiles(framing, (maps[0].shape[0], maps[0].shape[1]))
-    pooled = [pool(found[counted], pooling) for found, (_, _, counted) in zip(maps, parts, strict=True)]
+    pooled = [
+        pooled_cells(found, counted, pooling) for found, (_, _, counted) in zip(maps, parts, strict=True)
+    ]
     return [scale.of(one) for one, scale in zip(pooled, scales, strict=True)] if scales else pooled
 
 
@@ -197,6 +201,24 @@ def merged(framing: Framing, maps: Sequence[Evidence]) -> Evidence:
         target[counted] = np.maximum(target[counted], found[counted])
     least = evidence[np.isfinite(evidence)].min()
     return np.maximum(evidence, least, out=evidence)
+
+
+def pooled_cells(evidence: Evidence, counted: Cells, pooling: Pooling) -> float:
+    """The logit of a map (h, w), over the cells that count. Padding is nothing to stand out from."""
+    if isinstance(counted, tuple):
+        return pool(sharpened(evidence[counted], pooling.sharpened), pooling)
+    return pool(sharpened(evidence, pooling.sharpened)[counted], pooling)
+
+
+def sharpened(evidence: Evidence, times: float) -> Evidence:
+    """A map (h, w) with so many times what each cell stands out from those about it: unsharp masking.
+
+    A small defect is a small peak, which a broad swell of a good image's map may well exceed.
+    """
+    if not times:
+        return evidence
+    around = cv2.GaussianBlur(evidence, (0, 0), ABOUT, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(evidence + np.float32(times) * (evidence - around), np.float32)
 
 
 def pool(evidence: NDArray[np.floating[Any]], pooling: Pooling) -> float:

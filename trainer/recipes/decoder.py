@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 NORMALIZED_BY = 32  # images whose features say what is usual
 MOVED_DEG, MOVED_SHARE, ZOOMED = 2.5, 0.04, 0.04  # of a copy; parts do not lie stiller than this
 SHARES = (0.001, 0.003)  # of the map that a decoder's score may come from, beside the probe's
+SHARPENED = (0.0, 2.0)  # times that what stands out of its map may count in addition
 FEWEST_STRIDE, DEEPEST_STRIDE = 16, 32  # of the deepest cut
 EASY = (
     0.99  # average precision of the probe, from which the last blocks gain nothing that their cost is worth
@@ -118,7 +119,10 @@ def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, se
     beside = decoded(base, judging)
     own = tuple(decoded(base, [one]) for one in judging)
     judges = Judges(beside, quantized(beside, samples, spec, config), fold_of, own)
-    ways = [*probe.poolings(config.probe), *(Pooling("top", share) for share in SHARES)]
+    ways = [
+        *probe.poolings(config.probe),
+        *(Pooling("top", share, times) for share in SHARES for times in SHARPENED),
+    ]
     int8, exact = Int8Model(judges.content), FloatModel(to_float(beside))
     judged = _judged(lambda tensor: next(int8.run(tensor)), learned, fold_of, ways, unchanged)
     best = max(judged, key=lambda one: one.quality.merit)
@@ -138,7 +142,12 @@ def taught_beside(learned: TrainedModel, config: TrainerConfig, weights: str, se
             **learned.record,
             "recipe": "decoder",
             "judged_by": f"{fold_of.max() + 1}-fold cross-validation",
-            "chosen": {**chosen, "cuts": list(shipped.cuts), "pooling_share": best.pooling.share},
+            "chosen": {
+                **chosen,
+                "cuts": list(shipped.cuts),
+                "pooling_share": best.pooling.share,
+                "sharpened": best.pooling.sharpened,
+            },
         },
     )
     return _with_curve(found, school, copies, config, seed)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import PreprocessSpec
-from device.inspection.detector import pool
+from device.inspection.detector import pooled_cells
 from device.inspection.framing import Cells, content_cells
 from device.inspection.preprocess import ModelInput
 from trainer.config import FinetuneConfig, TrainerConfig
@@ -357,7 +357,7 @@ def _offset(learned: TrainedModel, shipped: keras.Model, int8: Int8Model, config
 
 def _pooled_cells(values: NDArray[np.float32], model_input: ModelInput, learned: TrainedModel) -> float:
     """Of a map (h, w), without the cells that lie on padding."""
-    return pool(values[content_cells(model_input.placement, values.shape)], learned.pooling)
+    return pooled_cells(values, content_cells(model_input.placement, values.shape), learned.pooling)
 
 
 def with_state(model: keras.Model, state: Arrays) -> keras.Model:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.bundle.bundle import Pooling
-from device.inspection.detector import pool
+from device.inspection.detector import pool, sharpened
 from trainer.config import DecoderConfig, TrainerConfig
 from trainer.data.augment import Augmentation
 from trainer.data.splits import blocks
@@ -23,7 +23,7 @@ from trainer.network import network
 from trainer.network.decoder import decoded
 from trainer.network.export import Int8Model
 from trainer.recipes import good_only
-from trainer.recipes.decoder import MOVED, MOVED_DEG, MOVED_SHARE, ZOOMED, School, int8_file
+from trainer.recipes.decoder import MOVED, MOVED_DEG, MOVED_SHARE, SHARPENED, ZOOMED, School, int8_file
 from trainer.recipes.good_only import KINDS, MemoryModel
 from trainer.recipes.learn import quantized
 from trainer.scoring import good_maps
@@ -85,7 +85,8 @@ def taught_beside(learned: MemoryModel, config: TrainerConfig, weights: str, see
     good = judged(good_only.shown(samples, spec, None), fold_of)
     few, how = good_only.to_be_made(samples, config.good_only, seed, on_part=learned.on_part)
     made = judged(good_only.shown([samples[index] for index in few], spec, how), fold_of[few])
-    rivals = [_pooled(learned, good, made, Pooling("top", share)) for share in SHARES]
+    ways = [Pooling("top", share, times) for share in SHARES for times in SHARPENED]
+    rivals = [_pooled(learned, good, made, way) for way in ways]
     best = max(rivals, key=lambda one: _quality(one).merit)
     return replace(
         best,
@@ -99,6 +100,7 @@ def taught_beside(learned: MemoryModel, config: TrainerConfig, weights: str, see
                 "input_px": [spec.size.width, spec.size.height],
                 "cuts": list(shipped.cuts),
                 "pooling_share": best.pooling.share,
+                "sharpened": best.pooling.sharpened,
             },
             "judged_by": f"{KINDS}-fold cross-validation of {len(samples)} good images",
         },
@@ -108,7 +110,10 @@ def taught_beside(learned: MemoryModel, config: TrainerConfig, weights: str, see
 def _pooled(
     learned: MemoryModel, good: list[NDArray[np.float32]], made: list[NDArray[np.float32]], way: Pooling
 ) -> MemoryModel:
-    logits = [np.array([pool(one, way) for one in maps], np.float64) for maps in (good, made)]
+    logits = [
+        np.array([pool(sharpened(one, way.sharpened), way) for one in maps], np.float64)
+        for maps in (good, made)
+    ]
     return replace(learned, pooling=way, pooled=logits[0], made=logits[1])
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from device.bundle.bundle import Pooling
-from device.inspection.detector import pool
+from device.inspection.detector import pooled_cells
 from device.inspection.framing import Cells
 from trainer.data.batches import Batch
 from trainer.scoring import metrics
@@ -83,7 +83,7 @@ class FoldedImages:
         if maps.ndim == 1:
             return maps.astype(np.float64)
         pairs = zip(maps, indices, strict=True)
-        return np.array([pool(values[self.cells[index]], self.pooling) for values, index in pairs])
+        return np.array([pooled_cells(values, self.cells[index], self.pooling) for values, index in pairs])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

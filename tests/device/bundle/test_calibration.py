@@ -82,6 +82,12 @@ def test_what_is_white_is_kept_and_may_be_absent(white_level: int | None) -> Non
     assert Calibration.from_json(changed.to_json()) == changed
 
 
+def test_what_sharpens_the_map_is_kept_and_may_be_absent() -> None:
+    changed = replace(make_calibration(), pooling=Pooling("top", 0.01, 1.5))
+    assert Calibration.from_json(changed.to_json()) == changed
+    assert "sharpened" not in json.loads(make_calibration().to_json())["pooling"]
+
+
 def test_the_frames_that_were_trained_on_are_kept_and_may_be_absent() -> None:
     frames = TrainedFrames((90, 110), (64, 64), (1.4, 1.7188))
     changed = replace(make_calibration(), frames=frames)
@@ -305,6 +311,7 @@ def test_not_even_among_what_is_free() -> None:
             'preprocess.resize: must be one of "letterbox", "stretch", got "crop"',
         ),
         (("pooling", "share"), 0, "pooling.share: must be a number above 0, at most 1, got 0"),
+        (("pooling", "sharpened"), 11, "pooling.sharpened: must be a number from 0 to 10, got 11"),
         (("score_calibration", "slope"), -1, "score_calibration.slope: must be a number above 0, got -1"),
         (("thresholds", "ng"), 1.5, "thresholds.ng: must be a number 0..1, got 1.5"),
         (("thresholds", "marginal"), 0.7, "thresholds.marginal: must be 0..0.6 (thresholds.ng), got 0.7"),
@@ -353,6 +360,7 @@ def test_the_same_golden_file_twice() -> None:
         lambda: Quantization(math.inf, 0),
         lambda: Pooling("max", 1.0),
         lambda: Pooling("top", 1.1),
+        lambda: Pooling("top", 0.1, -0.5),
         lambda: ScoreCalibration(math.nan, 0.0),
         lambda: ScoreCalibration(1.0, math.inf),
         lambda: Thresholds(0.5, 0.6, "", ()),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from device.bundle.bundle import Bundle, Pooling, PreprocessSpec, Quantization, ScoreCalibration
 from device.errors import InterpreterError
 from device.image.geometry import Letterbox, Size
-from device.inspection.detector import Detector, Prediction, pool
+from device.inspection.detector import Detector, Prediction, pool, pooled_cells, sharpened
 from device.inspection.framing import content_cells
 from device.inspection.interpreter import Interpreter, Tensor
 from device.inspection.preprocess import Preprocessor
@@ -81,7 +81,7 @@ def test_good_and_defective_are_apart(tiny_bundle: Bundle) -> None:
 def test_padding_does_not_count(tiny_model: TinyModel, tmp_path: Path) -> None:
     """White padding would be a defect to this model; the score of a wide part is that of the part alone."""
     spec = PreprocessSpec(Size(64, 64), "letterbox", "rgb", 255)
-    for pooling in (Pooling("mean", 1.0), Pooling("top", 0.1)):
+    for pooling in (Pooling("mean", 1.0), Pooling("top", 0.1), Pooling("top", 0.1, 1.5)):
         bundle = tiny_model.bundle(tmp_path, pooling=pooling, preprocess=spec)
         prediction = predict(bundle, np.full((32, 64, 3), 50, np.uint8))
         assert prediction.evidence.max() > 9
@@ -176,6 +176,41 @@ def test_pooling_is_what_sorting_says(values: list[float], share: float) -> None
     count = max(1, math.ceil(round(share * len(values), 6)))
     expected = np.mean(sorted(values, reverse=True)[:count])
     assert pool(np.array(values, np.float32), Pooling("top", share)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_small_peak_stands_out_of_a_sharpened_map_more_than_a_broad_swell() -> None:
+    rows, columns = np.mgrid[:24, :24].astype(np.float32)
+    swell = 1.2 * np.exp(-((rows - 12) ** 2 + (columns - 12) ** 2) / 100, dtype=np.float32)
+    peak = np.zeros((24, 24), np.float32)
+    peak[5, 7] = 1.0
+    everywhere, plain, sharp = (slice(0, 24),) * 2, Pooling("top", 0.001), Pooling("top", 0.001, 1.5)
+    assert pooled_cells(swell, everywhere, plain) > pooled_cells(peak, everywhere, plain)
+    assert pooled_cells(swell, everywhere, sharp) < pooled_cells(peak, everywhere, sharp)
+    assert sharpened(swell, 0.0) is swell
+    flat = np.full((6, 5), -2.0, np.float32)
+    np.testing.assert_allclose(sharpened(flat, 1.5), flat, atol=1e-5)  # up to its edges
+    np.testing.assert_allclose(sharpened(2 * peak + 3, 1.5), 2 * sharpened(peak, 1.5) + 3, atol=1e-4)
+
+
+def test_a_bundle_says_how_its_map_is_sharpened(tiny_model: TinyModel, tmp_path: Path) -> None:
+    image = make_image(spot=(24, 40, 8, 8))
+    found, sharper = (
+        predict(tiny_model.bundle(tmp_path / str(times), pooling=Pooling("top", 0.01, times)), image)
+        for times in (0.0, 1.5)
+    )
+    np.testing.assert_array_equal(found.evidence, sharper.evidence)
+    assert found.pooled == pytest.approx(found.evidence.max())
+    assert sharper.pooled == pytest.approx(sharpened(found.evidence, 1.5).max())
+    assert sharper.pooled > found.pooled + 1
+
+
+def test_where_parts_of_the_map_are_masked_the_others_are_sharpened_alike() -> None:
+    rng = np.random.default_rng(0)
+    evidence, counted = rng.normal(0, 1, (12, 12)).astype(np.float32), np.ones((12, 12), np.bool_)
+    counted[4:6, 4:6] = False
+    way = Pooling("top", 0.01, 1.5)
+    expected = pool(sharpened(evidence, 1.5)[counted], way)
+    assert pooled_cells(evidence, counted, way) == pytest.approx(expected)
 
 
 def test_nothing_cannot_be_pooled() -> None:
