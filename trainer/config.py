@@ -94,9 +94,9 @@ class DecoderConfig:
 
     when: str = key("auto", OneOf(("auto", "never")))
     folds: int = key(3, Within(2, 20))
-    steps: int = key(300, Within(1, 100_000))
-    batch_size: int = key(3, Within(1, 64))
-    learning_rate: float = key(0.002, Within(1e-7, 1.0))
+    steps: int = key(600, Within(1, 100_000))
+    batch_size: int = key(2, Within(1, 64))
+    learning_rate: float = key(0.003, Within(1e-7, 1.0))
     image_weight: float = key(0.3, Within(0.0, 100.0))
     varied: float = key(0.6, Within(0.0, 1.0))
     made: float = key(0.0, Within(0.0, 1.0))

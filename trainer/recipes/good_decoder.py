@@ -119,7 +119,7 @@ def _pooled(
 
 def _shorter(own: DecoderConfig) -> DecoderConfig:
     """Made defects are few kinds of things: what is taught them for long knows their look, not defects."""
-    return replace(own, steps=max(2, own.steps // 2), batch_size=1)
+    return replace(own, steps=max(2, own.steps // 4), batch_size=1)
 
 
 def _copies(learned: MemoryModel) -> Copies:
