@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,8 @@ FAMILIAR = FamiliarRanges(
     slope_x=Range(0.0, 0.01, -0.1, 0.1),
     slope_y=Range(0.0, 0.01, -0.1, 0.1),
     evidence=Range(-6.0, 0.5, -12.0, None),
+    smear=Range(0.0, 0.1, -1.0, 1.0),
+    fineness=Range(0.0, 0.1, -1.0, 1.0),
 )
 
 
@@ -80,9 +82,11 @@ class Bench:
             "warmth": random.normal(0, 0.05),
             "slope_x": random.normal(0, 0.01),
             "slope_y": random.normal(0, 0.01),
+            "smear": random.normal(0, 0.1),
+            "fineness": random.normal(0, 0.1),
             **changes,
         }
-        look = Look(**{name: found[name] for name in ("sharpness", "warmth", "slope_x", "slope_y")})
+        look = Look(**{field.name: found[field.name] for field in fields(Look)})
         return replace(
             SOME_VERDICT,
             verdict=found["word"],
@@ -221,7 +225,7 @@ PROVOKED: dict[str, tuple[Callable[[Bench], None], str, Callable[[Bench], None]]
     "picture_darker": (_seen(60, brightness=0.25), "alert", _seen(150)),
     "picture_brighter": (_seen(60, brightness=0.55), "alert", _seen(150)),
     "picture_blurred": (_seen(60, sharpness=-1.2), "alert", _seen(150)),
-    "picture_noisy": (_seen(60, sharpness=1.2), "alert", _seen(150)),
+    "picture_noisy": (_seen(60, sharpness=1.2, fineness=0.8), "alert", _seen(150)),
     "picture_colour": (_seen(60, warmth=0.6), "alert", _seen(150)),
     "picture_uneven": (_seen(60, slope_x=0.2), "alert", _seen(150)),
     "picture_strange": (_seen(60, evidence=-13.0), "alert", _seen(150)),

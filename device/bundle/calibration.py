@@ -380,7 +380,8 @@ class FamiliarRanges:
     """The pictures that the model can judge; any other is MARGINAL (inspection.familiar).
 
     `rate`: the share of good parts' pictures that was allowed to lie outside. The ranges are of
-    checks.Checks.brightness_ratio and evidence, and of checks.Look.
+    checks.Checks.brightness_ratio and evidence, and of checks.Look. `smear`, `fineness`: None in a bundle
+    from before they were kept; then they are not looked at.
     """
 
     rate: float
@@ -390,6 +391,8 @@ class FamiliarRanges:
     slope_x: Range
     slope_y: Range
     evidence: Range
+    smear: Range | None = None
+    fineness: Range | None = None
 
     def __post_init__(self) -> None:
         _require(0 < self.rate < 1, "familiar.rate", "0 < rate < 1", self.rate)
@@ -527,6 +530,8 @@ class Calibration:
                 del content["drift_reference"][name]
         if self.familiar is None:
             del content["familiar"]
+        else:
+            content["familiar"] = {name: one for name, one in content["familiar"].items() if one is not None}
         if self.localization.good is None:
             del content["localization"]["good"]
         else:

@@ -8,7 +8,7 @@ to see does not count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ from device.inspection.checks import Checks
 
 Cause = Literal["darker", "brighter", "blurred", "noisy", "colour", "uneven", "strange"]
 
-CHANGED_SD = 4.0  # of the median of some pictures from the usual, in sd of single ones: the cause is named
+CHANGED_SD = 2.0  # of the median of some pictures from the usual, in sd of single ones: the cause is named
 WORDS: dict[Cause, str] = {
     "darker": "darker than the pictures of the training",
     "brighter": "brighter than the pictures of the training",
@@ -36,6 +36,8 @@ _CAUSES: dict[str, tuple[Cause, Cause]] = {
     "warmth": ("colour", "colour"),
     "slope_x": ("uneven", "uneven"),
     "slope_y": ("uneven", "uneven"),
+    "smear": ("blurred", "blurred"),
+    "fineness": ("blurred", "noisy"),
     "evidence": ("strange", "strange"),
 }
 _LAST = "evidence"  # of the model: it changes with all the others, and speaks where they are silent
@@ -60,33 +62,55 @@ class Doubt:
 def doubt(familiar: FamiliarRanges, checks: Checks) -> Doubt | None:
     """Why a picture cannot be judged: the quantity that is farthest outside; None where none is."""
     found = []
+    off_sd = {name: (value - known.usual) / known.sd for name, known, value in _quantities(familiar, checks)}
     for name, known, value in _quantities(familiar, checks):
         low, high = (0.0 if bound is None else bound - value for bound in (known.low, known.high))
         if low > 0 or high < 0:
-            cause = _CAUSES[name][0 if low > 0 else 1]
-            found.append(Doubt(cause, name, value, max(low, -high) / known.sd, known))
+            found.append(Doubt(_cause(name, off_sd), name, value, max(low, -high) / known.sd, known))
     return _worst(found)
 
 
 def changed(familiar: FamiliarRanges, pictures: Sequence[Checks]) -> Doubt | None:
-    """What is different in most of some pictures, whether the model bears it or not."""
+    """What is different in most of some pictures, whether the model bears it or not.
+
+    Of a quantity whose either side has the same cause it is how far the pictures are off, to whichever side.
+    """
     values: dict[str, list[float]] = {}
     ranges: dict[str, Range] = {}
     for checks in pictures:
         for name, known, value in _quantities(familiar, checks):
             values.setdefault(name, []).append(value)
             ranges[name] = known
-    found = []
-    for name, known in ranges.items():
-        middle = float(np.median(values[name]))
-        off_sd = (middle - known.usual) / known.sd
-        if abs(off_sd) > CHANGED_SD:
-            found.append(Doubt(_CAUSES[name][off_sd > 0], name, middle, abs(off_sd), known))
-    return _worst(found)
+    off_sd = {name: _off_sd(name, values[name], known) for name, known in ranges.items()}
+    return _worst(
+        [
+            Doubt(_cause(name, off_sd), name, known.usual + off_sd[name] * known.sd, abs(off_sd[name]), known)
+            for name, known in ranges.items()
+            if abs(off_sd[name]) > CHANGED_SD
+        ]
+    )
+
+
+def _off_sd(name: str, values: Sequence[float], known: Range) -> float:
+    off = (np.asarray(values) - known.usual) / known.sd
+    low, high = _CAUSES[name]
+    middle = float(np.median(off))
+    return float(np.copysign(np.median(np.abs(off)), middle)) if low == high else middle
+
+
+def _cause(name: str, off_sd: Mapping[str, float]) -> Cause:
+    """More detail is noise where the finest has gained the most; else it is the parts' own."""
+    cause = _CAUSES[name][off_sd[name] > 0]
+    if name == "sharpness" and cause == "noisy" and off_sd.get("fineness", np.inf) <= CHANGED_SD:
+        return "strange"
+    return cause
 
 
 def _worst(found: Sequence[Doubt]) -> Doubt | None:
-    return max(found, key=lambda one: (one.quantity != _LAST, one.excess_sd), default=None)
+    """What is farthest off; what is only strange where nothing says why, and of that the model the last."""
+    return max(
+        found, key=lambda one: (one.cause != "strange", one.quantity != _LAST, one.excess_sd), default=None
+    )
 
 
 def _quantities(familiar: FamiliarRanges, checks: Checks) -> Iterator[tuple[str, Range, float]]:
@@ -98,5 +122,8 @@ def _quantities(familiar: FamiliarRanges, checks: Checks) -> Iterator[tuple[str,
         yield "warmth", familiar.warmth, look.warmth
         yield "slope_x", familiar.slope_x, look.slope_x
         yield "slope_y", familiar.slope_y, look.slope_y
+        if familiar.smear is not None and familiar.fineness is not None:
+            yield "smear", familiar.smear, look.smear
+            yield "fineness", familiar.fineness, look.fineness
     if checks.evidence is not None:
         yield _LAST, familiar.evidence, checks.evidence

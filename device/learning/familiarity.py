@@ -10,7 +10,7 @@ from device.bundle.calibration import FamiliarRanges, Range
 from device.inspection.checks import Checks
 from device.learning.confidence import student_quantile
 
-SIDES = 11  # of ranges, which share the rate: six quantities, and the evidence counts below only
+SIDES = 15  # of ranges, which share the rate: eight quantities, and the evidence counts below only
 LEAST_SD = {  # no camera and no lamp is steadier than that
     "brightness": 0.01,
     "sharpness": 0.1,
@@ -18,6 +18,8 @@ LEAST_SD = {  # no camera and no lamp is steadier than that
     "slope_x": 0.01,
     "slope_y": 0.01,
     "evidence": 0.05,
+    "smear": 0.1,
+    "fineness": 0.05,
 }
 LEAST = 5  # pictures; of fewer there is no spread to speak of
 
@@ -46,6 +48,8 @@ def _values(pictures: Sequence[Checks]) -> dict[str, list[float]]:
         "slope_x": [one.slope_x for one in looks],
         "slope_y": [one.slope_y for one in looks],
         "evidence": evidence,
+        "smear": [one.smear for one in looks],
+        "fineness": [one.fineness for one in looks],
     }
 
 

@@ -2,8 +2,7 @@
 
 Each change is made stronger step by step on some of the judged images, until more of the defective ones would
 be OK, or more of the good ones NG, than the model may cost. A picture that lies beyond is MARGINAL on the
-device. An image's logit under a change is the one that it had when a model had not seen it, moved by what the
-change does to the logit of the model that ships.
+device.
 """
 
 from __future__ import annotations
@@ -14,28 +13,21 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from device.bundle.bundle import ScoreCalibration, Thresholds
 from device.bundle.calibration import FamiliarRanges, Range
-from device.image.frame import Frame, frame_from_file
-from device.inspection.checks import Checks, measure
-from device.inspection.detector import mean_evidence
-from device.inspection.preprocess import Preprocessor
-from device.learning.familiarity import LEAST, natural
-from trainer.data.changes import Change, blurred, gained, lifted, noisy, tinted, uneven
-from trainer.network.export import Int8Model
+from device.inspection.checks import Checks
+from device.learning.familiarity import LEAST, LEAST_SD, natural
+from trainer.bundle.rehearsal import Rehearsal, UnderChange
+from trainer.data.changes import Change, blurred, gained, lifted, noisy, smeared, tinted, uneven
 from trainer.recipes.learned import TrainedModel
 
 log = logging.getLogger(__name__)
 
-IMAGES = 12  # of either label that are changed
 MORE_MISSES = 0.1  # of the defective ones may be OK under a change
 MORE_REJECTS = 0.1  # of the good ones may be NG
 TOWARDS = 0.75  # of the way from the last step that is borne to the next: what is like that one lies outside
 TAIL = 0.05  # of the pictures under a change that is borne may still lie outside
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +43,10 @@ RAMPS = (
     Ramp("brightness", -1, tuple(gained(gain) for gain in (0.8, 0.65, 0.5, 0.4))),
     Ramp("brightness", 1, tuple(gained(gain) for gain in (1.25, 1.4, 1.6, 1.8))),
     Ramp("brightness", 1, tuple(lifted(by) for by in (25.0, 40.0, 60.0))),
-    Ramp("sharpness", -1, tuple(blurred(sigma) for sigma in (0.5, 0.75, 1.0, 1.5, 2.5))),
-    Ramp("sharpness", 1, tuple(noisy(sd) for sd in (4.0, 8.0, 15.0, 25.0))),
+    Ramp("sharpness", -1, tuple(blurred(sigma) for sigma in (0.7, 1.0, 1.5, 2.5))),
+    Ramp("sharpness", 1, tuple(noisy(sd) for sd in (8.0, 15.0, 25.0))),
+    Ramp("smear", -1, tuple(smeared(length) for length in (3, 5, 9, 13))),
+    Ramp("smear", 1, tuple(smeared(length, down=True) for length in (3, 5, 9, 13))),
     Ramp("slope_x", 1, tuple(uneven(1 - by, 1 + by, 0.0) for by in (0.25, 0.4, 0.6))),
     Ramp("slope_y", 1, tuple(uneven(1 - by, 1 + by, 90.0) for by in (0.25, 0.4, 0.6))),
 )
@@ -60,14 +54,6 @@ COLOUR_RAMPS = (
     Ramp("warmth", 1, tuple(tinted((1 + by, 1.0, 1 - by)) for by in (0.1, 0.2, 0.3))),
     Ramp("warmth", -1, tuple(tinted((1 - by, 1.0, 1 + by)) for by in (0.1, 0.2, 0.3))),
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Under:
-    """Some images under a change: their pictures, and their logits (n,), unseen."""
-
-    pictures: list[Checks]
-    logits: Values
 
 
 def measured(
@@ -85,15 +71,11 @@ def measured(
     if len(good) < LEAST:
         return None
     known = least = _widened(natural(good, rate), bad, 0.0)
-    labels = learned.labels
-    few = np.concatenate([_spread(np.flatnonzero(labels == label)) for label in (0, 1)])
-    white = learned.preprocess.white_level
-    frames = [frame_from_file(learned.judged[index].path, 0, white) for index in few]
-    trial = _Trial(learned, scores, frames, learned.pooled[few], labels[few], thresholds)
+    rehearsal = Rehearsal(learned)
     ramps = RAMPS + (COLOUR_RAMPS if learned.preprocess.colour == "rgb" else ())
     caps: list[tuple[Ramp, float]] = []
     for ramp in ramps:
-        borne, cap = trial.climb(ramp)
+        borne, cap = _climb(rehearsal, ramp, scores, thresholds)
         for under in borne:
             known = _widened(known, under.pictures, TAIL)
         if cap is not None:
@@ -104,71 +86,31 @@ def measured(
     return known
 
 
-class _Trial:
-    """The model that ships, on some images under changes."""
-
-    def __init__(
-        self,
-        learned: TrainedModel,
-        scores: ScoreCalibration,
-        frames: Sequence[Frame],
-        pooled: Values,
-        labels: NDArray[np.int64],
-        thresholds: Thresholds,
-    ) -> None:
-        self._model = Int8Model(learned.content)
-        self._preprocessor = Preprocessor(learned.preprocess)
-        self._pooling, self._scores, self._thresholds = learned.pooling, scores, thresholds
-        self._frames, self._labels = frames, labels
-        plain = self._looked_at(None)
-        self._moved = pooled - plain.logits
-        self._usual = replace(plain, logits=pooled)
-
-    def climb(self, ramp: Ramp) -> tuple[list[_Under], float | None]:
-        """(the steps that are borne, the value of the quantity between the last and one that is not)."""
-        borne: list[_Under] = []
-        last = self._usual
-        for step in ramp.steps:
-            under = self._looked_at(step)
-            under = replace(under, logits=under.logits + self._moved)
-            if not self._bears(under):
-                near, far = _middle(last, ramp.quantity), _middle(under, ramp.quantity)
-                return borne, near + TOWARDS * (far - near)
-            borne.append(under)
-            last = under
-        return borne, None
-
-    def _bears(self, under: _Under) -> bool:
-        misses, rejects = self._wrong(self._usual.logits)
-        more_misses, more_rejects = self._wrong(under.logits)
-        return more_misses <= misses + MORE_MISSES and more_rejects <= rejects + MORE_REJECTS
-
-    def _wrong(self, logits: Values) -> tuple[float, float]:
-        """(share of the defective ones that are OK, share of the good ones that are NG)."""
-        judged = np.array([self._scores.score(one) for one in logits])
-        bad, good = judged[self._labels == 1], judged[self._labels == 0]
-        return (
-            float((bad < self._thresholds.marginal).mean()) if len(bad) else 0.0,
-            float((good >= self._thresholds.ng).mean()) if len(good) else 0.0,
-        )
-
-    def _looked_at(self, change: Change | None) -> _Under:
-        pictures, logits = [], []
-        for number, frame in enumerate(self._frames):
-            shown = frame
-            if change is not None:
-                shown = replace(frame, image=change(frame.image, np.random.default_rng(number)))
-            model_input = self._preprocessor.prepare(shown)
-            prediction = self._model.predict(model_input, self._pooling, self._scores)
-            evidence = mean_evidence(model_input.framing, prediction.evidence)
-            pictures.append(replace(measure(model_input), evidence=evidence))
-            logits.append(prediction.pooled)
-        return _Under(pictures, np.array(logits))
+def _climb(
+    rehearsal: Rehearsal, ramp: Ramp, scores: ScoreCalibration, thresholds: Thresholds
+) -> tuple[list[UnderChange], float | None]:
+    """(the steps that are borne, the value of the quantity between the last and one that is not)."""
+    borne: list[UnderChange] = []
+    last, most = rehearsal.usual, _wrong(rehearsal.usual, scores, thresholds)
+    for step in ramp.steps:
+        under = rehearsal.under(step)
+        misses, rejects = _wrong(under, scores, thresholds)
+        if misses > most[0] + MORE_MISSES or rejects > most[1] + MORE_REJECTS:
+            near, far = _middle(last, ramp.quantity), _middle(under, ramp.quantity)
+            return borne, near + TOWARDS * (far - near)
+        borne.append(under)
+        last = under
+    return borne, None
 
 
-def _spread(indices: NDArray[np.intp]) -> NDArray[np.intp]:
-    few = np.linspace(0, len(indices) - 1, min(IMAGES, len(indices))).round().astype(np.intp)
-    return np.asarray(indices[np.unique(few)], np.intp)
+def _wrong(under: UnderChange, scores: ScoreCalibration, thresholds: Thresholds) -> tuple[float, float]:
+    """(share of the defective ones that are OK, share of the good ones that are NG)."""
+    judged = np.array([scores.score(one) for one in under.logits])
+    bad, good = judged[under.labels == 1], judged[under.labels == 0]
+    return (
+        float((bad < thresholds.marginal).mean()) if len(bad) else 0.0,
+        float((good >= thresholds.ng).mean()) if len(good) else 0.0,
+    )
 
 
 def _value(picture: Checks, quantity: str) -> float:
@@ -178,7 +120,7 @@ def _value(picture: Checks, quantity: str) -> float:
     return float(getattr(source, quantity))
 
 
-def _middle(under: _Under, quantity: str) -> float:
+def _middle(under: UnderChange, quantity: str) -> float:
     return float(np.median([_value(one, quantity) for one in under.pictures]))
 
 
@@ -187,7 +129,7 @@ def _widened(known: FamiliarRanges, pictures: Sequence[Checks], tail: float) -> 
     if not pictures:
         return known
     wider: dict[str, Any] = {}
-    for name in ("brightness", "sharpness", "warmth", "slope_x", "slope_y", "evidence"):
+    for name in LEAST_SD:
         values = [_value(one, name) for one in pictures]
         own: Range = getattr(known, name)
         low, high = np.quantile(values, (tail, 1 - tail))
@@ -214,8 +156,5 @@ def _capped(known: FamiliarRanges, ramp: Ramp, cap: float, least: FamiliarRanges
 
 
 def _words(known: FamiliarRanges) -> str:
-    names = ("brightness", "sharpness", "warmth", "slope_x", "slope_y")
-    ranges = [astuple(getattr(known, name)) for name in names]
-    return ", ".join(
-        f"{name} {low:.3g} to {high:.3g}" for name, (_, _, low, high) in zip(names, ranges, strict=True)
-    )
+    ranges = {name: astuple(getattr(known, name)) for name in LEAST_SD if name != "evidence"}
+    return ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (_, _, low, high) in ranges.items())

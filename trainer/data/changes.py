@@ -70,9 +70,9 @@ def blurred(sigma_px: float) -> Change:
     return lambda image, _: np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8)
 
 
-def smeared(length_px: int) -> Change:
-    """Moved while the shutter was open."""
-    kernel = np.full((1, length_px), 1 / length_px, np.float32)
+def smeared(length_px: int, *, down: bool = False) -> Change:
+    """Moved while the shutter was open, along the rows or down the columns."""
+    kernel = np.full((length_px, 1) if down else (1, length_px), 1 / length_px, np.float32)
     return lambda image, _: np.asarray(cv2.filter2D(image, -1, kernel), np.uint8)
 
 

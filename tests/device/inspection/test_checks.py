@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import cv2
 import numpy as np
@@ -61,6 +62,33 @@ def test_light_at_one_end_is_seen() -> None:
 
 def test_padding_is_not_measured() -> None:
     assert checks(np.full((100, 512, 3), 51, np.uint8), 512) == Checks(0.2, 0.0)
+
+
+def test_a_smear_is_told_by_its_direction_and_noise_from_a_coarser_grain() -> None:
+    image = texture(512, 512)
+    usual = checks(image, 512).look
+
+    def change(pixels: np.ndarray) -> tuple[float, float]:
+        look = checks(np.clip(pixels, 0, 255).astype(np.uint8), 512).look
+        return look.smear - usual.smear, look.fineness - usual.fineness
+
+    assert abs(usual.smear) < 0.1
+    smeared = np.ones((1, 9), np.float32) / 9
+    assert change(cv2.filter2D(image, -1, smeared))[0] < -2
+    assert change(cv2.filter2D(image, -1, smeared.T))[0] > 2
+    assert change(cv2.GaussianBlur(image, (0, 0), 1.5))[1] < -0.5
+    grain = 128 + 0.5 * (image.astype(float) - 128)  # half of the grain: of either size
+    assert change(grain) == pytest.approx((0, 0), abs=0.1)
+    noise = np.random.default_rng(0).normal(0, 12, (512, 512, 1))
+    smear, fineness = change(image + noise)
+    assert abs(smear) < 0.1
+    assert fineness > 0.5
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 65])
+def test_a_picture_of_any_size_has_a_look(side: int) -> None:
+    look = checks(texture(side, side), side).look
+    assert all(np.isfinite(astuple(look)))
 
 
 def test_focus_falls_with_blur() -> None:

@@ -17,7 +17,7 @@ def pictures(count: int, seed: int) -> list[Checks]:
             float(rng.normal(0.4, 0.03)),
             300.0,
             float(rng.normal(-6, 0.5)),
-            Look(*(float(rng.normal(0, sd)) for sd in (0.3, 0.1, 0.05, 0.05))),
+            Look(*(float(rng.normal(0, sd)) for sd in (0.3, 0.1, 0.05, 0.05, 0.2, 0.1))),
         )
         for _ in range(count)
     ]
@@ -34,14 +34,14 @@ def test_about_as_many_good_pictures_are_outside_as_was_allowed(rate: float) -> 
 
 
 def test_what_was_seen_is_inside_whatever_it_was() -> None:
-    odd = [*pictures(30, 0), Checks(0.9, 300.0, -20.0, Look(5.0, 3.0, -1.0, 1.0))]
+    odd = [*pictures(30, 0), Checks(0.9, 300.0, -20.0, Look(5.0, 3.0, -1.0, 1.0, 4.0, -3.0))]
     known = natural(odd, 0.01)
     assert all(familiar.doubt(known, one) is None for one in odd)
     assert known.evidence.high is None
 
 
 def test_no_lamp_is_steadier_than_that() -> None:
-    still = [Checks(0.4, 300.0, -6.0, Look(0.0, 0.0, 0.0, 0.0))] * 10
+    still = [Checks(0.4, 300.0, -6.0, Look(*[0.0] * 6))] * 10
     known = natural(still, 0.01)
     assert known.brightness.sd == LEAST_SD["brightness"]
     assert known.brightness.low is not None

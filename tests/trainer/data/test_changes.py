@@ -54,6 +54,21 @@ def test_focus_and_noise() -> None:
     assert (changed(changes.noisy(8.0)) - picture()).std() == pytest.approx(8.0, rel=0.1)
 
 
+def test_a_smear_takes_detail_along_its_own_direction() -> None:
+    def lost(change: changes.Change) -> tuple[float, float]:
+        """(of the detail down the columns, along the rows)."""
+        before, after = (
+            [np.abs(np.diff(image.astype(float), axis=axis)).mean() for axis in (0, 1)]
+            for image in (picture(), changed(change))
+        )
+        return 1 - after[0] / before[0], 1 - after[1] / before[1]
+
+    down, along = lost(changes.smeared(5))
+    assert along > down + 0.05
+    down, along = lost(changes.smeared(5, down=True))
+    assert down > along + 0.05
+
+
 def test_noise_of_a_gray_image_is_gray() -> None:
     gray = np.repeat(picture()[:, :, :1], 3, axis=2)
     found = changes.noisy(8.0)(gray, np.random.default_rng(0))
