@@ -17,7 +17,7 @@ from device.bundle.bundle import Calibration, PreprocessSpec, ReferenceSpec, Sco
 from device.bundle.reference import GoldenReference
 from device.errors import ConfigError
 from trainer.bundle import calibration as calibrations
-from trainer.bundle import golden_reference
+from trainer.bundle import golden_reference, rehearsal
 from trainer.config import TrainerConfig
 from trainer.data import preview, sizing, splits
 from trainer.data.dataset import Dataset
@@ -132,7 +132,8 @@ class Supervised:
     def decide(self, model: TrainedModel) -> Decision:
         wish = self._config.threshold
         scores = thresholds.calibrate(model.labels, model.pooled)
-        chosen = thresholds.choose(model.labels, model.pooled, scores, wish)
+        changed = rehearsal.slightly_changed(model)
+        chosen = thresholds.choose(model.labels, model.pooled, scores, wish, changed)
         judged = thresholds.scored(model.pooled, scores)
         described = operating_point.describe(model.labels, judged, chosen.ng, wish)
         sweep = thresholds.sweep(model.labels, model.pooled, scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -22,6 +23,8 @@ NO_MARGINAL = (
     "MARGINAL begins where NG does: no part will be MARGINAL, as nothing that was judged lies between the "
     "good images and NG"
 )
+CHANGED_GOOD = 0.2  # of the good images that may be MARGINAL under a change
+CHANGED_BAD = 0.05  # of the defective ones that may be OK under one for that
 LEAST_SLOPE = 1e-3  # where the logits do not rank the images at all: scores must still rise with them
 
 Labels = NDArray[np.int64]  # (n,), 0 good, 1 defective
@@ -53,15 +56,25 @@ def scored(pooled: Values, scores: ScoreCalibration) -> Values:
     return np.array([scores.score(logit) for logit in pooled])
 
 
-def choose(labels: Labels, pooled: Values, scores: ScoreCalibration, wish: ThresholdConfig) -> Thresholds:
+def choose(
+    labels: Labels,
+    pooled: Values,
+    scores: ScoreCalibration,
+    wish: ThresholdConfig,
+    changed: Sequence[tuple[Labels, Values]] = (),
+) -> Thresholds:
     """Where NG and MARGINAL begin.
 
     `ng` by the wish (operating_point.py); at most `marginal_share` of the good ones reach `marginal`. Both
     lie halfway, in logits, between two images that were seen. Where several places are equally good, the
-    widest gap is taken. Raises DataError where the images do not carry the wish.
+    widest gap is taken. `changed`: labels and logits of some images, for each slight change of light, focus
+    or sensor: where they leave room above `marginal` it rises, so that good parts stay OK tomorrow. Raises
+    DataError where the images do not carry the wish.
     """
-    ng = wishes.begin(labels, pooled, wish)
+    ng = wishes.begin(labels, pooled, wish, changed)
     marginal = min(ng, _rarely_reached(np.sort(pooled[labels == 0])[::-1], wish.marginal_share, ng))
+    if changed:
+        marginal = min(ng, max(marginal, _steady_marginal(changed)))
     calibrated = scored(pooled, scores)
     ng_score, marginal_score = scores.score(ng), scores.score(marginal)
     rows = sorted({*ROUND_THRESHOLDS, marginal_score, ng_score})
@@ -114,6 +127,13 @@ def _rarely_reached(good: Values, share: float, ceiling: float) -> float:
     greater = good[good > refused]
     above = float(greater[-1]) if len(greater) else max(ceiling, refused)
     return (refused + above) / 2
+
+
+def _steady_marginal(changed: Sequence[tuple[Labels, Values]]) -> float:
+    """The logit that few good ones reach under any change, but nearly all defective ones do under each."""
+    reached = max(float(np.quantile(pooled[labels == 0], 1 - CHANGED_GOOD)) for labels, pooled in changed)
+    missed = min(float(np.quantile(pooled[labels == 1], CHANGED_BAD)) for labels, pooled in changed)
+    return min(reached, missed)
 
 
 def _row(labels: Labels, scores: Values, threshold: float) -> ThresholdRow:

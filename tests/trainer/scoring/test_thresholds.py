@@ -212,3 +212,37 @@ def test_a_long_sweep_is_thinned_and_keeps_its_ends():
     assert len(lines) == thresholds.SWEEP_ROWS + 1
     assert lines[1].split(",")[1:3] == ["1", "0"]
     assert lines[-1].split(",")[1:3] == ["2500", "2500"]
+
+
+# ---- slight changes of the images
+
+
+SLIGHTLY = (
+    np.array([0] * 10 + [1] * 10),
+    np.array([*np.linspace(-2.0, 0.9, 10), *np.linspace(1.8, 5.0, 10)]),
+)
+
+
+def chosen_under(changed, **fields):
+    labels, pooled = np.array([0, 0, 0, 1, 1]), np.array([-3.0, -2.0, -1.0, 2.0, 4.0])
+    found = thresholds.choose(labels, pooled, LOGITS, wish(**fields), changed)
+    return logit(found.ng), logit(found.marginal)
+
+
+def test_where_the_images_leave_room_their_changed_copies_say_where_ng_begins():
+    assert chosen_under([]) == (pytest.approx(0.5), pytest.approx(-0.25))
+    ng, marginal = chosen_under([SLIGHTLY])
+    assert ng == pytest.approx((0.9 + 1.8) / 2)
+    assert marginal == pytest.approx(np.quantile(SLIGHTLY[1][:10], 0.8))
+
+
+def test_marginal_does_not_rise_above_defective_copies():
+    labels, pooled = SLIGHTLY
+    faint = np.where(labels == 1, pooled - 1.8, pooled)
+    _, marginal = chosen_under([SLIGHTLY, (labels, faint)])
+    assert marginal == pytest.approx(np.quantile(faint[10:], 0.05))
+
+
+def test_a_promise_is_of_the_images_as_they_are():
+    wanted = {"choose": "false_reject_rate", "false_reject_rate": 0.7}
+    assert chosen_under([SLIGHTLY], **wanted)[0] == chosen_under([], **wanted)[0]
