@@ -45,14 +45,9 @@ if TYPE_CHECKING:  # it brings TensorFlow
 
 log = logging.getLogger(__name__)
 
-STEPS = {  # and their usual shares of the time
-    "images": 1.0,
-    "model": 100.0,
-    "golden reference": 1.0,
-    "thresholds": 3.0,
-    "report": 10.0,
-    "bundle": 1.0,
-}
+# Before and after a model is learned, with their usual shares of the time; what the learning takes is 100.
+BEFORE = {"images": 1.0}
+AFTER = {"golden reference": 1.0, "thresholds": 6.0, "report": 6.0, "bundle": 1.0}
 
 
 def fit(options: FitOptions, config: TrainerConfig) -> Path:
@@ -72,15 +67,14 @@ def _tell(strategy: Strategy[Model], options: FitOptions, config: TrainerConfig)
     """The story that both ways share."""
     from trainer.bundle import calibration as calibrations
 
-    steps = Steps(STEPS)
+    steps = Steps({**BEFORE, **strategy.steps, **AFTER})
     with steps.at("images"):
         dataset = _dataset(options, config)
         _tell_what_counts_allow(dataset, options)
         specs = strategy.inputs(dataset)
-    with steps.at("model"):
-        model = strategy.learn(dataset, specs)
-        if options.keep_network is not None:
-            _keep(strategy.network(model), options.keep_network)
+    model = strategy.learn(dataset, specs, steps)
+    if options.keep_network is not None:
+        _keep(strategy.network(model), options.keep_network)
     with steps.at("golden reference"):
         reference = strategy.reference(dataset, model)
     with steps.at("thresholds"):

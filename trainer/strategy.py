@@ -37,6 +37,7 @@ from trainer.recipes.good_only import MemoryModel
 from trainer.recipes.learned import TrainedModel
 from trainer.report import report
 from trainer.scoring import good_thresholds, operating_point, thresholds
+from trainer.steps import Steps
 from trainer.training.logbook import Logbook
 
 CHECKPOINTS = "checkpoint"  # in --out, while a network is trained on
@@ -65,7 +66,11 @@ class Strategy(Protocol[Model]):
     def inputs(self, dataset: Dataset) -> Sequence[PreprocessSpec]:
         """The inputs that are worth comparing. Raises DataError: the images cannot carry what is wished."""
 
-    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> Model:
+    @property
+    def steps(self) -> Mapping[str, float]:
+        """Those of learn(), with their usual shares of its time, 100 in all."""
+
+    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec], steps: Steps) -> Model:
         """A model, and what was said of images that it had not seen."""
 
     def network(self, model: Model) -> keras.Model:
@@ -105,23 +110,36 @@ class Supervised:
         splits.require_folds(dataset.train)
         return sizing.candidates(dataset.train, self._config.input, self._options.input_size)
 
-    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> TrainedModel:
+    @property
+    def steps(self) -> Mapping[str, float]:
+        if self._options.weights == "none" or self._options.head == "dense":
+            return {"training": 100.0}
+        return (
+            {"probe": 100.0} if self._options.quick else {"probe": 30.0, "decoder": 69.0, "fine-tuning": 1.0}
+        )
+
+    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec], steps: Steps) -> TrainedModel:
         """In the way that was asked for. What is trained on leaves its checkpoints in --out meanwhile."""
-        options, config = self._options, self._config
+        samples, options, config = dataset.train, self._options, self._config
         logbook, seed, folder = Logbook(options.logs), options.seed, options.out / CHECKPOINTS
         weights = options.weights or "imagenet"
         if weights == "none":
-            return learn.from_scratch(dataset.train, specs[0], config, seed, logbook)
+            with steps.at("training"):
+                return learn.from_scratch(samples, specs[0], config, seed, logbook)
         machine = hardware.found(config.hardware)
         if options.head == "dense":
-            learned = classic.learn(dataset.train, specs[0], config, machine, weights, seed, folder, logbook)
+            with steps.at("training"):
+                learned = classic.learn(samples, specs[0], config, machine, weights, seed, folder, logbook)
         else:
-            learned, candidate = learn.probed(dataset.train, specs, config, weights, seed)
-            if options.quick:
-                learned = learning_curve.of_probe(learned, candidate, config, seed)
-            else:
-                learned = decoder.from_probe(learned, candidate, config, weights, seed)
-                learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
+            with steps.at("probe"):
+                learned, candidate = learn.probed(samples, specs, config, weights, seed)
+                if options.quick:
+                    learned = learning_curve.of_probe(learned, candidate, config, seed)
+            if not options.quick:
+                with steps.at("decoder"):
+                    learned = decoder.from_probe(learned, candidate, config, weights, seed)
+                with steps.at("fine-tuning"):
+                    learned = finetune.from_probe(learned, config, machine, seed, folder, logbook)
             if options.qat:
                 learned = quantize_aware.improved(learned, config, machine, seed, folder, logbook)
         return replace(learned, record={**learned.record, "hardware": machine.describe()})
@@ -171,12 +189,18 @@ class GoodOnly:
         whole = replace(self._config.input, tile_size=0)
         return sizing.candidates(_good(dataset), whole, self._options.input_size)
 
-    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec]) -> MemoryModel:
+    @property
+    def steps(self) -> Mapping[str, float]:
+        return {"memory": 100.0} if self._options.quick else {"memory": 40.0, "decoder": 60.0}
+
+    def learn(self, dataset: Dataset, specs: Sequence[PreprocessSpec], steps: Steps) -> MemoryModel:
         options, config = self._options, self._config
         weights = options.weights or "imagenet"
-        learned = good_only.learn(_good(dataset), specs, config.good_only, weights, options.seed)
+        with steps.at("memory"):
+            learned = good_only.learn(_good(dataset), specs, config.good_only, weights, options.seed)
         if not options.quick:
-            learned = good_decoder.from_memory(learned, config, weights, options.seed)
+            with steps.at("decoder"):
+                learned = good_decoder.from_memory(learned, config, weights, options.seed)
         return learned
 
     def network(self, model: MemoryModel) -> keras.Model:

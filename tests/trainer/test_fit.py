@@ -110,7 +110,7 @@ def test_the_bundle_says_where_it_comes_from(fitted: Fitted, weights_file):
 def test_the_log_tells_the_story(fitted: Fitted):
     said = fitted.done.stderr
     story = [
-        "step 1 of 6: images",
+        "step 1 of 8: images",
         "images are 64x64 (gray); inputs to try: 64x64",
         "chosen: 64x64 px, ",
         "float, 2-fold cross-validation: AUROC",
