@@ -34,7 +34,7 @@ from trainer.recipes.learn import quantized, representative
 from trainer.recipes.learned import Judges, TrainedModel
 from trainer.recipes.probe import Change, unchanged
 from trainer.scoring.quality import Quality, place
-from trainer.training.decoder_training import DecoderSchedule, taught
+from trainer.training.decoder_training import PLACED, UNPLACED, DecoderSchedule, taught
 from trainer.training.lessons import Copies, Exercises, Lessons
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ EASY = (
 )
 MOVED = 0.5  # share of the copies that are moved: the others are as sharp as the images are
 INT8_STEPS = 255
+ASTRAY = 0.02  # of average precision, that chance may take
 ALIGNED_BY = 120  # good images that say how high the logits of two trainings are
 LABELLED_ALONE = 5  # images of either label, with fewer of which nothing is taught
 
@@ -76,6 +77,10 @@ def from_probe(
     }
     shipped = max(figures, key=lambda name: figures[name]["merit"])
     log.info("decoder: on unseen images %s: the %s ships", _in_words(figures), shipped)
+    if shipped == "decoder" and (reason := astray(rival, figures["decoder"]["ap"])):
+        log.warning("decoder: %s: the probe ships", reason)
+        learned = learning_curve.of_probe(learned, candidate, config, seed)
+        return _with(learned, {"shipped": "probe", "not_shipped": reason, **figures})
     best = rival if shipped == "decoder" else learning_curve.of_probe(learned, candidate, config, seed)
     return _with(best, {"shipped": shipped, **figures})
 
@@ -96,6 +101,24 @@ def reason_not_to(learned: TrainedModel, config: TrainerConfig) -> str:
     if fewest < LABELLED_ALONE:
         return f"{fewest} images of one label are too few"
     return ""
+
+
+def astray(rival: TrainedModel, unseen_ap: float) -> str:
+    """Why the decoder that would ship must not: of a training that went astray; empty where it did not.
+
+    Cross-validation judges the folds' decoders. The one to ship knows all images: it ranks them at least as
+    well as those ranked what they had not seen.
+    """
+    own, alone = Int8Model(rival.content), np.zeros(len(rival.judged), np.int64)
+    [known] = _judged(
+        lambda tensor: own.evidence(tensor)[:, :, np.newaxis], rival, alone, [rival.pooling], unchanged
+    )
+    if known.quality.ap >= unseen_ap - ASTRAY:
+        return ""
+    return (
+        f"the one to ship ranks the images that taught it with AP {known.quality.ap:.3f}, those of the folds "
+        f"unseen ones with {unseen_ap:.3f}"
+    )
 
 
 def _with(learned: TrainedModel, said: dict[str, Any]) -> TrainedModel:
@@ -230,7 +253,9 @@ class School:
         own = fold_of[self.exercises.tiles.image]
         lessons = Lessons(self.exercises, own, self.backbone, copies, settings.batch_size, seed)
         keras.utils.set_random_seed(seed)
-        course = DecoderSchedule(settings.steps, settings.learning_rate, settings.image_weight)
+        defective = [sample for sample in self.exercises.samples if sample.label]
+        shares = UNPLACED if defective and not any(one.mask for one in defective) else PLACED
+        course = DecoderSchedule(settings.steps, settings.learning_rate, settings.image_weight, shares)
         size, folds_taught = self.exercises.spec.size, int(own.max()) + 1
         return taught(lessons.taught(course.steps), folds_taught, self.cuts, size, self.usual, course)
 

@@ -29,16 +29,25 @@ WARM_UP = 0.2  # of the steps
 DROPOUT = 0.1  # of whole channels of what the adaptors give
 WEIGHT_DECAY = 1e-2
 GRADIENT_NORM = 1.0
-TOP_SHARE = 0.003  # of a map's cells, which speak for the image
+PLACED = (0.003,)  # of a map's cells, which speak for the image: where masks tell the places,
+UNPLACED = (
+    0.003,
+    0.03,
+    0.3,
+)  # where none does: the worst few alone are long those that good images have, too
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderSchedule:
-    """So many `steps`, up to a peak `rate`. `image_weight`: of the images' loss beside the cells'."""
+    """So many `steps`, up to a peak `rate`. `image_weight`: of the images' loss beside the cells'.
+
+    `shares` of a map's cells speak for an image: what the means of its greatest ones say on average.
+    """
 
     steps: int
     rate: float
     image_weight: float
+    shares: tuple[float, ...] = PLACED
 
 
 def taught(
@@ -63,9 +72,11 @@ def taught(
 
 
 def _trainer(decoder: keras.Model, course: DecoderSchedule) -> keras.Model:
-    pooled = TopMean(TOP_SHARE, name="image", dtype="float32")(decoder.output)
+    means = [TopMean(share, dtype="float32")(decoder.output) for share in course.shares]
+    pooled = keras.layers.Average(dtype="float32")(means) if len(means) > 1 else means[0]
+    named = {"map": decoder.output, "image": pooled}
     model = keras.Model(
-        decoder.inputs, {"map": keras.layers.Identity(name="map")(decoder.output), "image": pooled}
+        decoder.inputs, {name: keras.layers.Identity(name=name)(one) for name, one in named.items()}
     )
     rate = WarmUpCosine(course.rate, round(WARM_UP * course.steps), course.steps)
     model.compile(

@@ -63,6 +63,14 @@ def test_fewer_images_teach_it_less(rival, settings):
     assert two.record == {}
 
 
+def test_one_whose_training_went_astray_does_not_ship(rival):
+    """The folds' decoders may be well while the one to ship is not: it is asked about what it was taught."""
+    ap = Quality.of(rival.labels, rival.pooled).ap
+    assert decoder.astray(rival, ap) == ""
+    swapped = tuple(replace(sample, label=1 - sample.label) for sample in rival.judged)
+    assert "ranks the images that taught it" in decoder.astray(replace(rival, judged=swapped), ap)
+
+
 def test_the_file_is_all_int8_and_its_map_finer_than_int8(rival, spots):
     require_all_int8(rival.content)
     model = Int8Model(rival.content)
