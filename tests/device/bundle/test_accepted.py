@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from fixtures_bundle import TinyModel
-from fixtures_signature import make_key, sign
+from fixtures_signature import make_key, needs_keys, sign
 
 from device.bundle import accepted, learned_here
 from device.bundle import bundle as bundles
 from device.bundle.accepted import HERE, AcceptedList, Trust
 from device.errors import SignatureError
-
-needs_keys = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
 
 def make(folder: Path, content: str) -> Path:

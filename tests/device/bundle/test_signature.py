@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from fixtures_bundle import TinyModel
-from fixtures_signature import make_key, sign
+from fixtures_signature import make_key, needs_keys, sign
 
 from device.bundle import manifest, signature
 from device.errors import SignatureError
 
-pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+pytestmark = needs_keys
 
 
 @pytest.fixture

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from fixtures_bundle import TinyModel
+from fixtures_signature import make_key, needs_keys, sign
 
+from device import config
 from device.bundle import store, trial
-from device.bundle.bundle import Bundle
+from device.bundle.bundle import Bundle, load
 from device.bundle.calibration import GoldenSpec
-from device.errors import BundleError
+from device.errors import BundleError, SignatureError
 from device.inspection.pipeline import Pipeline
-from device.station.start import first_pipeline
+from device.station.start import ModelLoader, first_pipeline
 
 
 def build(loaded: Bundle) -> Pipeline:
@@ -87,3 +89,21 @@ def test_a_disk_that_cannot_be_written(models: Path, begun: bool, monkeypatch: p
     for name in ("symlink", "replace", "fsync"):
         monkeypatch.setattr("os." + name, read_only)
     assert first_pipeline(models, build).bundle.name == first
+
+
+@needs_keys
+def test_none_but_a_signed_one_is_begun_or_gone_on_with(models: Path, tmp_path: Path) -> None:
+    """By a signal, a command or a start alike: whoever can write the models' folder cannot sign."""
+    quality, signers, station = make_key(tmp_path, "quality"), tmp_path / "signers", tmp_path / "station.toml"
+    signers.write_text(f"quality@plant {quality.with_suffix('.pub').read_text()}")
+    station.write_text(
+        f'[station]\nname = "press-4"\nstate = "{tmp_path / "state"}"\n'
+        f'[bundle]\npath = "{models}"\nsigners = "{signers}"\n'
+    )
+    loader, loaded = ModelLoader(config.load(station), "s1"), load(models)
+    for take in (loader.first, loader.another):
+        with pytest.raises(SignatureError, match="unsigned"):
+            take(loaded)
+    sign(loaded.path, quality)
+    for take in (loader.first, loader.another):
+        assert take(loaded).bundle.name == loaded.name
