@@ -72,7 +72,7 @@ def test_the_log_says_where_it_is_and_where_the_report_is(fitted: Fitted):
     assert f"report: {path}/report.html" in said
     assert "12 good: were none of them rejected, up to 26.5 % of good parts could be (95 %)" in said
     steps = [line for line in said if line.startswith("step ") and not line.endswith(" for this")]
-    assert len(steps) == 6
+    assert len(steps) == 8
     assert all(line.endswith(" left") for line in steps[2:])  # the images alone tell nothing
     for noise in ("XNNPACK", "oneDNN", "absl", "image/s", "it/s"):
         assert noise not in fitted.done.stderr

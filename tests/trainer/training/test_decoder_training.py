@@ -8,7 +8,7 @@ import pytest
 from device.errors import TrainingError
 from device.image.geometry import Size
 from trainer.network.decoder import Normalization
-from trainer.training.decoder_training import UNPLACED, DecoderSchedule, taught
+from trainer.training.decoder_training import DecoderSchedule, taught
 from trainer.training.lessons import Lesson
 
 CUT = "block_6_expand_relu"
@@ -45,15 +45,6 @@ def test_a_fold_s_decoder_has_not_seen_its_fold():
     assert shown(decoders[2], 1) > 3
     assert shown(decoders[0], 1) > shown(decoders[0], 0) + 2
     assert shown(decoders[1], 0) > shown(decoders[1], 1) + 2
-
-
-def test_where_no_mask_tells_the_place_the_labels_do():
-    lessons = [lesson(number) for number in range(60)]
-    for one in lessons:
-        one.cells[one.labels[:, 0] == 1] = np.nan
-    course = DecoderSchedule(60, 5e-3, 0.3, UNPLACED)
-    decoders = taught(lessons, 2, (CUT,), Size(SIDE, SIDE), USUAL, course)
-    assert min(shown(decoders[2], fold) for fold in (0, 1)) > 3
 
 
 def test_a_loss_that_is_no_number_is_named():
