@@ -45,7 +45,7 @@ class ModelLoader:
 
     def _pipeline(self, loaded: Bundle) -> Pipeline:
         config = self._config
-        return Pipeline(
+        opened = Pipeline(
             loaded,
             station=config.station,
             session_id=self._session_id,
@@ -54,6 +54,8 @@ class ModelLoader:
             region=config.inspection.region,
             doubts=config.verdict.doubts,
         )
+        opened.require_judged()
+        return opened
 
 
 def first_pipeline(models: Path, open_bundle: Open) -> Pipeline:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import errors, run_device
@@ -18,7 +20,9 @@ def config(tiny_model: TinyModel, tmp_path: Path) -> Path:
     for day in (1, 2):
         tiny_model.write(tmp_path / "models", created=f"2026-03-0{day}T05:06:07Z")
     path = tmp_path / "config.toml"
-    path.write_text('[bundle]\npath = "models"\n')
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), np.zeros((8, 8), np.uint8))
+    path.write_text('[bundle]\npath = "models"\n[camera]\nsource = "images"\n')
     return path
 
 
