@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +136,8 @@ def test_without_a_bundle_it_is_installed_and_says_what_is_missing(station: Stat
     assert "must hold a bundle" in station.first_run
     assert "What is missing: /opt/edgevision/check" in station.first_run
     assert station.machine.out("stat", "-c", "%U:%G %a", STATE) == "edgevision:edgevision 750"
+    pictures = tomllib.loads(station.machine.path(CONFIG).read_text())["archive"]
+    assert pictures == {"publish_image_max_bytes": 60000}  # shown from the first defect on
 
 
 def test_verdicts_come_from_inside_the_sandbox(station: Station) -> None:
