@@ -55,7 +55,7 @@ from device.inspection.verdict import Verdict
 from device.line.trigger import CommandTrigger, FreeRun, Trigger
 from device.mqtt import publisher
 from device.outbox.outbox import Outbox
-from device.station import capture
+from device.station import capture, start
 from device.system.signals import StopSignal
 
 MODES = ("recorded", "live", "triggered", "stream", "triggered stream")
@@ -493,7 +493,7 @@ def run(bundle_path: Path, frames: int, seed: int) -> int:
         pixels.integers(40, white, (size.height, size.width, 3), dtype=np.uint8)
         for white in (60, 60, 60, 255)
     ]
-    service.Pipeline = FailingPipeline  # type: ignore[misc]
+    start.Pipeline = FailingPipeline  # type: ignore[misc]
     capture.HUNG_S = capture.STOP_S = 0.1
     publisher.FLUSH_S = 0.0
     reopening.FIRST_PAUSE_S = 0.05
