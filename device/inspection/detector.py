@@ -96,13 +96,14 @@ class Detector:
 
     @property
     def scores(self) -> ScoreRange:
-        """Of the frames whose cells are all at one end of what the output can store."""
+        """Of cells at either end of what the output can store; one stands out most beside the other end."""
         if self._memory is not None:
             return ScoreRange(0.0, 1.0)
         output = self._interpreter.output
         levels = np.iinfo(output.dtype)
-        ends = ((level - output.zero_point) * output.scale for level in (levels.min, levels.max))
-        return ScoreRange(*map(self._calibration.score, ends))
+        low, high = ((level - output.zero_point) * output.scale for level in (levels.min, levels.max))
+        beyond = self._pooling.sharpened * (high - low)
+        return ScoreRange(*map(self._calibration.score, (low - beyond, high + beyond)))
 
     def invoke(self) -> None:
         """The model by itself, on what it saw last: for its time."""

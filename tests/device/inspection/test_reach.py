@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fixtures_bundle import TinyModel
 from fixtures_daemon import REPOSITORY
 
 from device.bundle import bundle as bundles
-from device.bundle.bundle import ScoreCalibration, ThresholdRow, Thresholds
+from device.bundle.bundle import Pooling, ScoreCalibration, ThresholdRow, Thresholds
 from device.errors import BundleError
+from device.inspection.detector import sharpened
 from device.inspection.pipeline import Pipeline, prove
 from device.inspection.reach import ScoreRange
 
@@ -25,6 +27,18 @@ def prove_with(model: TinyModel, folder: Path, thresholds: Thresholds) -> None:
 def test_the_range_is_that_of_the_levels_of_int8(tiny_model: TinyModel, tmp_path: Path) -> None:
     found = Pipeline(bundles.load(tiny_model.write(tmp_path)), "a", "b").scores
     assert (found.least, found.greatest) == pytest.approx((TINY.least, TINY.greatest), rel=1e-2)
+
+
+def test_a_cell_of_a_sharpened_map_may_say_more_than_the_file_can_store(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(bundles.load(tiny_model.write(tmp_path)), "a", "b")
+    plain, low, high = pipeline.scores, np.float32(-3), np.float32(5)
+    monkeypatch.setattr(pipeline._detector, "_pooling", Pooling("top", 0.05, 2.0))
+    assert pipeline.scores.least < plain.least < plain.greatest < pipeline.scores.greatest
+    peak = np.full((9, 9), low)
+    peak[4, 4] = high
+    assert high < sharpened(peak, 2.0).max() <= high + 2 * (high - low)
 
 
 @pytest.mark.parametrize(
